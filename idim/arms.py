@@ -1,0 +1,119 @@
+"""Ways to adapt a model: each takes a model and returns what to train. One table, ARMS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from idim.errors import IdimError, expected, one_of
+from idim.subspace import Subspace
+
+
+@dataclass
+class Adapted:
+    """A model made trainable: call ``module``, optimise ``groups``; ``info`` goes into the record."""
+
+    module: nn.Module
+    groups: dict[str, list[nn.Parameter]]
+    info: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def d_total(self) -> int:
+        """Trainable numbers, counted from what the optimiser is given."""
+        return sum(p.numel() for group in self.groups.values() for p in group)
+
+
+def full(model: nn.Module, settings: Mapping) -> Adapted:
+    """Every weight is trained."""
+    for p in model.parameters():
+        p.requires_grad_(True)
+    return Adapted(model, {"weights": list(model.parameters())})
+
+
+def did(model: nn.Module, settings: Mapping) -> Adapted:
+    """Direct intrinsic dimension: theta_0 + P theta (Li et al. 2018)."""
+    return _subspace(model, settings, None)
+
+
+def said(model: nn.Module, settings: Mapping) -> Adapted:
+    """Structure-aware: theta_0 + lambda_layer * P theta, the scales part of d (Aghajanyan et al. 2021)."""
+    return _subspace(model, settings, settings.get("structure") or "layer")
+
+
+def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Adapted:
+    sub = Subspace(
+        model, settings["d"], settings["projection"], structure, settings["scope"], settings["seed_projection"]
+    )
+    groups = {"theta": [sub.theta]}
+    if sub.scales is not None:
+        groups["scales"] = [sub.scales]
+    info = {
+        "d_theta": sub.theta.numel(), "m": 0 if sub.scales is None else sub.scales.numel(), "D": sub.D,
+        "family": settings["projection"], "scope": settings["scope"], "structure": structure,
+        "groups": list(sub.layout.groups) if structure else None,
+        "projection_checksum": sub.projection.checksum(), "head": "inside D",
+        "untouched_weights": getattr(sub.projection, "untouched", 0.0),
+    }
+    return Adapted(_Called(sub), groups, info)
+
+
+class _Called(nn.Module):
+    """Owns the subspace and its model, so that train() and eval() reach both."""
+
+    def __init__(self, sub: Subspace):
+        super().__init__()
+        self.subspace, self.model = sub, sub.model
+
+    def forward(self, *args, **kwargs):
+        return self.model(*args, **kwargs)
+
+
+def lora(model: nn.Module, settings: Mapping) -> Adapted:
+    """LoRA through peft (Hu et al. 2021). A classification head is trained freely, and counted."""
+    from peft import LoraConfig, get_peft_model
+
+    rank, targets = settings["rank"], settings.get("targets") or None
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise expected("rank", "a whole number of at least 1", rank)
+    alpha = settings.get("lora_alpha") or 2 * rank
+    head = _head(model)
+    if targets is None and not hasattr(model, "config"):
+        targets = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != head]
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=[head] if head else None, lora_dropout=0.0,
+    )
+    # peft draws its factors from torch's generator; ours is forked around it, so no other draw is disturbed.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings["seed_projection"])
+        try:
+            wrapped = get_peft_model(model, config)
+        except ValueError as error:
+            raise IdimError(f"targets: expected names of modules that LoRA can adapt; {error}") from None
+    params = [p for p in wrapped.parameters() if p.requires_grad]
+    info = {
+        "rank": rank, "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / rank:g} r",
+        "targets": sorted(config.target_modules or []), "head": "trained freely, counted" if head else "none",
+    }
+    return Adapted(wrapped, {"lora": params}, info)
+
+
+def _head(model: nn.Module) -> str | None:
+    """The name of the output layer: a transformers head, or the last linear layer of a plain net."""
+    if hasattr(model, "config"):
+        return next((name for name in ("classifier", "score") if hasattr(model, name)), None)
+    linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
+    return linear[-1] if len(linear) > 1 else None
+
+
+ARMS: dict[str, Callable[[nn.Module, Mapping], Adapted]] = {"full": full, "did": did, "said": said, "lora": lora}
+#: Arms measured over d, for which d90 is defined.
+SUBSPACE_ARMS = ("did", "said")
+
+
+def build(arm: str, model: nn.Module, settings: Mapping) -> Adapted:
+    if arm not in ARMS:
+        raise one_of("arm", ARMS, arm)
+    return ARMS[arm](model, settings)

@@ -1,0 +1,336 @@
+"""The command line. Thin: it reads flags, calls measure and report, and turns our errors into one line and exit code 2."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from idim.errors import DONE, MISTAKE, NOT_REACHED, IdimError, one_of
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Measure the intrinsic dimension of fine-tuning: the smallest d that reaches 90 % of full fine-tuning.",
+)
+
+_MODEL = typer.Option(help="A built-in net, an alias, a folder or a hub id; see `idim ls models`.")
+_TASK = typer.Option(help="A task, or a file or folder with columns text and label; see `idim ls tasks`.")
+Model = Annotated[Optional[str], _MODEL]
+TaskName = Annotated[Optional[str], _TASK]
+ProtocolName = Annotated[Optional[str], typer.Option(help="A preset; see `idim ls protocols`. Default: trust.")]
+Threshold = Annotated[Optional[float], typer.Option(help="The fraction of full fine-tuning to reach. Default: 0.9.")]
+Out = Annotated[Optional[str], typer.Option(help="The store: a folder for records and figures. Default: idim-out.")]
+Seed = Annotated[Optional[int], typer.Option(help="The master seed; each run draws four fresh ones from it.")]
+DataDir = Annotated[Optional[str], typer.Option(help="A folder with the task's files, in place of the hub.")]
+Rate = Annotated[Optional[float], typer.Option(help="The rate of full fine-tuning.")]
+SubspaceRate = Annotated[Optional[float], typer.Option(help="One rate for every d, in place of the rate law.")]
+LoraRate = Annotated[Optional[float], typer.Option(help="The rate of LoRA, in place of tuning.")]
+Epochs = Annotated[Optional[float], typer.Option(help="Passes over the training split, for every arm.")]
+Steps = Annotated[Optional[int], typer.Option(help="Optimiser steps, for every arm; in place of epochs.")]
+Batch = Annotated[Optional[int], typer.Option(help="Examples a step.")]
+Precision = Annotated[Optional[str], typer.Option(help="fp32, or bf16 by autocast (weights and theta stay fp32).")]
+Length = Annotated[Optional[int], typer.Option(help="Tokens a text is cut to. Default: 128.")]
+TrainCap = Annotated[Optional[int], typer.Option(help="Train on a fixed random subset of this size.")]
+EvalCap = Annotated[Optional[int], typer.Option(help="Score on a fixed random subset of this size.")]
+Baselines = Annotated[Optional[int], typer.Option(help="Full runs that set the threshold.")]
+Repeats = Annotated[Optional[int], typer.Option(help="Runs with fresh seeds at each d or rank.")]
+MaxRuns = Annotated[Optional[int], typer.Option(help="Cap on the search's runs. Default: 30.")]
+Workers = Annotated[Optional[int], typer.Option(help="Local processes that share the cores. Default: 1.")]
+Executor = Annotated[Optional[str], typer.Option(help="Where runs go: local.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Short for --protocol quick: a first look in minutes.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else, on standard output.")]
+ConfigFile = Annotated[Optional[str], typer.Option("--config", help="A TOML file; every flag has a key of the same name.")]
+Projection = Annotated[Optional[str], typer.Option(help="A family of projections; see `idim ls projections`.")]
+Targets = Annotated[Optional[str], typer.Option(help="LoRA's target modules, with commas. Default: peft's for the model.")]
+Alpha = Annotated[Optional[int], typer.Option(help="LoRA's alpha. Default: twice the rank.")]
+
+
+@app.command()
+def search(
+    model: Model = None, task: TaskName = None,
+    arm: Annotated[Optional[str], typer.Option(help="did (P alone) or said (with a scale a layer). Default: said.")] = None,
+    projection: Projection = None, protocol: ProtocolName = None, threshold: Threshold = None,
+    absolute: Annotated[Optional[float], typer.Option(help="A score to reach, in place of a fraction of full.")] = None,
+    grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas, in place of bisection.")] = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
+    num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
+    subspace_learning_rate: SubspaceRate = None, precision: Precision = None, max_seq_length: Length = None,
+    max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, baselines: Baselines = None,
+    repeats: Repeats = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
+    as_json: AsJson = False, config: ConfigFile = None,
+) -> None:
+    """Find d90: full baselines, then subspaces of growing and shrinking d, until the answer is bracketed."""
+    with _errors():
+        given = _given(locals(), lists={"grid": int})
+        from idim import measure
+        from idim.report import tables
+
+        with _watch() as watcher:
+            summary = measure.search(_config(given, config), watcher)
+        _finish(summary, tables.search_text, as_json, Path(_config(given, config).out))
+        _exit(DONE if summary["verdict"] in ("reached", "trivial", "budget_limited") else NOT_REACHED)
+
+
+@app.command()
+def sweep(
+    model: Model = None, task: TaskName = None,
+    arm: Annotated[Optional[str], typer.Option(help="lora.")] = "lora",
+    ranks: Annotated[Optional[str], typer.Option(help="Ranks, with commas. Default: 1,2,4,8,16.")] = None,
+    targets: Targets = None, lora_alpha: Alpha = None, protocol: ProtocolName = None, threshold: Threshold = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
+    batch_size: Batch = None, learning_rate: Rate = None, lora_learning_rate: LoraRate = None, precision: Precision = None,
+    max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
+    baselines: Baselines = None, repeats: Repeats = None, workers: Workers = None, executor: Executor = None,
+    quick: Quick = False, as_json: AsJson = False, config: ConfigFile = None,
+) -> None:
+    """Score against LoRA rank, and r90, beside the store's DID and SAID curves."""
+    with _errors():
+        if arm != "lora":
+            raise one_of("--arm", ("lora",), arm)
+        given = _given(locals(), lists={"ranks": int, "targets": str})
+        from idim import measure
+        from idim.report import tables
+
+        with _watch() as watcher:
+            summary = measure.sweep(_config(given, config), watcher)
+        _finish(summary, tables.sweep_text, as_json, Path(_config(given, config).out))
+        _exit(DONE if summary["verdict"] == "reached" else NOT_REACHED)
+
+
+@app.command()
+def train(
+    model: Model = None, task: TaskName = None,
+    arm: Annotated[Optional[str], typer.Option(help="full, did, said or lora. Default: said.")] = None,
+    d: Annotated[Optional[int], typer.Option(help="Trained numbers, scales included.")] = None,
+    rank: Annotated[Optional[int], typer.Option(help="LoRA's rank.")] = None,
+    projection: Projection = None, targets: Targets = None, lora_alpha: Alpha = None, protocol: ProtocolName = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
+    batch_size: Batch = None, learning_rate: Rate = None, subspace_learning_rate: SubspaceRate = None,
+    lora_learning_rate: LoraRate = None, precision: Precision = None, max_seq_length: Length = None,
+    max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, quick: Quick = False, as_json: AsJson = False,
+    config: ConfigFile = None,
+) -> None:
+    """One run of one arm, one record."""
+    with _errors():
+        given = _given(locals(), lists={"targets": str})
+        from idim import measure
+
+        with _watch() as watcher:
+            record = measure.train_one(_config(given, config), watcher)
+        info = record["train_info"]
+        if as_json:
+            print(json.dumps(record))
+        elif record["status"] == "ok":
+            print(f"{info['metric']} {info['score']:.4f} (untouched {info['untouched']:.4f}) with {info['d_total']:,} trained numbers "
+                  f"of {record['meta_info']['D']:,}, {info['steps']} steps, {info['seconds']:.0f} s")
+        else:
+            print(f"{record['status']}: {record['reason']}")
+        _exit(DONE if record["status"] == "ok" else NOT_REACHED)
+
+
+@app.command()
+def compare(
+    models: Annotated[Optional[str], typer.Option(help="Models, with commas.")] = None,
+    tasks: Annotated[Optional[str], typer.Option(help="Tasks, with commas.")] = None,
+    arms: Annotated[str, typer.Option(help="Of did, said and lora, with commas.")] = "did,said",
+    protocol: ProtocolName = None, threshold: Threshold = None,
+    grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas, in place of bisection.")] = None,
+    ranks: Annotated[Optional[str], typer.Option(help="LoRA's ranks, with commas.")] = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
+    num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
+    subspace_learning_rate: SubspaceRate = None, lora_learning_rate: LoraRate = None, precision: Precision = None,
+    max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
+    baselines: Baselines = None, repeats: Repeats = None, workers: Workers = None, quick: Quick = False,
+    as_json: AsJson = False, config: ConfigFile = None,
+) -> None:
+    """The table of d90 (and r90) by model, task and arm. Runs what the store does not hold yet."""
+    with _errors():
+        given = _given({k: v for k, v in locals().items() if k not in ("models", "tasks", "arms")}, lists={"grid": int, "ranks": int})
+        from idim import measure
+        from idim.config import ARMS
+        from idim.report import page, tables
+        from idim.store import Store
+
+        wanted = [(m, t, a) for m in _list(models, "--models") for t in _list(tasks, "--tasks") for a in _list(arms, "--arms")]
+        configs = [_config({**given, "model": m, "task": t, "arm": a}, config) for m, t, a in wanted]
+        for c in configs:
+            if c.arm not in ARMS or c.arm == "full":
+                raise one_of("--arms", ("did", "said", "lora"), c.arm)
+            # All of them, before any is trained.
+            study = measure.Study(c)
+            if c.arm != "lora":
+                measure.check_search(study)
+        with _watch() as watcher:
+            summaries = [(measure.sweep if c.arm == "lora" else measure.search)(c, watcher) for c in configs]
+        page.render(Store(configs[0].out))
+        if as_json:
+            print(json.dumps(summaries))
+        else:
+            print(tables.compare_frame(summaries).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+
+
+@app.command()
+def report(
+    folder: Annotated[str, typer.Argument(help="A store, as --out made it.")],
+    html: Annotated[Optional[str], typer.Option(help="Also write one page with everything in it.")] = None,
+) -> None:
+    """Derive every summary, table and figure again from a store's records."""
+    with _errors():
+        from idim.report import page, tables
+        from idim.store import Store
+
+        store = Store(folder, create=False)
+        summaries, paths = page.render(store)
+        print(tables.compare_frame(summaries).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+        if html:
+            page.write_html(store, summaries, paths, Path(html))
+            paths = [*paths, Path(html)]
+        print("\n".join(f"wrote {p}" for p in paths))
+
+
+@app.command(name="ls")
+def ls(what: Annotated[str, typer.Argument(help="models, tasks, projections, protocols or arms.")]) -> None:
+    """What there is to choose from."""
+    with _errors():
+        for name, about in _catalogue(what):
+            print(f"{name:<22}{about}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is installed, and a self-test of the projections."""
+    with _errors():
+        from idim.doctor import examine
+
+        healthy = True
+        for name, ok, detail in examine():
+            healthy = healthy and ok is not False
+            print(f"{ {True: 'ok', False: 'FAIL', None: '--'}[ok]:<5}{name:<26}{detail}")
+        _exit(DONE if healthy else 1)
+
+
+def _catalogue(what: str) -> list[tuple[str, str]]:
+    if what == "protocols":
+        from idim.protocols import PROTOCOLS
+
+        return [(p.name, p.about) for p in PROTOCOLS.values()]
+    if what == "models":
+        from idim import models
+
+        return [(name, models.ABOUT.get(name, "")) for name in models.names()]
+    if what == "tasks":
+        from idim.tasks import CATALOGUE
+
+        return [*((name, about) for name, (about, _) in CATALOGUE.items()),
+                ("<file or folder>", "csv, json, jsonl or parquet with columns text (and text2) and label")]
+    if what == "projections":
+        from projections import KINDS
+
+        return [(name, (kind.__doc__ or "").strip().splitlines()[0]) for name, kind in KINDS.items()]
+    if what == "arms":
+        from idim.arms import ARMS
+
+        return [(name, (arm.__doc__ or "").strip()) for name, arm in ARMS.items()]
+    raise one_of("ls", ("models", "tasks", "projections", "protocols", "arms"), what)
+
+
+def _given(values: dict, lists: dict[str, type]) -> dict:
+    """The flags that were set, in Config's names."""
+    given = {k: v for k, v in values.items() if v is not None and k not in ("as_json", "config", "quick")}
+    for name, kind in lists.items():
+        if name in given:
+            given[name] = tuple(_number(v, kind, name) for v in _list(given[name], f"--{name}"))
+    if values["quick"]:
+        if given.get("protocol", "quick") != "quick":
+            raise one_of("--protocol with --quick", ("quick",), given["protocol"])
+        given["protocol"] = "quick"
+    return given
+
+
+def _list(text: str | None, name: str) -> list[str]:
+    parts = [p.strip() for p in (text or "").split(",") if p.strip()]
+    if not parts:
+        raise IdimError(f"{name}: expected names with commas between; got {text!r}")
+    return parts
+
+
+def _number(text: str, kind: type, name: str):
+    try:
+        return kind(text)
+    except ValueError:
+        raise IdimError(f"--{name}: expected whole numbers with commas between; got {text!r}") from None
+
+
+def _config(given: dict, file: str | None):
+    from idim import config
+
+    return config.make(given, file)
+
+
+def _finish(summary: dict, text, as_json: bool, out: Path) -> None:
+    """Figures and summaries into the store; the answer onto standard output."""
+    from idim.report import page
+    from idim.store import Store
+
+    paths = page.render(Store(out))[1] if summary["full"] else []
+    if as_json:
+        print(json.dumps(summary))
+        return
+    print()
+    print(text(summary))
+    for path in paths:
+        if summary["id"] in path.name or len(paths) == 1:
+            print(f"figure: {path}")
+    print(f"records: {out / 'runs'}")
+
+
+def _exit(code: int) -> None:
+    if code:
+        raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _watch() -> Iterator[object]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from idim.measure import Watcher
+
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=Console(stderr=True, soft_wrap=True), transient=True,
+    )
+
+    def run(name: str):
+        for task in bar.task_ids:
+            bar.remove_task(task)
+        task = bar.add_task(name, total=None)
+
+        def progress(step: int, steps: int, score: float | None) -> None:
+            bar.update(task, completed=step, total=steps)
+
+        return progress
+
+    with bar:
+        yield Watcher(lambda line: bar.console.print(line, markup=False, highlight=False), run)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except IdimError as error:
+        print(f"idim: {error}", file=sys.stderr)
+        raise typer.Exit(MISTAKE) from None
+    except KeyboardInterrupt:
+        print("idim: stopped; finished runs are kept, and the same command goes on from them", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,132 @@
+"""What a user asked for, checked and frozen. Flags and TOML keys are the fields of Config; unknown ones are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from idim.errors import expected, one_of
+from idim.protocols import PROTOCOLS, Protocol
+
+EXECUTORS = ("local",)
+PRECISIONS = ("fp32", "bf16")
+ARMS = ("full", "did", "said", "lora")
+
+
+@dataclass(frozen=True)
+class Config:
+    """One measurement. 0, None and the empty string mean: let the protocol or the kind of model decide."""
+
+    model: str
+    task: str
+    arm: str = "said"
+    protocol: str = "trust"
+    projection: str = ""
+    threshold: float = 0.9
+    absolute: float | None = None
+    grid: tuple[int, ...] = ()
+    d: int = 0
+    rank: int = 0
+    ranks: tuple[int, ...] = ()
+    targets: tuple[str, ...] = ()
+    lora_alpha: int = 0
+    learning_rate: float = 0.0
+    subspace_learning_rate: float = 0.0
+    lora_learning_rate: float = 0.0
+    num_train_epochs: float = 0.0
+    max_steps: int = 0
+    batch_size: int = 0
+    precision: str = "fp32"
+    max_seq_length: int = 128
+    max_train_samples: int = 0
+    max_eval_samples: int = 0
+    baselines: int = 0
+    repeats: int = 0
+    max_runs: int = 30
+    seed: int = 0
+    data_dir: str = ""
+    out: str = "idim-out"
+    workers: int = 1
+    executor: str = "local"
+
+    def __post_init__(self):
+        for name, known in (
+            ("arm", ARMS), ("protocol", PROTOCOLS), ("executor", EXECUTORS), ("precision", PRECISIONS),
+        ):
+            if getattr(self, name) not in known:
+                raise one_of(_flag(name), known, getattr(self, name))
+        if not 0 < self.threshold < 1:
+            raise expected("--threshold", "a fraction between 0 and 1", self.threshold)
+        for name in ("max_seq_length", "max_runs", "workers"):
+            if getattr(self, name) < 1:
+                raise expected(_flag(name), "a whole number of at least 1", getattr(self, name))
+        for name in _NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise expected(_flag(name), "a number that is not negative", getattr(self, name))
+        for name in ("grid", "ranks"):
+            values = getattr(self, name)
+            if any(v < 1 for v in values) or len(set(values)) != len(values):
+                raise expected(_flag(name), "distinct whole numbers of at least 1", ",".join(map(str, values)))
+
+    @property
+    def chosen(self) -> Protocol:
+        """The protocol with what the user changed in it."""
+        changes: dict[str, object] = {}
+        if self.projection:
+            changes["projection"] = self.projection
+        if self.baselines:
+            changes["baselines"] = self.baselines
+        if self.repeats:
+            changes["repeats"] = self.repeats
+        if self.absolute is not None:
+            changes |= {"rule": "absolute", "absolute": self.absolute}
+        return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
+
+
+_NOT_NEGATIVE = (
+    "d", "rank", "lora_alpha", "learning_rate", "subspace_learning_rate", "lora_learning_rate", "num_train_epochs",
+    "max_steps", "batch_size", "max_train_samples", "max_eval_samples", "baselines", "repeats", "seed",
+)
+_KINDS = {"int": int, "float": (int, float), "str": str}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def read(path: str) -> dict[str, object]:
+    """The keys of a TOML file, in fields of Config. Dashes and underscores are the same."""
+    file = Path(path)
+    if not file.is_file():
+        raise expected("--config", "a TOML file", path)
+    try:
+        raw = tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise expected("--config", "valid TOML", str(error)) from None
+    fields = {f.name: f for f in dataclasses.fields(Config)}
+    values: dict[str, object] = {}
+    for key, value in raw.items():
+        name = key.replace("-", "_")
+        if name not in fields:
+            raise one_of(f"{path}: key", fields, key)
+        kind = str(fields[name].type)
+        if kind.startswith("tuple"):
+            inner = int if "int" in kind else str
+            if not isinstance(value, list) or not all(isinstance(v, inner) for v in value):
+                raise expected(f"{path}: {key}", f"a list of {inner.__name__}", value)
+            value = tuple(value)
+        elif isinstance(value, bool) or not isinstance(value, _KINDS[kind.split(" |")[0]]):
+            raise expected(f"{path}: {key}", kind, value)
+        values[name] = value
+    return values
+
+
+def make(given: dict[str, object], config_file: str | None = None) -> Config:
+    """Flags over the file's keys over the defaults."""
+    values = {**(read(config_file) if config_file else {}), **given}
+    for name in ("model", "task"):
+        if not values.get(name):
+            raise expected(_flag(name), "a name; `idim ls models` and `idim ls tasks` list them", None)
+    return Config(**values)

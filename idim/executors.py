@@ -1,0 +1,39 @@
+"""Where runs are executed: in this process, or in local processes that share the cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+
+import torch
+
+from idim.run import Spec, execute
+
+Progress = Callable[[int, int, float | None], None]
+
+
+class Local:
+    """Yields ``(spec, record)`` as runs finish. With one worker, in this process and in order."""
+
+    def __init__(self, workers: int = 1):
+        self.workers = workers
+
+    def run(self, specs: Sequence[Spec], progress: Progress | None = None) -> Iterator[tuple[Spec, dict]]:
+        if self.workers == 1 or len(specs) == 1:
+            for spec in specs:
+                yield spec, execute(spec, progress)
+            return
+        threads = max(1, (os.cpu_count() or 1) // self.workers)
+        # Spawned, not forked: torch's threads do not survive a fork.
+        with ProcessPoolExecutor(
+            min(self.workers, len(specs)), get_context("spawn"), initializer=_start, initargs=(threads,)
+        ) as pool:
+            futures = {pool.submit(execute, spec): spec for spec in specs}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+
+
+def _start(threads: int) -> None:
+    torch.set_num_threads(threads)

@@ -1,0 +1,342 @@
+"""The conductor: baselines, rates, then the search or the sweep. It skips every run that the store already holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import projections
+from idim import models
+from idim.config import Config
+from idim.errors import expected, one_of
+from idim.executors import Local, Progress
+from idim.protocols import FACTORS, LORA_FACTOR, RATE_CONSTANTS, RECIPES, TUNE_SHARE, Protocol
+from idim.report.page import note_search
+from idim.report.summary import baseline_of, points_of, score_of, summarise, summarise_sweep
+from idim.run import Spec, task_for
+from idim.search.design import Limits, Stop, bisect, grid
+from idim.search.threshold import signal
+from idim.store import Store
+from idim.tasks.base import Options, Task
+from idim.train import Recipe, total_steps
+
+_SEEDS = ("projection", "theta_0", "data", "dropout")
+#: `quick` on a transformer: what makes a whole search take minutes on a laptop.
+_QUICK = {"max_train_samples": 2000, "max_eval_samples": 1000, "max_seq_length": 48, "epochs": 2.0}
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Where a measurement tells of itself: ``say`` gets a line, ``run`` returns a progress callback for the run it names."""
+
+    say: Say = lambda line: None
+    run: Callable[[str], Progress | None] = lambda name: None
+
+
+class Study:
+    """One model, task and protocol: everything that its searches and sweeps share. Making one checks all, trains nothing."""
+
+    def __init__(self, config: Config, watcher: Watcher = Watcher()):
+        self.config, self.protocol, self.watch = config, config.chosen, watcher
+        kind = _kind(config)
+        self._constant = RATE_CONSTANTS[kind]
+        quick = _QUICK if config.protocol == "quick" and kind == "transformer" else {}
+        self.recipe = _recipe(kind, self.protocol, config, quick)
+        self.options = Options(
+            data_dir=config.data_dir or None, official=self.protocol.official,
+            max_train_samples=config.max_train_samples or quick.get("max_train_samples", 0),
+            max_eval_samples=config.max_eval_samples or quick.get("max_eval_samples", 0),
+            max_seq_length=quick.get("max_seq_length", config.max_seq_length),
+        )
+        if self.protocol.projection not in projections.KINDS | projections.FLAWED:
+            raise one_of("--projection", projections.KINDS, self.protocol.projection)
+        if self.protocol.projection in projections.FLAWED and self.protocol.scope != projections.TENSOR:
+            raise one_of("--projection", projections.KINDS, self.protocol.projection)
+        self.task: Task = task_for(config.model, config.task, self.options)
+        loaded = models.load(config.model, self.task.classes, seed=0)
+        _fits(loaded.module, self.task, config.model)
+        self._fingerprint = loaded.fingerprint
+        named = list(loaded.module.named_parameters())
+        self.layout = projections.Layout.of(named, self.protocol.structure)
+        self.D = self.layout.D
+        self.executor = Local(config.workers)
+
+    @property
+    def id(self) -> str:
+        """A digest of what all arms share: model, task, data and budget; not the rates, which each arm tunes."""
+        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if "learning_rate" not in k}
+        options = {k: v for k, v in dataclasses.asdict(self.options).items() if k != "data_dir"}
+        shared = [self.config.model, self.config.task, self.task.fingerprint, self.protocol.name, recipe, options]
+        return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
+
+    def m(self, arm: str) -> int:
+        return len(self.layout.groups) if arm == "said" else 0
+
+    def curve(self, arm: str) -> str:
+        """What the runs of one curve have in common besides the study."""
+        p = self.protocol
+        rate = {"lora": self.config.lora_learning_rate}.get(arm, self.config.subspace_learning_rate)
+        parts = [arm] if arm in ("full", "lora") else [arm, p.projection, p.scope]
+        if arm == "said":
+            parts.append(p.structure)
+        if arm == "lora":
+            parts += [",".join(self.config.targets) or "default", f"alpha{self.config.lora_alpha}" if self.config.lora_alpha else "2r"]
+        return "/".join(parts + ([f"{rate:g}"] if rate else []))
+
+    # Specifications of runs.
+
+    def spec(
+        self, kind: str, arm: str, size: int, repeat: int, rate: float, split: str = "measure", budget: float = 1.0
+    ) -> Spec:
+        """``size`` is d or the rank; ``budget`` multiplies the number of steps."""
+        recipe = dataclasses.replace(self.recipe, learning_rate=rate)
+        if budget != 1.0:
+            steps = max(1, round(budget * total_steps(self.recipe, self.task.train_size())))
+            recipe = dataclasses.replace(recipe, max_steps=steps)
+        settings: dict[str, object] = {}
+        if arm in ("did", "said"):
+            p = self.protocol
+            settings = {"d": size, "projection": p.projection, "scope": p.scope, "structure": p.structure}
+        elif arm == "lora":
+            settings = {"rank": size, "lora_alpha": self.config.lora_alpha, "targets": list(self.config.targets)}
+        return Spec(
+            self.config.model, self.config.task, arm, recipe, self.options, self.protocol.name, kind, split,
+            _seeds(self.config.seed, kind, arm, size, repeat), settings, self.task.fingerprint,
+        )
+
+    def execute(self, store: Store, specs: Sequence[Spec], curve: str) -> list[dict]:
+        """Records for these specifications, in their order: from the store where it has them, else made now and stored."""
+        done = {s.key: store.get(s.key) for s in specs}
+        todo = [s for s in specs if done[s.key] is None]
+        progress = self.watch.run(_title(todo[0]) if len(todo) == 1 else f"{len(todo)} runs") if todo else None
+        for spec, record in self.executor.run(todo, progress):
+            record |= {"study": self.id, "curve": curve}
+            store.put(record)
+            done[spec.key] = record
+            info = record["train_info"]
+            score = record["reason"] if info["score"] is None else f"{info['score']:.4f}"
+            self.watch.say(f"{_title(spec)}: {record['status']}, {self.task.metric} {score}, {info['seconds']:.0f} s")
+        kept = len(specs) - len(todo)
+        if kept:
+            self.watch.say(f"{_title(specs[0])}{' and others' if kept > 1 else ''}: {kept} from the store")
+        return [done[s.key] for s in specs]
+
+    # Rates.
+
+    def rate(self, store: Store, arm: str, anchor: int) -> Callable[[int], float]:
+        """The learning rate as a function of d (or rank), given, by law, or tuned on the tuning split at ``anchor``."""
+        given = {"full": self.config.learning_rate, "lora": self.config.lora_learning_rate}.get(
+            arm, self.config.subspace_learning_rate)
+        if given:
+            return lambda size: given
+        default = self._default_rate(arm)
+        if not self.protocol.tune or isinstance(self.task.majority, type(None)):
+            return default
+        factor = self._tuned(store, arm, anchor, default)
+        return lambda size: factor * default(size)
+
+    def _default_rate(self, arm: str) -> Callable[[int], float]:
+        full = self.recipe.learning_rate
+        if arm == "full":
+            return lambda size: full
+        if arm == "lora":
+            return lambda size: LORA_FACTOR * full
+        if self.protocol.rate_law == "constant":
+            return lambda size: self.protocol.rate
+        # Unit columns in each of T tensors give P a norm sqrt(T) times as large, so the same move takes a smaller rate.
+        norm = math.sqrt(len(self.layout.slices)) if self.protocol.scope == projections.TENSOR else 1.0
+        return lambda size: self._constant * full * math.sqrt(self.D / max(1, size - self.m(arm))) / norm
+
+    def _tuned(self, store: Store, arm: str, anchor: int, default: Callable[[int], float]) -> float:
+        """The best of the default's multiples, extended while the best lies at an edge."""
+        tried: dict[float, float] = {}
+        wanted = list(FACTORS[arm])
+        while wanted:
+            specs = [self.spec("tune", arm, anchor, 0, f * default(anchor), "tune", TUNE_SHARE) for f in wanted]
+            for f, record in zip(wanted, self.execute(store, specs, self.curve(arm)), strict=True):
+                score = score_of(record)
+                tried[f] = -math.inf if score is None else score
+            # On a tie the smaller rate wins: it is the safer one at other d.
+            best = max(sorted(tried), key=lambda f: tried[f])
+            edge = {min(tried): best / 3, max(tried): best * 3}.get(best)
+            wanted = [edge] if edge and len(tried) < 6 else []
+        self.watch.say(f"{arm}: rate {best * default(anchor):.3g} at {anchor or 'full'}, the best of {len(tried)} on the tuning split")
+        return best
+
+    def baselines(self, store: Store) -> list[dict]:
+        rate = self.rate(store, "full", 0)(0)
+        specs = [self.spec("baseline", "full", 0, i, rate) for i in range(self.protocol.baselines)]
+        return self.execute(store, specs, "full")
+
+    def question(self, arm: str, **more: object) -> dict:
+        """What a summary needs to know beside the records."""
+        p, c = self.protocol, self.config
+        curve = self.curve(arm)
+        name = "-".join([c.model, c.task, arm, p.name]).replace("/", "_")
+        digest = hashlib.sha256(f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}".encode()).hexdigest()[:6]
+        return {
+            "id": f"{name}-{digest}", "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,
+            "projection": p.projection, "scope": p.scope, "structure": p.structure if arm == "said" else None,
+            "protocol": p.name, "metric": self.task.metric, "D": self.D, "m": self.m(arm), "rule": p.rule,
+            "absolute": p.absolute, "strict": p.strict, "threshold": c.threshold, "left_out": list(p.left_out),
+            "n_scored": self.task.sizes().get("measure", 0) if self.task.metric == "accuracy" else 0,
+            "steps": total_steps(self.recipe, self.task.train_size()), **more,
+        }
+
+
+def check_search(study: Study) -> None:
+    arm, c = study.config.arm, study.config
+    if arm not in ("did", "said"):
+        raise one_of("--arm", ("did", "said"), arm)
+    m, most = study.m(arm), study.D + study.m(arm)
+    for d in c.grid:
+        if not m < d <= most:
+            raise expected("--grid", f"values of d from {m + 1} to {most} ({m} scales, D = {study.D})", d)
+
+
+def search(config: Config, watcher: Watcher = Watcher()) -> dict:
+    """Measure d90: the summary as one JSON-ready object. Every run is kept in ``config.out`` as it finishes."""
+    study = Study(config, watcher)
+    check_search(study)
+    store = Store(config.out)
+    arm, protocol = config.arm, study.protocol
+    question = study.question(arm)
+    note_search(store, question)
+    base = baseline_of(study.baselines(store))
+
+    def answer(finished: bool) -> dict:
+        return summarise(store.all(), question, finished) | {"id": question["id"]}
+
+    if base is None:
+        return answer(True)
+    tau = base.tau(config.threshold, protocol.rule, protocol.absolute)
+    watcher.say(f"full {base.mean:.4f}, chance {base.chance:.4f}: a d passes from {tau:.4f} ({protocol.rule} rule)")
+    if base.chance >= tau or (question["n_scored"] and not signal(base, question["n_scored"])):
+        return answer(True)
+    limits = _limits(study, arm)
+    rate = study.rate(store, arm, limits.start)
+    history, finished = [], True
+    while True:
+        if config.grid:
+            step = grid(sorted(config.grid), history, limits)
+        else:
+            step = bisect(history, tau, base.chance, protocol.strict, limits)
+        if isinstance(step, Stop):
+            finished = not step.reason.startswith("the cap")
+            watcher.say(step.reason)
+            break
+        specs = [study.spec("search", arm, d, i, rate(d)) for d, i in step.runs]
+        history += points_of(study.execute(store, specs, study.curve(arm)), study.curve(arm))
+    found = summarise(store.all(), question, finished)
+    if found["verdict"] == "reached":
+        low, high = found["answer"]["low"], found["answer"]["high"]
+        if protocol.budget_check and low:
+            study.execute(store, [study.spec("check", arm, low, 0, rate(low), budget=2.0)], study.curve(arm))
+        if protocol.locked and "locked" in study.task.sizes():
+            study.execute(store, [study.spec("locked", arm, high, 0, rate(high), split="locked")], study.curve(arm))
+    return answer(finished)
+
+
+def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
+    """Score against LoRA rank, under the same budget and evaluation rule as a search."""
+    study = Study(config, watcher)
+    ranks = sorted(config.ranks or (1, 2, 4, 8, 16))
+    _lora_fits(study, max(ranks))
+    store = Store(config.out)
+    study.baselines(store)
+    middle = ranks[len(ranks) // 2]
+    rate = study.rate(store, "lora", middle)
+    question = study.question("lora", learning_rate=rate(middle))
+    note_search(store, question)
+    specs = [study.spec("sweep", "lora", r, i, rate(r)) for r in ranks for i in range(study.protocol.repeats)]
+    study.execute(store, specs, study.curve("lora"))
+    return summarise_sweep(store.all(), question) | {"id": question["id"]}
+
+
+def train_one(config: Config, watcher: Watcher = Watcher()) -> dict:
+    """One run of one arm: its record."""
+    study = Study(config, watcher)
+    arm = config.arm
+    size = {"full": 0, "lora": config.rank}.get(arm, config.d)
+    if arm == "lora":
+        _lora_fits(study, size)
+    elif arm != "full" and not study.m(arm) < size <= study.D + study.m(arm):
+        raise expected("--d", f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})", size)
+    store = Store(config.out)
+    given = {"full": config.learning_rate, "lora": config.lora_learning_rate}.get(arm, config.subspace_learning_rate)
+    rate = given or study._default_rate(arm)(size)
+    return study.execute(store, [study.spec("single", arm, size, 0, rate)], study.curve(arm))[0]
+
+
+def _kind(config: Config) -> str:
+    if (config.model == "toy") != (config.task == "toy"):
+        raise expected("--task toy", "the model toy, and no other task with it", f"--model {config.model} --task {config.task}")
+    if config.model == "toy":
+        return "toy"
+    return "transformer" if models.is_text(config.model) else "net"
+
+
+def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recipe:
+    values: dict[str, object] = dict(RECIPES[kind])
+    if "epochs" in quick:
+        values["epochs"] = quick["epochs"]
+    values |= protocol.recipe
+    given = {
+        "learning_rate": config.learning_rate, "epochs": config.num_train_epochs, "max_steps": config.max_steps,
+        "batch_size": config.batch_size,
+    }
+    values |= {k: v for k, v in given.items() if v}
+    if config.num_train_epochs and not config.max_steps:
+        values["max_steps"] = 0
+    return Recipe(**values, precision=config.precision)
+
+
+def _limits(study: Study, arm: str) -> Limits:
+    m, D = study.m(arm), study.D
+    # A quarter of sqrt(D), the order of published values, as a power of two.
+    start = 2 ** max(1, round(math.log2(math.sqrt(D) / 4)))
+    smallest = m + 1
+    return Limits(smallest, D + m, max(start, smallest), study.protocol.repeats, study.protocol.ratio, study.config.max_runs)
+
+
+def _seeds(master: int, kind: str, arm: str, size: int, repeat: int) -> dict[str, int]:
+    """Four fresh seeds for each run; the same master seed gives the same ones, which is what lets a search resume."""
+    seeds = {}
+    for name in _SEEDS:
+        text = f"{master}/{kind}/{arm}/{size}/{repeat}/{name}"
+        seeds[name] = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "little")
+    return seeds
+
+
+def _title(spec: Spec) -> str:
+    size = spec.settings.get("d") or spec.settings.get("rank")
+    what = {"d": f" d={size}", "rank": f" r={size}"}
+    shown = next((what[k] for k in ("d", "rank") if k in spec.settings), "")
+    return f"{spec.kind} {spec.arm}{shown} rate {spec.recipe.learning_rate:.3g}"
+
+
+def _fits(module, task: Task, name: str) -> None:
+    """One forward pass: a net that does not take the task's inputs is the user's mistake, and found before training."""
+    if task.name == "toy":
+        return
+    try:
+        import torch
+
+        with torch.no_grad():
+            task.loss(module.eval(), next(task.batches(2, 0)))
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise expected("--model", f"one that takes the inputs of {task.name}", f"{name}: {str(error).splitlines()[0][:160]}") from None
+
+
+def _lora_fits(study: Study, rank: int) -> None:
+    from idim import arms
+
+    loaded = models.load(study.config.model, study.task.classes, seed=0)
+    settings = {"rank": rank, "targets": list(study.config.targets), "lora_alpha": study.config.lora_alpha, "seed_projection": 0}
+    arms.build("lora", loaded.module, settings)

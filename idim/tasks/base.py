@@ -1,0 +1,163 @@
+"""What a task is: named splits of examples, a metric, and what chance gives."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from idim.errors import expected
+
+#: train; tune (choose rates); measure (the score of every run); locked (scored once, at d90).
+SPLITS = ("train", "tune", "measure", "locked")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to load a task. ``official`` keeps the published split whole: all of its training part trains, nothing is set aside."""
+
+    data_dir: str | None = None
+    official: bool = False
+    max_train_samples: int = 0
+    max_eval_samples: int = 0
+    max_seq_length: int = 128
+
+    @staticmethod
+    def capped(index: torch.Tensor, most: int) -> torch.Tensor:
+        """A random subset of at most ``most`` (0: all), by a fixed seed, in order."""
+        if not most or most >= len(index):
+            return index
+        return index[shuffled(len(index), seed=20212)[:most].sort().values]
+
+
+class Task(ABC):
+    """The data of one task, ready for one model."""
+
+    name: str
+    metric: str
+    classes: int
+    fingerprint: str
+    #: The better of guessing the commonest class and knowing nothing; None where no guess applies.
+    majority: float | None
+
+    @abstractmethod
+    def train_size(self) -> int: ...
+
+    @abstractmethod
+    def batches(self, batch_size: int, seed: int) -> Iterator[object]:
+        """One pass over the training split in an order drawn from seed."""
+
+    @abstractmethod
+    def loss(self, module: nn.Module, batch: object) -> torch.Tensor: ...
+
+    @abstractmethod
+    def score(self, module: nn.Module, split: str) -> float: ...
+
+    def tokens(self, batch: object) -> int:
+        return 0
+
+    def sizes(self) -> dict[str, int]:
+        return {}
+
+
+def carve(n: int, fractions: dict[str, float], cap: int = 1000) -> dict[str, torch.Tensor]:
+    """Disjoint index sets of ``range(n)``, the same on every machine: each named share (at most cap), the rest as train."""
+    order = shuffled(n, seed=20181)
+    out, at = {}, 0
+    for name, share in fractions.items():
+        size = min(cap, round(share * n))
+        out[name] = order[at: at + size].sort().values
+        at += size
+    out["train"] = order[at:].sort().values
+    return out
+
+
+def shuffled(n: int, seed: int) -> torch.Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed % (1 << 63)))
+
+
+def check_labels(labels: torch.Tensor, classes: int, where: str) -> None:
+    bad = labels[(labels < 0) | (labels >= classes)]
+    if bad.numel():
+        raise expected(f"{where}: labels", f"whole numbers 0..{classes - 1}", sorted(set(bad.tolist()))[:5])
+
+
+def check_split(n: int, where: str) -> None:
+    if n == 0:
+        raise expected(where, "at least one example", "none")
+
+
+def majority_of(labels: torch.Tensor) -> float:
+    return float(labels.bincount().max()) / max(1, labels.numel())
+
+
+def matthews(truth: torch.Tensor, guess: torch.Tensor, classes: int) -> float:
+    """Matthews correlation for any number of classes (Gorodkin 2004); 0 where it is undefined."""
+    table = torch.bincount(truth * classes + guess, minlength=classes * classes).view(classes, classes).double()
+    n, right = table.sum(), table.diag().sum()
+    rows, columns = table.sum(1), table.sum(0)
+    spread = (n * n - (columns * columns).sum()) * (n * n - (rows * rows).sum())
+    return float((n * right - (rows * columns).sum()) / spread.sqrt()) if spread > 0 else 0.0
+
+
+METRICS = {
+    "accuracy": lambda truth, guess, classes: float((truth == guess).double().mean()),
+    "matthews": matthews,
+}
+
+
+class Classification(Task):
+    """Examples with one label of ``classes``. Subclasses say how a batch of indices becomes inputs."""
+
+    def __init__(self, name: str, metric: str, labels: dict[str, torch.Tensor], classes: int, digest: hashlib._Hash):
+        self.name, self.metric, self.classes = name, metric, classes
+        self.labels = labels
+        for split, y in labels.items():
+            check_split(y.numel(), f"{name}, {split} split")
+            check_labels(y, classes, f"{name}, {split} split")
+            digest.update(split.encode() + y.numpy().tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+        self.majority = majority_of(labels["measure"]) if metric == "accuracy" else 0.0
+
+    @abstractmethod
+    def inputs(self, split: str, index: torch.Tensor, device: torch.device): ...
+
+    @abstractmethod
+    def logits(self, module: nn.Module, inputs) -> torch.Tensor: ...
+
+    def order(self, seed: int, batch_size: int) -> list[torch.Tensor]:
+        return list(shuffled(self.train_size(), seed).split(batch_size))
+
+    def train_size(self) -> int:
+        return self.labels["train"].numel()
+
+    def sizes(self) -> dict[str, int]:
+        return {split: y.numel() for split, y in self.labels.items()}
+
+    def batches(self, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
+        yield from self.order(seed, batch_size)
+
+    def loss(self, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        device = next(module.parameters()).device
+        logits = self.logits(module, self.inputs("train", batch, device))
+        return F.cross_entropy(logits.float(), self.labels["train"][batch].to(device))
+
+    def evaluation_order(self, split: str) -> list[torch.Tensor]:
+        return list(torch.arange(self.labels[split].numel()).split(512))
+
+    def score(self, module: nn.Module, split: str) -> float:
+        device = next(module.parameters()).device
+        truth, guess = [], []
+        for index in self.evaluation_order(split):
+            logits = self.logits(module, self.inputs(split, index, device))
+            if not torch.isfinite(logits).all():
+                return math.nan
+            guess.append(logits.argmax(-1).cpu())
+            truth.append(self.labels[split][index])
+        return METRICS[self.metric](torch.cat(truth), torch.cat(guess), self.classes)

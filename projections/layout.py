@@ -1,0 +1,147 @@
+"""Where each weight lies in D: parameters as slices, slices in groups, and one map for each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from projections.base import Projection
+
+GLOBAL, TENSOR = "global", "tensor"
+#: The scopes in which P's columns are unit: over all of D, or over each tensor.
+SCOPES = (GLOBAL, TENSOR)
+#: What a structure-aware scale belongs to.
+STRUCTURES = ("layer", "module", "tensor")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One parameter tensor's place: ``[start, start + size)`` of D."""
+
+    name: str
+    start: int
+    size: int
+    group: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Slices in the order of the model's parameters, and the names of the groups they belong to."""
+
+    slices: tuple[Slice, ...]
+    groups: tuple[str, ...]
+
+    @classmethod
+    def of(cls, named: Iterable[tuple[str, torch.Tensor]], structure: str | None = None) -> Layout:
+        """Lay out ``(name, tensor)`` pairs; a tensor met again under another name (a tied weight) takes no more room.
+
+        ``structure`` puts the tensors in groups: by ``layer`` (each numbered block, what comes before the blocks as
+        ``embeddings``, what comes after as ``head``; without numbered blocks, each module), ``module`` or ``tensor``; None is
+        one group of all.
+        """
+        seen: set[int] = set()
+        names, sizes = [], []
+        for name, tensor in named:
+            if id(tensor) not in seen:
+                seen.add(id(tensor))
+                names.append(name)
+                sizes.append(tensor.numel())
+        labels = _labels(names, structure)
+        groups = tuple(dict.fromkeys(labels))
+        slices, start = [], 0
+        for name, size, label in zip(names, sizes, labels, strict=True):
+            slices.append(Slice(name, start, size, groups.index(label)))
+            start += size
+        return cls(tuple(slices), groups)
+
+    @property
+    def D(self) -> int:
+        return self.slices[-1].stop if self.slices else 0
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(s.size for s in self.slices)
+
+
+def _labels(names: list[str], structure: str | None) -> list[str]:
+    if structure is None:
+        return ["all"] * len(names)
+    if structure == "tensor":
+        return list(names)
+    modules = [name.rpartition(".")[0] or name for name in names]
+    if structure == "module":
+        return modules
+    blocks = [_block(name) for name in names]
+    numbered = [i for i, block in enumerate(blocks) if block]
+    if not numbered:
+        return modules
+    first = numbered[0]
+    return [block or ("embeddings" if i < first else "head") for i, block in enumerate(blocks)]
+
+
+def _block(name: str) -> str | None:
+    """``a.layer.3.b.weight`` -> ``a.layer.3``: the path up to its first number."""
+    parts = name.split(".")
+    for i, part in enumerate(parts):
+        if part.isdigit():
+            return ".".join(parts[: i + 1])
+    return None
+
+
+class PerTensor(Projection):
+    """One independent map of the same family for each tensor, all reading the same theta: per-tensor scope.
+
+    Columns are unit within each tensor, so over D they have norm sqrt(number of tensors), and a small tensor moves as far as
+    a large one. Never comparable with global scope. Source: Aghajanyan et al. 2021.
+    """
+
+    def __init__(self, kind: type[Projection], sizes: tuple[int, ...], d: int, *, seed: int, device, dtype):
+        super().__init__(sum(sizes), d, seed=seed, device=device, dtype=dtype)
+        self.family = kind.family
+        self.version = kind.version
+        self.sizes = sizes
+        self._parts = [
+            kind(size, d, seed=_child(seed, i), device=device, dtype=dtype) for i, size in enumerate(sizes)
+        ]
+        self._starts = [0]
+        for size in sizes:
+            self._starts.append(self._starts[-1] + size)
+
+    ranged = True
+
+    @property
+    def chunk(self) -> int:
+        return max(part.chunk for part in self._parts)
+
+    def _overlaps(self, start: int, n: int) -> Iterator[tuple[Projection, int, int, int]]:
+        for part, lo in zip(self._parts, self._starts, strict=False):
+            a, b = max(start, lo), min(start + n, lo + part.D)
+            if a < b:
+                yield part, a - start, b - start, a - lo
+
+    def write(self, theta: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
+        for part, a, b, at in self._overlaps(start, out.numel()):
+            part.write(theta, out[a:b], at)
+
+    def adjoint_add(self, v: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
+        for part, a, b, at in self._overlaps(start, v.numel()):
+            part.adjoint_add(v[a:b], out, at)
+
+    def ingredients(self) -> Iterator[torch.Tensor]:
+        for part in self._parts:
+            yield from part.ingredients()
+
+    @property
+    def identity(self) -> dict[str, object]:
+        return {**super().identity, "sizes": list(self.sizes)}
+
+
+def _child(seed: int, index: int) -> int:
+    """A seed for the index-th tensor: golden-ratio steps modulo 2^64 keep the children of nearby seeds apart."""
+    return (seed + (index + 1) * 0x9E3779B97F4A7C15) % (1 << 64)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from projections import random
+from projections.blocks import HadamardBlocks
+
+_MIDDLE = 2
+_SMALLEST_BLOCK = 256
+
+
+class Orthonormal(HadamardBlocks):
+    """Stacked blocks of signed Hadamard transforms: sqrt(m) times an orthogonal matrix each. The default.
+
+    ``P_b = D^(-1/2) H S_b Pi H B_b / sqrt(m)``, S_b and B_b random signs, m the next power of two of d, at least 256.
+
+    Law: each entry is ``D^(-1/2)`` times a normalised sum of m signs, hence close to N(0, 1/D); blocks are independent
+    given Pi. ``P^T P = I`` exactly when m divides D; otherwise its eigenvalues lie within m/D of 1 (m <= D).
+    A row has norm sqrt(m/D) over the m columns, so for d = m the energy that P captures of a single weight is d/D
+    itself, where a Gaussian's would vary.
+    Cost: O(D log d) time, D/4 bytes stored, no state of d x D.
+    Source: subsampled randomised Hadamard transforms (Ailon & Chazelle 2009) stacked as in Fastfood (Le et al. 2013).
+    """
+
+    family = "orthonormal"
+
+    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32):
+        m = max(_SMALLEST_BLOCK, 1 << (d - 1).bit_length())
+        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype)
+        self._middle = random.packed_signs(seed, _MIDDLE, self.blocks * m, device).view(self.blocks, -1)
+
+    @property
+    def scale(self) -> float:
+        return (self.D * self.m) ** -0.5
+
+    def _multiply_middle(self, x: torch.Tensor, select) -> torch.Tensor:
+        return x.mul_(random.unpack_signs(self._middle[select], self.dtype))
+
+    def ingredients(self) -> Iterator[torch.Tensor]:
+        yield from super().ingredients()
+        yield self._middle
