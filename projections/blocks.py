@@ -9,7 +9,7 @@ import torch
 
 from projections import random
 from projections.base import Projection
-from projections.hadamard import transform
+from projections.hadamard import transform_between
 
 _CHUNK = 1 << 16  # floats worked on at once: a quarter of a megabyte, which stays in a core's cache
 _OUTER, _PERMUTATION = 0, 1  # streams of the seed; the subclasses' own start at 2
@@ -30,10 +30,11 @@ class HadamardBlocks(Projection):
         self._signs = random.packed_signs(seed, _OUTER, self.blocks * max(m, 8), device).view(self.blocks, -1)
         self._gather = random.permute(torch.arange(m, device=device), m, seed, _PERMUTATION)
         self._scatter = torch.argsort(self._gather)
+        self._scratch: torch.Tensor | None = None
 
     @abstractmethod
-    def _multiply_middle(self, x: torch.Tensor, first: int | torch.Tensor) -> torch.Tensor:
-        """``x (n, m)`` times the diagonal M of blocks ``first .. first + n``, or of the blocks listed in ``first``."""
+    def _multiply_middle(self, x: torch.Tensor, select: slice | torch.Tensor, spare: torch.Tensor) -> None:
+        """``x (n, m)`` times the diagonal M of the selected blocks, in place; ``spare`` is a buffer like x."""
 
     @property
     @abstractmethod
@@ -44,20 +45,42 @@ class HadamardBlocks(Projection):
     def chunk(self) -> int:
         return max(1, _CHUNK // self.m) * self.m
 
-    def _outer(self, select, n: int) -> torch.Tensor:  # (n, m)
-        return random.unpack_signs(self._signs[select], self.dtype)[:, : self.m]
+    def _buffers(self, n: int) -> list[torch.Tensor]:
+        """Three kept buffers ``(n, m)``: allocating anew for each chunk would cost more than the arithmetic."""
+        if self._scratch is None or self._scratch.shape[1] < n * self.m:
+            self._scratch = torch.empty(3, n * self.m, dtype=self.dtype, device=self.device)
+        return [buffer[: n * self.m].view(n, self.m) for buffer in self._scratch]
 
-    def _forward(self, theta: torch.Tensor, select, n: int) -> torch.Tensor:  # (d,) -> (n, m)
-        x = self._outer(select, n)
-        x[:, : self.d] *= theta * self.scale
-        x[:, self.d:] = 0
-        x = transform(x).index_select(1, self._gather)
-        return transform(self._multiply_middle(x, select))
+    def _forward(self, theta: torch.Tensor, select, n: int) -> torch.Tensor:
+        """P theta on the selected blocks: ``(d,) -> (n, m)``, in a buffer that the next call reuses."""
+        a, b, spare = self._buffers(n)
+        packed = self._signs[select]
+        if self.m < 8:
+            a.copy_(random.unpack_signs(packed, self.dtype)[:, : self.m])
+        else:
+            random.unpack_signs(packed, self.dtype, out=a)
+        scaled = torch.zeros(self.m, dtype=self.dtype, device=self.device)
+        torch.mul(theta, self.scale, out=scaled[: self.d])
+        a, b = transform_between(a.mul_(scaled), b)
+        torch.index_select(a, 1, self._gather, out=b)
+        self._multiply_middle(b, select, spare)
+        return transform_between(b, a)[0]
 
-    def _backward(self, v: torch.Tensor, select, out: torch.Tensor) -> None:  # (n, m) -> (d,)
-        x = self._multiply_middle(transform(v), select).index_select(1, self._scatter)
-        x = transform(x).mul_(self._outer(select, v.shape[0]))
-        out.add_(x.sum(0)[: self.d], alpha=self.scale)
+    def _backward(self, v: torch.Tensor, select, out: torch.Tensor) -> None:
+        """``out += P^T v`` on the selected blocks: ``(n, m) -> (d,)``. v is left as it was."""
+        n = v.shape[0]
+        a, b, spare = self._buffers(n)
+        a.copy_(v)
+        a, b = transform_between(a, b)
+        self._multiply_middle(a, select, spare)
+        torch.index_select(a, 1, self._scatter, out=b)
+        a, b = transform_between(b, a)
+        packed = self._signs[select]
+        if self.m < 8:
+            b = random.unpack_signs(packed, self.dtype)[:, : self.m]
+        else:
+            random.unpack_signs(packed, self.dtype, out=b)
+        out.add_(a.mul_(b).sum(0)[: self.d], alpha=self.scale)
 
     def _spans(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
         """Pieces of a range as (first block, last block, offset into them, entries)."""
@@ -96,7 +119,7 @@ class HadamardBlocks(Projection):
         """P theta on the ranges ``[s, s + length)``: ``(k,) -> (k, length)``."""
         blocks, place = self._cover(starts, length)
         step = max(1, _CHUNK // self.m)
-        x = torch.cat([self._forward(theta, part, len(part)) for part in blocks.split(step)])
+        x = torch.cat([self._forward(theta, part, len(part)).clone() for part in blocks.split(step)])
         return x.view(-1)[place]
 
     def adjoint_add_rows(self, v: torch.Tensor, starts: torch.Tensor, out: torch.Tensor) -> None:

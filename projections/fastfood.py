@@ -23,8 +23,8 @@ class _Gaussian(HadamardBlocks):
     def scale(self) -> float:
         return self._scale
 
-    def _multiply_middle(self, x: torch.Tensor, select) -> torch.Tensor:
-        return x.mul_(self._middle[select])
+    def _multiply_middle(self, x: torch.Tensor, select, spare: torch.Tensor) -> None:
+        x.mul_(self._middle[select])
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield from super().ingredients()

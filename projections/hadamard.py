@@ -32,18 +32,26 @@ def _factors(bits: int) -> tuple[int, ...]:
 def transform(x: torch.Tensor) -> torch.Tensor:
     """Unnormalised transform of each row: ``(n, m) -> (n, m)``, m a power of two. Involutive up to a factor m.
 
-    Cost: ``2 n m`` times the sum of the factors (64 for m = 1,024) floating-point operations, one temporary of x's size.
+    Cost: ``2 n m`` times the sum of the factors (64 for m = 1,024) floating-point operations.
+    """
+    return transform_between(x.clone(), torch.empty_like(x))[0]
+
+
+def transform_between(x: torch.Tensor, spare: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``transform`` in two contiguous buffers of one shape, allocating nothing; returns (result, the other buffer).
+
+    Fresh memory costs page faults, which on a CPU take as long as the arithmetic.
     """
     n, m = x.shape
     before, after = n, m
-    out = x
     for bits in _factors(m.bit_length() - 1):
         h = _matrix(bits, x.device, x.dtype)
         size = 1 << bits
         after //= size
         if after == 1:
-            out = out.reshape(-1, size) @ h
+            torch.mm(x.view(-1, size), h, out=spare.view(-1, size))
         else:
-            out = torch.bmm(h.expand(before, size, size), out.reshape(before, size, after))
+            torch.bmm(h.expand(before, size, size), x.view(before, size, after), out=spare.view(before, size, after))
         before *= size
-    return out.view(n, m)
+        x, spare = spare, x
+    return x, spare

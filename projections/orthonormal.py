@@ -35,8 +35,8 @@ class Orthonormal(HadamardBlocks):
     def scale(self) -> float:
         return (self.D * self.m) ** -0.5
 
-    def _multiply_middle(self, x: torch.Tensor, select) -> torch.Tensor:
-        return x.mul_(random.unpack_signs(self._middle[select], self.dtype))
+    def _multiply_middle(self, x: torch.Tensor, select, spare: torch.Tensor) -> None:
+        x.mul_(random.unpack_signs(self._middle[select], self.dtype, out=spare))
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield from super().ingredients()

@@ -66,10 +66,13 @@ def _sign_table(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return (1 - 2 * bit).to(dtype)  # (256, 8)
 
 
-def unpack_signs(packed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def unpack_signs(packed: torch.Tensor, dtype: torch.dtype, out: torch.Tensor | None = None) -> torch.Tensor:
     """``(..., n)`` packed bytes -> ``(..., 8 n)`` of +1 and -1. A table look-up copies eight signs at a time."""
     table = _sign_table(packed.device, dtype)
-    return table.index_select(0, packed.reshape(-1).to(torch.int32)).view(*packed.shape[:-1], -1)
+    if out is None:
+        out = torch.empty(*packed.shape[:-1], 8 * packed.shape[-1], dtype=dtype, device=packed.device)
+    torch.index_select(table, 0, packed.reshape(-1).to(torch.int32), out=out.view(-1, 8))
+    return out
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,315 @@
+"""The laws that every family keeps, over the table of families."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import projections
+from projections import KINDS, PerTensor, ProjectionError, random
+from projections.hadamard import transform
+from projections.lineage import LineageFastfood
+
+FAMILIES = list(KINDS)
+SHAPES = [(1000, 10), (1024, 256), (997, 300), (512, 512), (13, 13), (40, 33), (7, 1), (1, 1)]
+SIZES = (300, 5, 64, 631)
+
+
+def made(family: str, D: int, d: int, seed: int = 3, per_tensor: bool = False, dtype=torch.float64):
+    sizes = SIZES if per_tensor else None
+    return projections.make(family, sum(SIZES) if per_tensor else D, d, seed=seed, dtype=dtype, sizes=sizes)
+
+
+def draws(n: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+# Bits.
+
+
+@pytest.mark.parametrize(("counter", "key", "known"), [
+    ((0, 0, 0, 0), (0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), "d16cfe09 94fdcceb 5001e420 24126ea1"),
+])
+def test_philox_known_answers(counter, key, known):
+    out = random.philox(tuple(torch.tensor([c]) for c in counter), key)
+    assert " ".join(f"{int(word):08x}" for word in out) == known
+
+
+def test_a_stream_does_not_depend_on_how_it_is_cut():
+    whole = random.words(5, 2, 0, 1000)
+    assert torch.equal(whole, torch.cat([random.words(5, 2, a, b - a) for a, b in ((0, 3), (3, 500), (500, 1000))]))
+    whole = random.gaussians(5, 2, 0, 1001)
+    assert torch.equal(whole, torch.cat([random.gaussians(5, 2, a, b - a) for a, b in ((0, 7), (7, 502), (502, 1001))]))
+
+
+def test_signs_and_gaussians_have_their_moments():
+    n = 1 << 20
+    signs = random.unpack_signs(random.packed_signs(1, 0, n), torch.float64)
+    assert set(signs.tolist()) == {1.0, -1.0}
+    assert abs(signs.mean()) < 4 / math.sqrt(n)
+    g = random.gaussians(1, 0, 0, n).double()
+    assert abs(g.mean()) < 4 / math.sqrt(n)
+    assert abs(g.square().mean() - 1) < 4 * math.sqrt(2 / n)
+    assert abs(g.pow(4).mean() - 3) < 4 * math.sqrt(96 / n)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 97, 1000, 4097])
+def test_feistel_is_a_bijection(n):
+    assert torch.equal(random.permute(torch.arange(n), n, 9, 1).sort().values, torch.arange(n))
+    rows = random.permute(torch.arange(n).expand(5, n), n, 9, 1)
+    assert torch.equal(rows.sort(1).values, torch.arange(n).expand(5, n))
+    if n >= 64:
+        assert not torch.equal(rows[0], rows[1])
+
+
+@pytest.mark.parametrize("bits", range(0, 15))
+def test_hadamard_equals_the_butterfly(bits):
+    x = draws(3 << bits).view(3, -1)
+    butterfly = x.clone()
+    for level in range(bits):
+        y = butterfly.view(3, -1, 2, 1 << level)
+        butterfly = torch.stack((y[:, :, 0] + y[:, :, 1], y[:, :, 0] - y[:, :, 1]), dim=2).reshape(3, -1)
+    torch.testing.assert_close(transform(x), butterfly, rtol=1e-12, atol=1e-9)
+
+
+# Laws.
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("D", "d"), SHAPES)
+def test_forward_adjoint_and_gradient_are_the_matrix(family, D, d, per_tensor):
+    p = made(family, D, d, per_tensor=per_tensor)
+    matrix = p.as_matrix()
+    theta, v = draws(p.d).requires_grad_(), draws(p.D, 1)
+    torch.testing.assert_close(p(theta).detach(), matrix @ theta.detach())
+    torch.testing.assert_close(p.adjoint(v), matrix.T @ v)
+    (p(theta) * v).sum().backward()
+    torch.testing.assert_close(theta.grad, matrix.T @ v)
+    assert torch.dot(p(theta.detach()), v).item() == pytest.approx(torch.dot(theta.detach(), p.adjoint(v)).item(), rel=1e-9, abs=1e-9)
+    assert not p(torch.zeros(p.d, dtype=torch.float64)).any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_second_derivative_through_the_adjoint(family):
+    p = made(family, 40, 7)
+    assert torch.autograd.gradcheck(p, (draws(7).requires_grad_(),))
+    assert torch.autograd.gradcheck(p.adjoint, (draws(40).requires_grad_(),))
+
+
+@pytest.mark.parametrize("per_tensor", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_range_is_that_part_of_the_whole(family, per_tensor):
+    p = made(family, 1000, 100, per_tensor=per_tensor)
+    theta, v = draws(100), draws(1000, 1)
+    whole = p(theta)
+    for a, b in ((0, 1000), (0, 1), (255, 513), (299, 306), (999, 1000), (128, 256)):
+        part = torch.full((b - a,), math.nan, dtype=torch.float64)
+        p.write(theta, part, a)
+        torch.testing.assert_close(part, whole[a:b])
+    total = torch.zeros(100, dtype=torch.float64)
+    for a, b in ((0, 3), (3, 300), (300, 999), (999, 1000)):
+        p.adjoint_add(v[a:b], total, a)
+    torch.testing.assert_close(total, p.adjoint(v))
+
+
+@pytest.mark.parametrize("family", [k for k in FAMILIES if hasattr(KINDS[k], "write_rows")])
+def test_rows_are_those_parts_of_the_whole(family):
+    p = made(family, 1000, 20)
+    theta, starts = draws(20), torch.tensor([600, 0, 990, 13])
+    whole, v = p(theta), draws(40).view(4, 10)
+    torch.testing.assert_close(p.write_rows(theta, starts, 10), torch.stack([whole[s: s + 10] for s in starts]))
+    scattered = torch.zeros(1000, dtype=torch.float64)
+    for s, row in zip(starts, v, strict=True):
+        scattered[s: s + 10] = row
+    out = torch.zeros(20, dtype=torch.float64)
+    p.adjoint_add_rows(v, starts, out)
+    torch.testing.assert_close(out, p.adjoint(scattered))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_columns_are_unit(family):
+    """Exactly where the family says so; otherwise in mean square, with the spread of 64 columns of 1,000 entries."""
+    exact = {"sparse": 1000, "orthonormal": 1024, "fastfood": 1024}
+    D = exact.get(family, 1000)
+    norms = made(family, D, 64).as_matrix().norm(dim=0)
+    if family in exact:
+        torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-6, atol=0)
+    else:
+        assert (norms - 1).abs().max() < 5 / math.sqrt(2 * D)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_per_tensor_columns_are_unit_in_each_tensor(family):
+    sizes = (4096, 8192, 2048)
+    p = projections.make(family, sum(sizes), 16, seed=1, dtype=torch.float64, sizes=sizes)
+    for part in p.as_matrix().split(sizes):
+        assert (part.norm(dim=0) - 1).abs().max() < 5 / math.sqrt(2 * len(part))
+
+
+@pytest.mark.parametrize("d", [10, 256, 500])
+def test_orthonormal_is_exactly_so_where_m_divides_D(d):
+    p = made("orthonormal", 2048, d)
+    assert p.D % p.m == 0
+    eigenvalues = torch.linalg.eigvalsh(p.as_matrix().T @ p.as_matrix())
+    assert (eigenvalues - 1).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize(("family", "low", "high"), [
+    ("dense", 0.40, 1.90), ("sparse", 0.40, 1.90), ("fastfood", 0.25, 3.0), ("fastfood-whole", 0.1, 3.2),
+    ("orthonormal", 1 - 256 / 2000, 1 + 256 / 2000),
+])
+def test_spectrum_is_inside_the_stated_range(family, low, high):
+    """d / D = 0.1. Marchenko-Pastur's support is [0.47, 1.73]; Gaussian Fastfood's spectrum is wider."""
+    matrix = made(family, 2000, 200).as_matrix()
+    eigenvalues = torch.linalg.eigvalsh(matrix.T @ matrix)
+    assert low < eigenvalues.min() and eigenvalues.max() < high
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_energy_of_a_fixed_direction_is_beta(family):
+    """|P^T u|^2 over 200 seeds against Beta(d/2, (D - d)/2), for a direction in general position (Kolmogorov-Smirnov, 1 %)."""
+    from scipy.stats import beta, kstest
+
+    D, d = 1024, 16
+    u = draws(D, 7)
+    u /= u.norm()
+    # The law is that of an orthonormal basis; the others' norms add their own spread, of relative variance at most 2 / d.
+    energy = [float(made(family, D, d, seed=s).adjoint(u).square().sum()) for s in range(200)]
+    assert sum(energy) / 200 == pytest.approx(d / D, rel=4 * math.sqrt(2 / d / 200))
+    if family == "orthonormal":
+        assert kstest(energy, beta(d / 2, (D - d) / 2).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("direction", ["one weight", "one block"])
+def test_energy_of_special_directions_is_fair_on_average(family, direction):
+    """No weight and no block of weights is favoured: the mean over seeds is d / D."""
+    D, d = 1024, 16
+    u = torch.zeros(D, dtype=torch.float64)
+    u[5 if direction == "one weight" else slice(256, 384)] = 1
+    u /= u.norm()
+    energy = torch.tensor([float(made(family, D, d, seed=s).adjoint(u).square().sum()) for s in range(400)])
+    assert abs(energy.mean() - d / D) < 4 * energy.std() / 20 + 1e-12
+
+
+# Identity.
+
+#: The first twelve hex digits of the checksum at three shapes. A change here is a change of every published d90.
+KNOWN: dict[str, tuple[str, str, str]] = {
+    "dense": ("9a9a2097dcff", "8c378df4d832", "ed17fb8e7bc1"),
+    "sparse": ("42a9fca493f6", "730a420a41ea", "57cfda32b271"),
+    "fastfood": ("2925cfae5d47", "7125050e7fbc", "12b94d664873"),
+    "fastfood-whole": ("994da5ad25f5", "364bd9162e54", "a8f85c7318d4"),
+    "orthonormal": ("32774413076f", "c81bde164746", "d54b760d49a9"),
+}
+KNOWN_SHAPES = ((1000, 10, 0), (4096, 300, 1), (9973, 1000, 2**40 + 7))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checksums_are_the_known_ones(family):
+    found = tuple(projections.make(family, D, d, seed=s).checksum()[:12] for D, d, s in KNOWN_SHAPES)
+    assert found == KNOWN[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_bits_do_not_depend_on_dtype_threads_or_device(family):
+    before = torch.get_num_threads()
+    sums = set()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for dtype in (torch.float32, torch.float64):
+                sums.add(projections.make(family, 4097, 129, seed=11, dtype=dtype).checksum())
+        if torch.cuda.is_available():
+            sums.add(projections.make(family, 4097, 129, seed=11, device="cuda").checksum())
+    finally:
+        torch.set_num_threads(before)
+    assert len(sums) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_but_the_seed_moves_p(family):
+    torch.manual_seed(1)
+    state = torch.random.get_rng_state()
+    first = made(family, 500, 20)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert first.checksum() == made(family, 500, 20).checksum() != made(family, 500, 20, seed=4).checksum()
+
+
+# The flawed lineage, kept on purpose.
+
+
+def test_the_lineage_has_the_right_forward_and_the_wrong_gradient():
+    p = LineageFastfood(100, 20, seed=2, dtype=torch.float64)
+    matrix = p.as_matrix()
+    v = draws(100)
+    torch.testing.assert_close(p.adjoint(v), matrix.T @ v / 128)
+    cropped = LineageFastfood(6, 20, seed=2, dtype=torch.float64).as_matrix()
+    assert cropped.shape == (6, 20) and cropped[:, :8].any() and not cropped[:, 8:].any()
+
+
+def test_the_lineage_is_reached_only_per_tensor():
+    assert isinstance(projections.make("fastfood-lineage", 106, 20, sizes=(100, 6)), PerTensor)
+    with pytest.raises(ProjectionError, match="expected one of dense, sparse"):
+        projections.make("fastfood-lineage", 106, 20)
+
+
+# Layout.
+
+
+def test_layers_come_from_the_numbers_in_the_names():
+    shape = torch.zeros(2)
+    names = ["bert.embeddings.word.weight", "bert.layer.0.q.weight", "bert.layer.0.k.weight", "bert.layer.1.q.weight", "head.bias"]
+    named = [(n, torch.zeros_like(shape)) for n in names]
+    assert projections.Layout.of(named, "layer").groups == ("embeddings", "bert.layer.0", "bert.layer.1", "head")
+    assert len(projections.Layout.of(named, "module").groups) == 5
+    assert len(projections.Layout.of(named, "tensor").groups) == 5
+    assert projections.Layout.of(named).groups == ("all",)
+
+
+def test_a_tied_tensor_is_laid_out_once():
+    tied = torch.zeros(4, 3)
+    layout = projections.Layout.of([("embedding", tied), ("mid", torch.zeros(5)), ("head", tied)])
+    assert (layout.D, [s.name for s in layout.slices]) == (17, ["embedding", "mid"])
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (("nosuch", 10, 2), "expected one of dense, sparse, fastfood, fastfood-whole, orthonormal; got 'nosuch'"),
+    (("dense", 0, 1), "D: expected a whole number of at least 1; got 0"),
+    (("dense", 10, 0), "d: expected a whole number of at least 1; got 0"),
+    (("dense", 10, -3), "d: expected a whole number of at least 1; got -3"),
+    (("dense", 10, 2.5), "d: expected a whole number of at least 1; got 2.5"),
+    (("dense", 10, 11), "d: expected at most D = 10"),
+])
+def test_bad_sizes_are_refused(arguments, said):
+    with pytest.raises(ProjectionError, match=said.replace("(", r"\(")):
+        projections.make(*arguments)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bad_vectors_are_refused(family):
+    p = made(family, 10, 3)
+    with pytest.raises(ProjectionError, match="finite"):
+        p(torch.tensor([1.0, math.nan, 0.0], dtype=torch.float64))
+    with pytest.raises(ProjectionError, match=r"shape \(3,\)"):
+        p(torch.zeros(4, dtype=torch.float64))
+    with pytest.raises(ProjectionError, match="float64"):
+        p(torch.zeros(3))
+
+
+def test_a_dense_matrix_that_may_not_be_regenerated_names_its_bytes():
+    with pytest.raises(ProjectionError, match="4,000,000"):
+        KINDS["dense"](10_000, 100, seed=0, memory=1000, regenerate=False)
+
+
+def test_a_regenerated_dense_matrix_is_the_stored_one():
+    stored, made_anew = KINDS["dense"](997, 30, seed=5), KINDS["dense"](997, 30, seed=5, memory=0)
+    torch.testing.assert_close(stored.as_matrix(), made_anew.as_matrix())
