@@ -307,6 +307,8 @@ def _watch() -> Iterator[object]:
     )
 
     def run(name: str):
+        # Not before the first run: a mistake found while checking must leave one line and no bar.
+        bar.start()
         for task in bar.task_ids:
             bar.remove_task(task)
         task = bar.add_task(name, total=None)
@@ -316,8 +318,11 @@ def _watch() -> Iterator[object]:
 
         return progress
 
-    with bar:
+    try:
         yield Watcher(lambda line: bar.console.print(line, markup=False, highlight=False), run)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from idim.errors import one_of
+from idim.errors import expected, one_of
 from idim.tasks import text, toy, vision
 from idim.tasks.base import Options, Task
 
@@ -21,9 +21,15 @@ CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
         for name in text.GLUE
     },
 }
+#: Tasks whose examples are text; so are a user's files.
+TEXT = ("movie-reviews", *text.GLUE)
+
 
 def load(name: str, tokenizer: object | None, options: Options) -> Task:
     """The task's data, tokenised for the model where it is text. Errors: an unknown name, or data that does not fit it."""
+    # Before anything is fetched or read.
+    if tokenizer is None and (name in TEXT or _is_path(name)):
+        raise expected("model", f"one that reads text, as {name} asks", "a net without a tokenizer")
     if name in CATALOGUE:
         return CATALOGUE[name][1](tokenizer, options)
     if _is_path(name):

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from idim.errors import IdimError, expected
-from idim.tasks.base import Classification, Options, carve, shuffled
+from idim.tasks.base import Classification, Options, carve, check_labels, shuffled
 
 #: GLUE's single-label tasks: text columns, metric, classes, name of the validation split.
 GLUE: dict[str, tuple[tuple[str, ...], str, int, str]] = {
@@ -57,8 +57,6 @@ class Text(Classification):
     def __init__(
         self, name: str, metric: str, tables: dict[str, Table], classes: int, tokenizer, max_seq_length: int
     ):
-        if tokenizer is None:
-            raise expected("model", f"one that reads text, as {name} asks", "a net without a tokenizer")
         digest = hashlib.sha256(str(max_seq_length).encode())
         self._pad = tokenizer.pad
         self._encoded: dict[str, list[dict[str, list[int]]]] = {}
@@ -194,6 +192,7 @@ def files(path: str, tokenizer, options: Options) -> Text:
     if not parts["train"].labels:
         raise expected(f"{path}, train", "at least one example", "none")
     classes = max(parts["train"].labels) + 1
+    check_labels(torch.tensor(parts["train"].labels), classes, f"{path}, train")
     missing = sorted(set(range(classes)) - set(parts["train"].labels))
     if missing:
         raise expected(f"{path}, train: labels", f"every class of 0..{classes - 1}", f"none of {missing[:5]}")

