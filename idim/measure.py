@@ -26,7 +26,7 @@ from idim.train import Recipe, total_steps
 
 _SEEDS = ("projection", "theta_0", "data", "dropout")
 #: `quick` on a transformer: what makes a whole search take minutes on a laptop.
-_QUICK = {"max_train_samples": 2000, "max_eval_samples": 1000, "max_seq_length": 48, "epochs": 2.0}
+_QUICK = {"max_train_samples": 1600, "max_eval_samples": 800, "max_seq_length": 48, "epochs": 2.0, "evaluations": 2}
 
 Say = Callable[[str], None]
 
@@ -284,8 +284,7 @@ def _kind(config: Config) -> str:
 
 def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recipe:
     values: dict[str, object] = dict(RECIPES[kind])
-    if "epochs" in quick:
-        values["epochs"] = quick["epochs"]
+    values |= {k: v for k, v in quick.items() if k in ("epochs", "evaluations")}
     values |= protocol.recipe
     given = {
         "learning_rate": config.learning_rate, "epochs": config.num_train_epochs, "max_steps": config.max_steps,

@@ -62,7 +62,11 @@ def _curves(axes: Axes, records: list[dict], summaries: list[dict]) -> None:
         answer = summary["answer"]
         if answer and answer["high"]:
             axes.axvspan(answer["low"] or answer["high"], answer["high"], color=colour, alpha=0.12, lw=0)
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    tried = sorted({c["d"] for summary in summaries for c in summary["curve"]})
+    shown = tried[:: max(1, -(-len(tried) // 8))]
+    axes.set_xticks(shown, [f"{d:,}" for d in shown], fontsize=8)
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("d, trained numbers (scales included)")
 
 

@@ -1,0 +1,57 @@
+"""What the documents say exists: commands, flags, files and links."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from idim.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
+COMMANDS = [
+    line.strip() for kind, body in BLOCKS if kind == "bash"
+    for line in body.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")
+]
+IDIM = [shlex.split(part) for line in COMMANDS for part in line.split("&&") if part.strip().startswith("idim ")]
+
+
+def test_there_is_something_to_check():
+    assert len(IDIM) >= 6
+
+
+@pytest.mark.parametrize("words", IDIM, ids=" ".join)
+def test_every_command_and_flag_exists(words):
+    group = typer.main.get_command(app)
+    assert words[1] in group.commands
+    known = {option for param in group.commands[words[1]].params for option in param.opts}
+    flags = {w.split("=")[0] for w in words[2:] if w.startswith("--")}
+    assert flags <= known, f"{flags - known} of {words}"
+
+
+def test_ci_runs_the_readmes_test_command():
+    command = 'pip install -q ".[test]" && python -m pytest'
+    assert command in COMMANDS
+    assert command in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http|#)([^)]+)\)", README))))
+def test_every_link_leads_somewhere(target):
+    assert (ROOT / target.split("#")[0]).exists()
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    tree = next(body for _, body in BLOCKS if body.lstrip().startswith("projections/"))
+    for name in re.findall(r"([\w.-]+\.py)", tree):
+        assert list(ROOT.glob(f"*/{name}")) + list(ROOT.glob(f"*/*/{name}")), name
+
+
+def test_python_examples_run():
+    for kind, body in BLOCKS:
+        if kind == "python":
+            exec(compile(body, "README.md", "exec"), {})
