@@ -42,6 +42,7 @@ Repeats = Annotated[Optional[int], typer.Option(help="Runs with fresh seeds at e
 MaxRuns = Annotated[Optional[int], typer.Option(help="Cap on the search's runs. Default: 30.")]
 Workers = Annotated[Optional[int], typer.Option(help="Local processes that share the cores. Default: 1.")]
 Executor = Annotated[Optional[str], typer.Option(help="Where runs go: local.")]
+Checks = Annotated[Optional[bool], typer.Option("--checks/--no-checks", help="The run at twice the budget and the locked split, after a search. Default: on.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Short for --protocol quick: a first look in minutes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else, on standard output.")]
 ConfigFile = Annotated[Optional[str], typer.Option("--config", help="A TOML file; every flag has a key of the same name.")]
@@ -61,7 +62,7 @@ def search(
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, precision: Precision = None, max_seq_length: Length = None,
     max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, baselines: Baselines = None,
-    repeats: Repeats = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
+    repeats: Repeats = None, checks: Checks = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """Find d90: full baselines, then subspaces of growing and shrinking d, until the answer is bracketed."""
@@ -145,7 +146,7 @@ def compare(
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, lora_learning_rate: LoraRate = None, precision: Precision = None,
     max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
-    baselines: Baselines = None, repeats: Repeats = None, workers: Workers = None, quick: Quick = False,
+    baselines: Baselines = None, repeats: Repeats = None, checks: Checks = None, workers: Workers = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """The table of d90 (and r90) by model, task and arm. Runs what the store does not hold yet."""

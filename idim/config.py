@@ -45,6 +45,7 @@ class Config:
     baselines: int = 0
     repeats: int = 0
     max_runs: int = 30
+    checks: bool = True
     seed: int = 0
     data_dir: str = ""
     out: str = "idim-out"
@@ -82,6 +83,8 @@ class Config:
             changes["repeats"] = self.repeats
         if self.absolute is not None:
             changes |= {"rule": "absolute", "absolute": self.absolute}
+        if not self.checks and PROTOCOLS[self.protocol].budget_check:
+            changes |= {"budget_check": False, "locked": False, "left_out": ("the check at twice the budget", "the locked split")}
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 
 
@@ -89,7 +92,7 @@ _NOT_NEGATIVE = (
     "d", "rank", "lora_alpha", "learning_rate", "subspace_learning_rate", "lora_learning_rate", "num_train_epochs",
     "max_steps", "batch_size", "max_train_samples", "max_eval_samples", "baselines", "repeats", "seed",
 )
-_KINDS = {"int": int, "float": (int, float), "str": str}
+_KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 
 def _flag(name: str) -> str:
@@ -117,7 +120,7 @@ def read(path: str) -> dict[str, object]:
             if not isinstance(value, list) or not all(isinstance(v, inner) for v in value):
                 raise expected(f"{path}: {key}", f"a list of {inner.__name__}", value)
             value = tuple(value)
-        elif isinstance(value, bool) or not isinstance(value, _KINDS[kind.split(" |")[0]]):
+        elif isinstance(value, bool) != (kind == "bool") or not isinstance(value, _KINDS[kind.split(" |")[0]]):
             raise expected(f"{path}: {key}", kind, value)
         values[name] = value
     return values

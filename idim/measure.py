@@ -136,7 +136,8 @@ class Study:
         if given:
             return lambda size: given
         default = self._default_rate(arm)
-        if not self.protocol.tune or isinstance(self.task.majority, type(None)):
+        # The toy has one batch, which serves as every split: there is nothing to tune on.
+        if not self.protocol.tune or self.task.majority is None:
             return default
         factor = self._tuned(store, arm, anchor, default)
         return lambda size: factor * default(size)
@@ -155,10 +156,11 @@ class Study:
 
     def _tuned(self, store: Store, arm: str, anchor: int, default: Callable[[int], float]) -> float:
         """The best of the default's multiples, extended while the best lies at an edge."""
+        split = "tune" if "tune" in self.task.sizes() else "measure"
         tried: dict[float, float] = {}
         wanted = list(FACTORS[arm])
         while wanted:
-            specs = [self.spec("tune", arm, anchor, 0, f * default(anchor), "tune", TUNE_SHARE) for f in wanted]
+            specs = [self.spec("tune", arm, anchor, 0, f * default(anchor), split, TUNE_SHARE) for f in wanted]
             for f, record in zip(wanted, self.execute(store, specs, self.curve(arm)), strict=True):
                 score = score_of(record)
                 tried[f] = -math.inf if score is None else score
@@ -166,7 +168,7 @@ class Study:
             best = max(sorted(tried), key=lambda f: tried[f])
             edge = {min(tried): best / 3, max(tried): best * 3}.get(best)
             wanted = [edge] if edge and len(tried) < 6 else []
-        self.watch.say(f"{arm}: rate {best * default(anchor):.3g} at {anchor or 'full'}, the best of {len(tried)} on the tuning split")
+        self.watch.say(f"{arm}: rate {best * default(anchor):.3g} at {anchor or 'full'}, the best of {len(tried)} on the {split} split")
         return best
 
     def baselines(self, store: Store) -> list[dict]:
@@ -252,7 +254,8 @@ def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
     study.baselines(store)
     middle = ranks[len(ranks) // 2]
     rate = study.rate(store, "lora", middle)
-    question = study.question("lora", learning_rate=rate(middle))
+    tuned = study.protocol.tune and not config.lora_learning_rate
+    question = study.question("lora", learning_rate=rate(middle), tuned=tuned)
     note_search(store, question)
     specs = [study.spec("sweep", "lora", r, i, rate(r)) for r in ranks for i in range(study.protocol.repeats)]
     study.execute(store, specs, study.curve("lora"))

@@ -62,6 +62,7 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
     Protocol(
         "aghajanyan2021", "Aghajanyan et al. 2021: Fastfood with its true gradient, unit columns in each tensor, scales by layer",
         projection="fastfood", scope="tensor", rule="raw", official=True, baselines=1, repeats=1, ratio=1.157, tune=True,
+        left_out=("a tuning split: rates are chosen on the measuring one, as published", "repeats and baseline error, as published"),
     ),
     Protocol(
         "aghajanyan2021-code", "the public lineage of their code: its wrong gradient and crop, scales by tensor, AdamW at 0.03",

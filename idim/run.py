@@ -20,7 +20,7 @@ import torch
 
 from idim import arms, models, tasks
 from idim.tasks.base import Options, Task
-from idim.train import Recipe, train
+from idim.train import Outcome, Recipe, train
 
 SCHEMA = 1
 _PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "pandas")
@@ -62,17 +62,20 @@ def task_for(model: str, task: str, options: Options) -> Task:
 
 
 def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None) -> dict:
-    """Train and score one run. A run that breaks for want of memory or numbers is a record too, not an exception."""
+    """Train and score one run. A run that diverges or runs out of memory is a record too."""
     task = task_for(spec.model, spec.task, spec.options)
     loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = loaded.module.to(device)
     adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
     began = time.time()
-    outcome = train(
-        adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
-        seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=progress,
-    )
+    try:
+        outcome = train(
+            adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
+            seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=progress,
+        )
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        outcome = Outcome("failed", f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'no detail'}")
     return {
         "schema": SCHEMA, "key": spec.key, "kind": spec.kind, "status": outcome.status, "reason": outcome.reason,
         "run_info": {

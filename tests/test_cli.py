@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from idim.cli import app
+from idim.protocols import PROTOCOLS
 
 FAST = ["--model", "mlp:64-16-10", "--task", "digits", "--max-steps", "60", "--baselines", "1", "--repeats", "1"]
 RATE = ["--learning-rate", "0.01"]
@@ -85,6 +86,17 @@ def test_the_trust_protocol_on_digits(tmp_path):
     assert summary["full"]["n"] == 2 and summary["tau_chance"] > summary["tau_raw"]
     if summary["verdict"] in ("reached", "budget_limited"):
         assert summary["locked_score"] is not None and summary["runs"]["check"] == 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("arm", ["did", "said"])
+def test_every_protocol_runs(tmp_path, protocol, arm):
+    code, stdout, _ = idim(
+        "search", *FAST, *RATE, "--arm", arm, "--protocol", protocol, "--grid", "30,300", "--out", tmp_path / "out", "--json")
+    summary = json.loads(stdout)
+    assert code in (0, 3) and summary["protocol"] == protocol and len(summary["curve"]) == 2
+    assert summary["projection"] == PROTOCOLS[protocol].projection
+    assert summary["m"] == (0 if arm == "did" else 4 if PROTOCOLS[protocol].structure == "tensor" else 2)
 
 
 def test_sweep_report_and_compare_share_a_store(tmp_path):

@@ -122,7 +122,7 @@ def summarise_sweep(records: Iterable[dict], search: dict) -> dict:
     points = [Point(rank[id(r)], score_of(r)) for r in swept]
     out = {
         "model": search["model"], "task": search["task"], "arm": "lora", "protocol": search["protocol"],
-        "metric": search["metric"], "D": search["D"], "learning_rate": search["learning_rate"],
+        "metric": search["metric"], "D": search["D"], "learning_rate": search["learning_rate"], "tuned": search["tuned"],
         "alpha_rule": swept[0]["train_info"]["adaptation"]["alpha_rule"] if swept else None,
         "targets": swept[0]["train_info"]["adaptation"]["targets"] if swept else None,
         "verdict": "baseline_failed", "full": None,

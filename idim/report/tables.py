@@ -70,7 +70,7 @@ def sweep_text(s: dict) -> str:
     frame = pd.DataFrame(s["curve"])
     frame["passes"] = frame["passes"].map({True: "yes", False: "no"})
     return "\n".join([
-        *lines, f"{s['alpha_rule']}, rate {s['learning_rate']:.3g}, targets {', '.join(s['targets'])}; head trained freely and counted in d_total",
+        *lines, f"{s['alpha_rule']}, rate {s['learning_rate']:.3g} ({'tuned' if s['tuned'] else 'not tuned'}), targets {', '.join(s['targets'])}; head trained freely and counted in d_total",
         f"full {s['full']['mean']:.4f} (n = {s['full']['n']}); chance {s['chance']:.4f}", "",
         frame.to_string(index=False, float_format=lambda v: f"{v:.4f}"), "",
         f"r90, chance-corrected threshold {s['tau_chance']:.4f}: {bracket_text(s['r90_chance'])}",
