@@ -66,7 +66,8 @@ class Subspace(nn.Module):
         self._hold = (model, weights)
         self._origin = [p.detach().clone() for p in weights]
         self._formed: tuple[int, ...] | None = None
-        self._pending: torch.Tensor | None = None
+        self._image: projections.Image | None = None
+        self._sums: dict[int, projections.Accumulator] = {}
         self._were = [(p, p.requires_grad) for p in model.parameters()]
         for p in model.parameters():
             p.requires_grad_(False)
@@ -99,7 +100,10 @@ class Subspace(nn.Module):
         return 1.0 if self.scales is None else self.scales.detach()[self.layout.slices[i].group]
 
     def _before_forward(self) -> None:
+        # Left over only where a backward pass broke off.
+        self._sums.clear()
         if self._formed != self._version():
+            self._image = self.projection.image(self.theta.detach())
             self._form(skip=self._rows)
             for table in self._rows.values():
                 table.fresh.zero_()
@@ -113,14 +117,15 @@ class Subspace(nn.Module):
 
     @torch.no_grad()
     def _form(self, skip: dict) -> None:
-        theta, weights = self.theta.detach(), self._hold[1]
+        weights = self._hold[1]
         for run in _runs([i for i in range(len(weights)) if i not in skip]):
             start, stop = self.layout.slices[run[0]].start, self.layout.slices[run[-1]].stop
             at, step = 0, self.projection.chunk
+            buffer = torch.empty(min(step, stop - start), device=self.theta.device)
             for lo in range(start - start % step, stop, step):
                 a, b = max(lo, start), min(lo + step, stop)
-                move = torch.empty(b - a, device=theta.device)
-                self.projection.write(theta, move, a)
+                move = buffer[: b - a]
+                self._image.write(move, a)
                 while True:
                     piece = self.layout.slices[run[at]]
                     x, y = max(piece.start, a), min(piece.stop, b)
@@ -139,7 +144,7 @@ class Subspace(nn.Module):
         width, start = self._hold[1][i].shape[1], self.layout.slices[i].start
         # In pieces, so that forming a whole table of a large vocabulary needs no second copy of it.
         for part in rows.split(max(1, (1 << 22) // width)):
-            move = self.projection.write_rows(self.theta.detach(), start + part * width, width)
+            move = self._image.rows(start + part * width, width)
             moved = torch.empty_like(move)
             _shift(moved, self._origin[i][part], move, self._scale(i))
             self._hold[1][i].data[part] = moved.to(self._hold[1][i].dtype)
@@ -148,58 +153,43 @@ class Subspace(nn.Module):
     # Folding the gradients.
 
     def _folder(self, i: int) -> Callable[[torch.Tensor], None]:
+        piece = self.layout.slices[i]
+
         @torch.no_grad()
         def fold(p: torch.Tensor) -> None:
             grad, p.grad = p.grad, None
-            if not self.projection.ranged:
-                self._postpone(i, grad)
-                return
-            share = torch.zeros_like(self.theta)
+            if not self._sums:
+                torch.autograd.Variable._execution_engine.queue_callback(self._finish)
+            if piece.group not in self._sums:
+                self._sums[piece.group] = self.projection.accumulator()
             if i in self._rows:
                 rows = self._rows[i].fresh.nonzero().flatten()
-                starts = self.layout.slices[i].start + rows * p.shape[1]
-                self.projection.adjoint_add_rows(grad[rows].float(), starts, share)
+                self._sums[piece.group].add_rows(grad[rows].float(), piece.start + rows * p.shape[1])
             else:
-                self.projection.adjoint_add(grad.reshape(-1).float(), share, self.layout.slices[i].start)
-            self._add(share, self.layout.slices[i].group)
+                self._sums[piece.group].add(grad.reshape(-1).float(), piece.start)
 
         return fold
 
-    def _add(self, share: torch.Tensor, group: int) -> None:
-        """``share = P_group^T g``. Then d loss / d theta gains scale * share, and d loss / d scale gains <share, theta>."""
-        if self.scales is not None:
-            _accumulate(self.scales, torch.zeros_like(self.scales).index_fill_(
-                0, torch.tensor(group, device=share.device), 1.0) * torch.dot(share, self.theta))
-            share = share * self.scales[group]
-        _accumulate(self.theta, share)
-
-    def _postpone(self, i: int, grad: torch.Tensor) -> None:
-        """A family without cheap ranges: gather the weights' gradients and apply the transpose once, after the pass."""
-        if self._pending is None:
-            self._pending = torch.zeros(self.D, device=self.theta.device)
-            torch.autograd.Variable._execution_engine.queue_callback(self._flush)
-        piece = self.layout.slices[i]
-        self._pending[piece.start: piece.stop] += grad.reshape(-1)
-
     @torch.no_grad()
-    def _flush(self) -> None:
-        pending, self._pending = self._pending, None
-        groups = range(len(self.layout.groups))
-        for group in groups:
-            part = pending
-            if len(groups) > 1:
-                part = torch.zeros_like(pending)
-                for s in self.layout.slices:
-                    if s.group == group:
-                        part[s.start: s.stop] = pending[s.start: s.stop]
-            share = torch.zeros_like(self.theta)
-            self.projection.adjoint_add(part, share)
-            self._add(share, group)
+    def _finish(self) -> None:
+        """At the end of a backward pass: each group's ``share = P_group^T g`` into the gradients.
+
+        ``d loss / d theta`` gains scale * share, and ``d loss / d scale`` gains <share, theta>.
+        """
+        sums, self._sums = self._sums, {}
+        for group, total in sums.items():
+            share = total.finish()
+            if self.scales is not None:
+                gain = torch.zeros_like(self.scales)
+                gain[group] = torch.dot(share, self.theta)
+                _accumulate(self.scales, gain)
+                share = share * self.scales[group]
+            _accumulate(self.theta, share)
 
     # Embedding tables: only the rows that a batch looks up.
 
     def _row_tables(self, model: nn.Module) -> dict[int, _Rows]:
-        if not hasattr(self.projection, "write_rows"):
+        if not isinstance(self.projection, projections.HadamardBlocks) or self.projection.blocks == 1:
             return {}
         users: dict[int, list[nn.Module]] = {}
         for module in model.modules():

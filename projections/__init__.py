@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from projections.base import Projection, ProjectionError
+from projections.base import Accumulator, Image, Projection, ProjectionError
+from projections.blocks import HadamardBlocks
 from projections.dense import Dense
 from projections.fastfood import Fastfood, FastfoodWhole
 from projections.layout import GLOBAL, SCOPES, STRUCTURES, TENSOR, Layout, PerTensor
@@ -23,7 +24,7 @@ KINDS: dict[str, type[Projection]] = {
 FLAWED: dict[str, type[Projection]] = {LineageFastfood.family: LineageFastfood}
 
 __all__ = [
-    "FLAWED", "GLOBAL", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "TENSOR", "make",
+    "Accumulator", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "TENSOR", "make",
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import torch
@@ -14,30 +14,48 @@ class ProjectionError(ValueError):
     """A projection that cannot be made or applied as asked."""
 
 
+class Image(ABC):
+    """P theta, evaluated where it is asked for. Valid until theta changes."""
+
+    @abstractmethod
+    def write(self, out: torch.Tensor, start: int = 0) -> None:
+        """``out[:] = (P theta)[start : start + n]``; out is ``(n,)`` of the projection's dtype."""
+
+
+class Accumulator(ABC):
+    """P^T v, gathered from ranges of v in any order."""
+
+    @abstractmethod
+    def add(self, v: torch.Tensor, start: int = 0) -> None:
+        """Take in ``v (n,)`` as entries ``start .. start + n``, of the projection's dtype. It may be kept until ``finish``."""
+
+    @abstractmethod
+    def finish(self) -> torch.Tensor:
+        """P^T of what was added: ``(d,)``."""
+
+
 class Projection(ABC):
     """A fixed linear map P: R^d -> R^D, a function of ``(family, D, d, seed, version)`` alone.
 
-    ``p(theta)`` is ``(d,) -> (D,)`` and differentiable; ``p.adjoint(v)`` is ``(D,) -> (d,)``. ``write`` and
-    ``adjoint_add`` do the same for the range ``[start, start + n)`` of D, into a buffer of the caller's, so that nothing
-    of D's size need exist. ``dtype`` is the arithmetic's; the random bits do not depend on it.
+    ``p(theta)`` is ``(d,) -> (D,)`` and differentiable; ``p.adjoint(v)`` is ``(D,) -> (d,)``. ``p.image(theta)`` and
+    ``p.accumulator()`` do the same in ranges of D, so that nothing of D's size need exist; what all ranges have in common is
+    done once. ``dtype`` is the arithmetic's; the random bits do not depend on it.
     """
 
     family: ClassVar[str]
     version: ClassVar[int] = 1
-    #: True where a short range of D costs in proportion to its length.
-    ranged: ClassVar[bool] = True
 
     def __init__(self, D: int, d: int, *, seed: int, device: str | torch.device, dtype: torch.dtype):
         self.D, self.d, self.seed = D, d, seed
         self.device, self.dtype = torch.device(device), dtype
 
     @abstractmethod
-    def write(self, theta: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        """``out[:] = P[start : start + n] theta``; theta is ``(d,)``, out is ``(n,)``, both of ``self.dtype``."""
+    def image(self, theta: torch.Tensor) -> Image:
+        """P theta for theta ``(d,)`` of ``self.dtype``, to be written range by range."""
 
     @abstractmethod
-    def adjoint_add(self, v: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        """``out += P[start : start + n]^T v``; v is ``(n,)``, out is ``(d,)``, both of ``self.dtype``."""
+    def accumulator(self) -> Accumulator:
+        """An empty P^T v."""
 
     @abstractmethod
     def ingredients(self) -> Iterator[torch.Tensor]:
@@ -85,7 +103,7 @@ class _Apply(torch.autograd.Function):
     def forward(ctx, theta: torch.Tensor, p: Projection) -> torch.Tensor:
         ctx.p = p
         out = torch.empty(p.D, dtype=p.dtype, device=p.device)
-        p.write(theta, out)
+        p.image(theta).write(out)
         return out
 
     @staticmethod
@@ -97,10 +115,32 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx, v: torch.Tensor, p: Projection) -> torch.Tensor:
         ctx.p = p
-        out = torch.zeros(p.d, dtype=p.dtype, device=p.device)
-        p.adjoint_add(v, out)
-        return out
+        gathered = p.accumulator()
+        gathered.add(v)
+        return gathered.finish()
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor):
         return _Apply.apply(grad.contiguous(), ctx.p), None
+
+
+class Staged(Accumulator):
+    """For families whose transpose is cheap only over all of D: keeps the pieces and applies it once.
+
+    ``apply`` is ``(D,) -> (d,)``.
+    """
+
+    def __init__(self, p: Projection, apply: Callable[[torch.Tensor], torch.Tensor]):
+        self._p, self._apply = p, apply
+        self._pieces: list[tuple[int, torch.Tensor]] = []
+
+    def add(self, v: torch.Tensor, start: int = 0) -> None:
+        self._pieces.append((start, v))
+
+    def finish(self) -> torch.Tensor:
+        if len(self._pieces) == 1 and self._pieces[0][1].numel() == self._p.D:
+            return self._apply(self._pieces[0][1])
+        whole = torch.zeros(self._p.D, dtype=self._p.dtype, device=self._p.device)
+        for start, v in self._pieces:
+            whole[start: start + v.numel()] += v
+        return self._apply(whole)

@@ -8,33 +8,39 @@ from collections.abc import Iterator
 import torch
 
 from projections import random
-from projections.base import Projection
+from projections.base import Accumulator, Image, Projection
 from projections.hadamard import transform_between
 
 _CHUNK = 1 << 16  # floats worked on at once: a quarter of a megabyte, which stays in a core's cache
+_HALVES = 1 << 20  # floats of first halves that are kept and shared, at least 64 of them
 _OUTER, _PERMUTATION = 0, 1  # streams of the seed; the subclasses' own start at 2
 
 
 class HadamardBlocks(Projection):
-    """Rows ``[b m, (b + 1) m)`` of P are ``scale * H M_b Pi H B_b``, cut to d columns.
+    """Rows ``[b m, (b + 1) m)`` of P are ``scale * H M_b Pi H B_j``, j = b modulo J, cut to d columns.
 
-    B_b is a diagonal of signs drawn for each block, M_b the family's own diagonal, and Pi one permutation of m shared
-    by all blocks. Sharing Pi costs no independence between blocks: given Pi, B_b and M_b alone make them independent.
-    It saves 8 bytes a weight or a permutation made anew at every step.
+    M_b is the family's own diagonal, drawn for each block; B_j a diagonal of signs, drawn for each of J =
+    max(64, 2^20 / m) first halves; Pi one permutation of m. Given Pi and B, the M_b alone make the blocks independent and
+    every entry symmetric, so sharing Pi and the first halves ``Pi H B_j theta`` among blocks costs no independence there. It
+    makes the first of the two transforms nearly free, and stores a bit a weight less. What B_j is for is a direction that is
+    constant over whole blocks, where M_b gives no more than a sign: the energy that P captures of it is an average over J
+    independent terms, not D/m, and so has relative variance 2/d + 2/J at most.
     """
 
     def __init__(self, D: int, d: int, m: int, *, seed: int, device: str | torch.device, dtype: torch.dtype):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype)
         self.m = m
         self.blocks = -(-D // m)
-        self._signs = random.packed_signs(seed, _OUTER, self.blocks * max(m, 8), device).view(self.blocks, -1)
+        self.halves = min(self.blocks, max(64, _HALVES // m))
+        self._signs = random.packed_signs(seed, _OUTER, self.halves * max(m, 8), device).view(self.halves, -1)
         self._gather = random.permute(torch.arange(m, device=device), m, seed, _PERMUTATION)
         self._scatter = torch.argsort(self._gather)
+        self._step = max(1, _CHUNK // m)
         self._scratch: torch.Tensor | None = None
 
     @abstractmethod
-    def _multiply_middle(self, x: torch.Tensor, select: slice | torch.Tensor, spare: torch.Tensor) -> None:
-        """``x (n, m)`` times the diagonal M of the selected blocks, in place; ``spare`` is a buffer like x."""
+    def multiply_middle(self, x: torch.Tensor, blocks: slice | torch.Tensor, out: torch.Tensor, spare: torch.Tensor) -> None:
+        """``out = M x`` for ``x (n, m)`` on the given blocks; out may be x; ``spare`` is a third buffer like them."""
 
     @property
     @abstractmethod
@@ -43,94 +49,122 @@ class HadamardBlocks(Projection):
 
     @property
     def chunk(self) -> int:
-        return max(1, _CHUNK // self.m) * self.m
+        return self._step * self.m
 
-    def _buffers(self, n: int) -> list[torch.Tensor]:
-        """Three kept buffers ``(n, m)``: allocating anew for each chunk would cost more than the arithmetic."""
+    def image(self, theta: torch.Tensor) -> BlockImage:
+        return BlockImage(self, theta)
+
+    def accumulator(self) -> Accumulator:
+        return BlockAccumulator(self)
+
+    def outer(self, lo: int, hi: int) -> torch.Tensor:
+        """Signs B of first halves ``lo .. hi``: ``(hi - lo, m)``."""
+        return random.unpack_signs(self._signs[lo:hi], self.dtype)[:, : self.m]
+
+    def buffers(self, n: int) -> list[torch.Tensor]:
+        """Three kept buffers ``(n, m)``: allocating anew for each chunk costs as much in page faults as the arithmetic."""
         if self._scratch is None or self._scratch.shape[1] < n * self.m:
             self._scratch = torch.empty(3, n * self.m, dtype=self.dtype, device=self.device)
         return [buffer[: n * self.m].view(n, self.m) for buffer in self._scratch]
 
-    def _forward(self, theta: torch.Tensor, select, n: int) -> torch.Tensor:
-        """P theta on the selected blocks: ``(d,) -> (n, m)``, in a buffer that the next call reuses."""
-        a, b, spare = self._buffers(n)
-        packed = self._signs[select]
-        if self.m < 8:
-            a.copy_(random.unpack_signs(packed, self.dtype)[:, : self.m])
-        else:
-            random.unpack_signs(packed, self.dtype, out=a)
-        scaled = torch.zeros(self.m, dtype=self.dtype, device=self.device)
-        torch.mul(theta, self.scale, out=scaled[: self.d])
-        a, b = transform_between(a.mul_(scaled), b)
-        torch.index_select(a, 1, self._gather, out=b)
-        self._multiply_middle(b, select, spare)
-        return transform_between(b, a)[0]
+    def half_spans(self) -> Iterator[tuple[int, int]]:
+        for lo in range(0, self.halves, self._step):
+            yield lo, min(lo + self._step, self.halves)
 
-    def _backward(self, v: torch.Tensor, select, out: torch.Tensor) -> None:
-        """``out += P^T v`` on the selected blocks: ``(n, m) -> (d,)``. v is left as it was."""
-        n = v.shape[0]
-        a, b, spare = self._buffers(n)
-        a.copy_(v)
-        a, b = transform_between(a, b)
-        self._multiply_middle(a, select, spare)
-        torch.index_select(a, 1, self._scatter, out=b)
-        a, b = transform_between(b, a)
-        packed = self._signs[select]
-        if self.m < 8:
-            b = random.unpack_signs(packed, self.dtype)[:, : self.m]
-        else:
-            random.unpack_signs(packed, self.dtype, out=b)
-        out.add_(a.mul_(b).sum(0)[: self.d], alpha=self.scale)
-
-    def _spans(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
-        """Pieces of a range as (first block, last block, offset into them, entries)."""
+    def spans(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
+        """A range of D in chunks: (first block, last block, first entry, last entry). No chunk wraps around J."""
         stop = start + n
-        step = self.chunk // self.m
         first = start // self.m
         while first * self.m < stop:
-            last = min(first + step, -(-stop // self.m))
-            lo, hi = max(start, first * self.m), min(stop, last * self.m)
-            yield first, last, lo, hi
+            last = min((first // self._step + 1) * self._step, -(-stop // self.m))
+            yield first, last, max(start, first * self.m), min(stop, last * self.m)
             first = last
 
-    def write(self, theta: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        for first, last, lo, hi in self._spans(start, out.numel()):
-            x = self._forward(theta, slice(first, last), last - first).view(-1)
-            out[lo - start: hi - start] = x[lo - first * self.m: hi - first * self.m]
-
-    def adjoint_add(self, v: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        for first, last, lo, hi in self._spans(start, v.numel()):
-            x = v[lo - start: hi - start]
-            if hi - lo != (last - first) * self.m:
-                padded = torch.zeros((last - first) * self.m, dtype=self.dtype, device=self.device)
-                padded[lo - first * self.m: hi - first * self.m] = x
-                x = padded
-            self._backward(x.view(last - first, self.m), slice(first, last), out)
-
-    # Rows of an embedding: many short ranges, of which a batch needs few.
-
-    def _cover(self, starts: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def cover(self, starts: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The blocks that hold the ranges, and where in those blocks each entry lies: ``(b,)`` and ``(k, length)``."""
         entry = starts[:, None] + torch.arange(length, device=self.device)
         blocks, place = torch.unique(entry // self.m, return_inverse=True)
         return blocks, place * self.m + entry % self.m
 
-    def write_rows(self, theta: torch.Tensor, starts: torch.Tensor, length: int) -> torch.Tensor:
-        """P theta on the ranges ``[s, s + length)``: ``(k,) -> (k, length)``."""
-        blocks, place = self._cover(starts, length)
-        step = max(1, _CHUNK // self.m)
-        x = torch.cat([self._forward(theta, part, len(part)).clone() for part in blocks.split(step)])
-        return x.view(-1)[place]
-
-    def adjoint_add_rows(self, v: torch.Tensor, starts: torch.Tensor, out: torch.Tensor) -> None:
-        """``out += P^T v`` for v ``(k, length)`` on the disjoint ranges ``[s, s + length)``."""
-        blocks, place = self._cover(starts, v.shape[1])
-        x = torch.zeros(len(blocks) * self.m, dtype=self.dtype, device=self.device)
-        x[place.view(-1)] = v.reshape(-1)
-        step = max(1, _CHUNK // self.m)
-        for part, piece in zip(blocks.split(step), x.view(-1, self.m).split(step), strict=True):
-            self._backward(piece, part, out)
-
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self._signs
         yield self._gather
+
+
+class BlockImage(Image):
+    """Holds the J first halves ``Pi H B_j theta``; each block then takes one diagonal and one transform."""
+
+    def __init__(self, p: HadamardBlocks, theta: torch.Tensor):
+        self._p = p
+        scaled = torch.zeros(p.m, dtype=p.dtype, device=p.device)
+        torch.mul(theta, p.scale, out=scaled[: p.d])
+        self._half = torch.empty(p.halves, p.m, dtype=p.dtype, device=p.device)
+        for lo, hi in p.half_spans():
+            a, b, _ = p.buffers(hi - lo)
+            torch.mul(p.outer(lo, hi), scaled, out=a)
+            torch.index_select(transform_between(a, b)[0], 1, p._gather, out=self._half[lo:hi])
+
+    def _blocks(self, half: torch.Tensor, blocks: slice | torch.Tensor) -> torch.Tensor:
+        a, b, spare = self._p.buffers(half.shape[0])
+        self._p.multiply_middle(half, blocks, a, spare)
+        return transform_between(a, b)[0]
+
+    def write(self, out: torch.Tensor, start: int = 0) -> None:
+        p = self._p
+        for first, last, lo, hi in p.spans(start, out.numel()):
+            at = first % p.halves
+            x = self._blocks(self._half[at: at + last - first], slice(first, last)).view(-1)
+            out[lo - start: hi - start] = x[lo - first * p.m: hi - first * p.m]
+
+    def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
+        """P theta on the ranges ``[s, s + length)``: ``(k,) -> (k, length)``. For embedding tables, of which a batch needs few rows."""
+        p = self._p
+        blocks, place = p.cover(starts, length)
+        x = torch.empty(len(blocks), p.m, dtype=p.dtype, device=p.device)
+        for part, piece in zip(blocks.split(p._step), x.split(p._step), strict=True):
+            piece.copy_(self._blocks(self._half[part % p.halves], part))
+        return x.view(-1)[place]
+
+
+class BlockAccumulator(Accumulator):
+    """Adds each block's ``M_b H v_b`` to the bucket of its first half, and does the first halves' transpose once."""
+
+    def __init__(self, p: HadamardBlocks):
+        self._p = p
+        self._buckets = torch.zeros(p.halves, p.m, dtype=p.dtype, device=p.device)
+
+    def _blocks(self, v: torch.Tensor, blocks: slice | torch.Tensor) -> torch.Tensor:
+        a, b, spare = self._p.buffers(v.shape[0])
+        a.copy_(v)
+        a, b = transform_between(a, b)
+        self._p.multiply_middle(a, blocks, a, spare)
+        return a
+
+    def add(self, v: torch.Tensor, start: int = 0) -> None:
+        p = self._p
+        for first, last, lo, hi in p.spans(start, v.numel()):
+            x, n = v[lo - start: hi - start], last - first
+            if hi - lo != n * p.m:
+                padded = torch.zeros(n * p.m, dtype=p.dtype, device=p.device)
+                padded[lo - first * p.m: hi - first * p.m] = x
+                x = padded
+            at = first % p.halves
+            self._buckets[at: at + n] += self._blocks(x.view(n, p.m), slice(first, last))
+
+    def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
+        """Take in ``v (k, length)`` on the disjoint ranges ``[s, s + length)``."""
+        p = self._p
+        blocks, place = p.cover(starts, v.shape[1])
+        x = torch.zeros(len(blocks) * p.m, dtype=p.dtype, device=p.device)
+        x[place.view(-1)] = v.reshape(-1)
+        for part, piece in zip(blocks.split(p._step), x.view(-1, p.m).split(p._step), strict=True):
+            self._buckets.index_add_(0, part % p.halves, self._blocks(piece, part))
+
+    def finish(self) -> torch.Tensor:
+        p = self._p
+        out = torch.zeros(p.m, dtype=p.dtype, device=p.device)
+        for lo, hi in p.half_spans():
+            a, b, _ = p.buffers(hi - lo)
+            torch.index_select(self._buckets[lo:hi], 1, p._scatter, out=a)
+            out += transform_between(a, b)[0].mul_(p.outer(lo, hi)).sum(0)
+        return out[: p.d].mul_(p.scale)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from projections import random
-from projections.base import Projection, ProjectionError
+from projections.base import Accumulator, Image, Projection, ProjectionError
 
 _ENTRIES = 0
 _CHUNK = 1 << 22
@@ -45,7 +45,8 @@ class Dense(Projection):
         entries = random.gaussians(self.seed, _ENTRIES, lo * self.d, (hi - lo) * self.d, self.device)
         return entries.view(hi - lo, self.d).to(self.dtype) * self.D ** -0.5
 
-    def _rows(self, start: int, n: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+    def rows(self, start: int, n: int) -> Iterator[tuple[int, int, torch.Tensor]]:
+        """Rows ``start .. start + n`` of the matrix in pieces ``lo .. hi``, stored or made anew."""
         if self._matrix is not None:
             yield 0, n, self._matrix[start: start + n]
             return
@@ -53,16 +54,36 @@ class Dense(Projection):
             hi = min(lo + self._step, n)
             yield lo, hi, self._made(start + lo, start + hi)
 
-    def write(self, theta: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        for lo, hi, rows in self._rows(start, out.numel()):
-            torch.mv(rows, theta, out=out[lo:hi])
+    def image(self, theta: torch.Tensor) -> Image:
+        return _Product(self, theta)
 
-    def adjoint_add(self, v: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        for lo, hi, rows in self._rows(start, v.numel()):
-            out.addmv_(rows.t(), v[lo:hi])
+    def accumulator(self) -> Accumulator:
+        return _Sum(self)
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         # The first and last rows stand for the matrix: every entry is a function of the seed and its position.
         n = min(self.D, 64)
         yield random.gaussians(self.seed, _ENTRIES, 0, n * self.d, self.device)
         yield random.gaussians(self.seed, _ENTRIES, (self.D - n) * self.d, n * self.d, self.device)
+
+
+class _Product(Image):
+    def __init__(self, p: Dense, theta: torch.Tensor):
+        self._p, self._theta = p, theta
+
+    def write(self, out: torch.Tensor, start: int = 0) -> None:
+        for lo, hi, rows in self._p.rows(start, out.numel()):
+            torch.mv(rows, self._theta, out=out[lo:hi])
+
+
+class _Sum(Accumulator):
+    def __init__(self, p: Dense):
+        self._p = p
+        self._total = torch.zeros(p.d, dtype=p.dtype, device=p.device)
+
+    def add(self, v: torch.Tensor, start: int = 0) -> None:
+        for lo, hi, rows in self._p.rows(start, v.numel()):
+            self._total.addmv_(rows.t(), v[lo:hi])
+
+    def finish(self) -> torch.Tensor:
+        return self._total

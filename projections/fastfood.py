@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from projections import random
+from projections.base import Accumulator, Staged
 from projections.blocks import HadamardBlocks
 
 _GAUSSIAN = 2
@@ -23,8 +24,8 @@ class _Gaussian(HadamardBlocks):
     def scale(self) -> float:
         return self._scale
 
-    def _multiply_middle(self, x: torch.Tensor, select, spare: torch.Tensor) -> None:
-        x.mul_(self._middle[select])
+    def multiply_middle(self, x: torch.Tensor, blocks, out: torch.Tensor, spare: torch.Tensor) -> None:
+        torch.mul(x, self._middle[blocks], out=out)
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield from super().ingredients()
@@ -32,12 +33,13 @@ class _Gaussian(HadamardBlocks):
 
 
 class Fastfood(_Gaussian):
-    """Stacked Fastfood: ``P_b = s H G_b Pi H B_b`` with G_b Gaussian, B_b signs and m the next power of two of d.
+    """Stacked Fastfood: ``P_b = s H G_b Pi H B_j`` with G_b Gaussian, B_j signs and m the next power of two of d.
+    ``blocks.py`` says what is shared among blocks.
 
     Law: given G, an entry is a sum of m signed Gaussians, close to N(0, 1/D). Columns are unit exactly when m divides D
     and have mean square 1 otherwise. ``P^T P`` is I in expectation; its eigenvalues spread more than a Gaussian matrix's, and
     for d >= 0.2 D badly so.
-    Cost: O(D log d) time, 4.1 bytes a weight stored.
+    Cost: O(D log d) time, 4 bytes a weight stored.
     Source: Le, Sarlos & Smola 2013. Gradients are P's true transpose.
     """
 
@@ -56,8 +58,15 @@ class FastfoodWhole(_Gaussian):
     """
 
     family = "fastfood-whole"
-    ranged = False
 
     def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32):
         m = max(2, 1 << (max(D, d) - 1).bit_length())
         super().__init__(D, d, m, seed=seed, device=device, dtype=dtype)
+
+    def accumulator(self) -> Accumulator:
+        return Staged(self, self._transpose)
+
+    def _transpose(self, v: torch.Tensor) -> torch.Tensor:  # (D,) -> (d,)
+        gathered = super().accumulator()
+        gathered.add(v)
+        return gathered.finish()

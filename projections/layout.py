@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from projections.base import Projection
+from projections.base import Accumulator, Image, Projection
 
 GLOBAL, TENSOR = "global", "tensor"
 #: The scopes in which P's columns are unit: over all of D, or over each tensor.
@@ -113,25 +113,22 @@ class PerTensor(Projection):
         for size in sizes:
             self._starts.append(self._starts[-1] + size)
 
-    ranged = True
-
     @property
     def chunk(self) -> int:
         return max(part.chunk for part in self._parts)
 
-    def _overlaps(self, start: int, n: int) -> Iterator[tuple[Projection, int, int, int]]:
-        for part, lo in zip(self._parts, self._starts, strict=False):
+    def image(self, theta: torch.Tensor) -> Image:
+        return _Images(self, [part.image(theta) for part in self._parts])
+
+    def accumulator(self) -> Accumulator:
+        return _Sums(self)
+
+    def overlaps(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
+        """A range of D in tensors: (which, first and last of the range's entries, where that begins in the tensor)."""
+        for i, (part, lo) in enumerate(zip(self._parts, self._starts, strict=False)):
             a, b = max(start, lo), min(start + n, lo + part.D)
             if a < b:
-                yield part, a - start, b - start, a - lo
-
-    def write(self, theta: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        for part, a, b, at in self._overlaps(start, out.numel()):
-            part.write(theta, out[a:b], at)
-
-    def adjoint_add(self, v: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        for part, a, b, at in self._overlaps(start, v.numel()):
-            part.adjoint_add(v[a:b], out, at)
+                yield i, a - start, b - start, a - lo
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         for part in self._parts:
@@ -140,6 +137,33 @@ class PerTensor(Projection):
     @property
     def identity(self) -> dict[str, object]:
         return {**super().identity, "sizes": list(self.sizes)}
+
+
+class _Images(Image):
+    def __init__(self, p: PerTensor, images: list[Image]):
+        self._p, self._images = p, images
+
+    def write(self, out: torch.Tensor, start: int = 0) -> None:
+        for i, a, b, at in self._p.overlaps(start, out.numel()):
+            self._images[i].write(out[a:b], at)
+
+
+class _Sums(Accumulator):
+    def __init__(self, p: PerTensor):
+        self._p = p
+        self._parts: dict[int, Accumulator] = {}
+
+    def add(self, v: torch.Tensor, start: int = 0) -> None:
+        for i, a, b, at in self._p.overlaps(start, v.numel()):
+            if i not in self._parts:
+                self._parts[i] = self._p._parts[i].accumulator()
+            self._parts[i].add(v[a:b], at)
+
+    def finish(self) -> torch.Tensor:
+        out = torch.zeros(self._p.d, dtype=self._p.dtype, device=self._p.device)
+        for part in self._parts.values():
+            out += part.finish()
+        return out
 
 
 def _child(seed: int, index: int) -> int:

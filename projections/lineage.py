@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
+from projections.base import Image
 from projections.fastfood import FastfoodWhole
 
 
@@ -21,15 +25,20 @@ class LineageFastfood(FastfoodWhole):
         super().__init__(D, min(d, n), seed=seed, device=device, dtype=dtype)
         self._used, self.d = self.d, d
 
-    def write(self, theta: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        self._cropped(super().write, theta[: self._used], out, start)
+    def image(self, theta: torch.Tensor) -> Image:
+        with self._cropped():
+            return super().image(theta[: self._used])
 
-    def adjoint_add(self, v: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        self._cropped(super().adjoint_add, v / self.m, out[: self._used], start)
+    def _transpose(self, v: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros(self.d, dtype=self.dtype, device=self.device)
+        with self._cropped():
+            out[: self._used] = super()._transpose(v) / self.m
+        return out
 
-    def _cropped(self, product, *args) -> None:
+    @contextmanager
+    def _cropped(self) -> Iterator[None]:
         whole, self.d = self.d, self._used
         try:
-            product(*args)
+            yield
         finally:
             self.d = whole

@@ -14,13 +14,14 @@ _SMALLEST_BLOCK = 256
 class Orthonormal(HadamardBlocks):
     """Stacked blocks of signed Hadamard transforms: sqrt(m) times an orthogonal matrix each. The default.
 
-    ``P_b = D^(-1/2) H S_b Pi H B_b / sqrt(m)``, S_b and B_b random signs, m the next power of two of d, at least 256.
+    ``P_b = D^(-1/2) H S_b Pi H B_j / sqrt(m)``, S_b and B_j random signs, m the next power of two of d, at least 256;
+    ``blocks.py`` says what is shared among blocks.
 
     Law: each entry is ``D^(-1/2)`` times a normalised sum of m signs, hence close to N(0, 1/D); blocks are independent
-    given Pi. ``P^T P = I`` exactly when m divides D; otherwise its eigenvalues lie within m/D of 1 (m <= D).
+    given Pi and B. ``P^T P = I`` exactly when m divides D; otherwise its eigenvalues lie within m/D of 1 (m <= D).
     A row has norm sqrt(m/D) over the m columns, so for d = m the energy that P captures of a single weight is d/D
     itself, where a Gaussian's would vary.
-    Cost: O(D log d) time, D/4 bytes stored, no state of d x D.
+    Cost: O(D log d) time, D/8 bytes stored and 128 KiB more.
     Source: subsampled randomised Hadamard transforms (Ailon & Chazelle 2009) stacked as in Fastfood (Le et al. 2013).
     """
 
@@ -35,8 +36,8 @@ class Orthonormal(HadamardBlocks):
     def scale(self) -> float:
         return (self.D * self.m) ** -0.5
 
-    def _multiply_middle(self, x: torch.Tensor, select, spare: torch.Tensor) -> None:
-        x.mul_(random.unpack_signs(self._middle[select], self.dtype, out=spare))
+    def multiply_middle(self, x: torch.Tensor, blocks, out: torch.Tensor, spare: torch.Tensor) -> None:
+        torch.mul(x, random.unpack_signs(self._middle[blocks], self.dtype, out=spare), out=out)
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield from super().ingredients()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from projections import random
-from projections.base import Projection
+from projections.base import Accumulator, Image, Projection, Staged
 
 _PLACES, _SIGNS = 0, 1
 
@@ -17,12 +17,11 @@ class Sparse(Projection):
     count gives the same density and makes every column unit exactly, with no renormalisation.
     Law: places uniform without replacement within a column, columns independent, signs fair. A weight is left where it
     was with probability (1 - n/D)^d, about exp(-d / sqrt D); ``untouched`` is the fraction that never moves.
-    Cost: O(d sqrt D) time, 20 bytes an entry. All of D at once goes twice as fast as its parts.
+    Cost: O(d sqrt D) time, 20 bytes an entry.
     Source: Achlioptas 2001; Li, Hastie & Church 2006.
     """
 
     family = "sparse"
-    ranged = False
 
     def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype)
@@ -40,22 +39,26 @@ class Sparse(Projection):
         self._edge = torch.cat((count.new_zeros(1), count.cumsum(0))).to(torch.int32)
         self.untouched = float((count == 0).sum()) / D
 
-    def _entries(self, start: int, n: int) -> slice:
-        return slice(int(self._edge[start]), int(self._edge[start + n]))
+    def image(self, theta: torch.Tensor) -> Image:
+        return _Scattered(self, theta)
 
-    def write(self, theta: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        at = self._entries(start, out.numel())
-        out.zero_().index_add_(0, self._row[at] - start, self._value[at] * theta.index_select(0, self._column[at]))
+    def accumulator(self) -> Accumulator:
+        return Staged(self, self._transpose)
 
-    def adjoint_add(self, v: torch.Tensor, out: torch.Tensor, start: int = 0) -> None:
-        if v.numel() == self.D:
-            picked = v.index_select(0, self._place).mul_(self._place_value)
-            out += picked.view(self.d, -1).sum(1)
-            return
-        at = self._entries(start, v.numel())
-        out.index_add_(0, self._column[at], self._value[at] * v.index_select(0, self._row[at] - start))
+    def _transpose(self, v: torch.Tensor) -> torch.Tensor:  # (D,) -> (d,)
+        return v.index_select(0, self._place).mul_(self._place_value).view(self.d, -1).sum(1)
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self._row
         yield self._column
         yield (self._value > 0).to(torch.uint8)
+
+
+class _Scattered(Image):
+    def __init__(self, p: Sparse, theta: torch.Tensor):
+        self._p, self._theta = p, theta
+
+    def write(self, out: torch.Tensor, start: int = 0) -> None:
+        p = self._p
+        at = slice(int(p._edge[start]), int(p._edge[start + out.numel()]))
+        out.zero_().index_add_(0, p._row[at] - start, p._value[at] * self._theta.index_select(0, p._column[at]))
