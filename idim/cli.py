@@ -11,7 +11,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from idim.errors import DONE, MISTAKE, NOT_REACHED, IdimError, one_of
+from idim.errors import DEFECT, DONE, MISTAKE, NOT_REACHED, IdimError, one_of
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -212,7 +212,7 @@ def doctor() -> None:
         for name, ok, detail in examine():
             healthy = healthy and ok is not False
             print(f"{ {True: 'ok', False: 'FAIL', None: '--'}[ok]:<5}{name:<26}{detail}")
-        _exit(DONE if healthy else 1)
+        _exit(DONE if healthy else DEFECT)
 
 
 def _catalogue(what: str) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from idim import models
 from idim.config import Config
 from idim.errors import expected, one_of
 from idim.executors import Local, Progress
-from idim.protocols import FACTORS, LORA_FACTOR, RATE_EXPONENTS, RECIPES, TUNE_SHARE, Protocol
+from idim.protocols import FACTORS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_SHARE, Protocol
 from idim.report.page import note_search
 from idim.report.summary import baseline_of, points_of, score_of, summarise, summarise_sweep
 from idim.run import Spec, task_for
@@ -25,8 +25,6 @@ from idim.tasks.base import Options, Task
 from idim.train import Recipe, total_steps
 
 _SEEDS = ("projection", "theta_0", "data", "dropout")
-#: `quick` on a transformer: what makes a whole search take minutes on a laptop.
-_QUICK = {"max_train_samples": 1280, "max_eval_samples": 600, "max_seq_length": 40, "epochs": 2.0, "evaluations": 2}
 
 Say = Callable[[str], None]
 
@@ -46,7 +44,7 @@ class Study:
         self.config, self.protocol, self.watch = config, config.chosen, watcher
         kind = _kind(config)
         self._exponent = RATE_EXPONENTS[kind]
-        quick = _QUICK if config.protocol == "quick" and kind == "transformer" else {}
+        quick = QUICK if config.protocol == "quick" and kind == "transformer" else {}
         self.recipe = _recipe(kind, self.protocol, config, quick)
         self.options = Options(
             data_dir=config.data_dir or None, official=self.protocol.official,

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-#: Threshold rules. chance: c + q (full - c). raw: q x full. absolute: a given score.
-RULES = ("chance", "raw", "absolute")
-#: How the rate depends on d. law: a power of D / d times the full rate. constant: one rate for every d.
-RATE_LAWS = ("law", "constant")
-
-
 @dataclass(frozen=True)
 class Protocol:
     """One row of the table of protocols.
 
+    ``rule`` sets the threshold: chance is c + q (full - c), raw is q x full, absolute is the score ``absolute``. ``rate_law`` is
+    "law" (``RATE_EXPONENTS``) or "constant" (``rate`` for every d).
     ``official`` keeps the published split whole. ``baselines`` full runs set tau; ``repeats`` runs with fresh seeds decide each d.
     The bracket is narrowed until high/low <= ``ratio``. ``tune`` chooses rates on the tuning split first. ``recipe`` holds what
     the protocol fixes of the training recipe. ``left_out`` is printed: what a number from this protocol does not carry.
@@ -90,3 +86,5 @@ FACTORS: dict[str, tuple[float, ...]] = {
 LORA_FACTOR = 10.0
 #: Tuning runs get this share of the budget.
 TUNE_SHARE = 0.25
+#: `quick` on a transformer: what makes a whole search take minutes on a laptop.
+QUICK: dict[str, float] = {"max_train_samples": 1280, "max_eval_samples": 600, "max_seq_length": 40, "epochs": 2.0, "evaluations": 2}

@@ -36,7 +36,7 @@ class Spec:
     recipe: Recipe
     options: Options
     protocol: str
-    kind: str  # baseline | search | sweep | tune | check
+    kind: str  # baseline | search | sweep | tune | check | locked | single
     split: str  # what it is scored on: tune, measure or locked
     #: The four seeds: projection, theta_0, data order, dropout.
     seeds: Mapping[str, int]

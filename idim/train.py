@@ -11,10 +11,13 @@ from typing import Protocol
 import torch
 from torch import nn
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "linear", "cosine")
-RULES = ("last", "mean_of_last_3")
-PRECISIONS = ("fp32", "bf16")
+from idim.errors import one_of
+
+#: What each named choice of a recipe may be.
+CHOICES = {
+    "optimizer": ("adam", "adamw", "sgd"), "schedule": ("constant", "linear", "cosine"),
+    "rule": ("last", "mean_of_last_3"), "precision": ("fp32", "bf16"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Recipe:
     evaluations: int = 4
     rule: str = "last"
     precision: str = "fp32"
+
+    def __post_init__(self):
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise one_of(name, known, getattr(self, name))
 
 
 class Data(Protocol):

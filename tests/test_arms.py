@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from idim import arms, models
+from idim import arms, config, models, train
 from idim.errors import IdimError
 
 SETTINGS = {"d": 50, "projection": "orthonormal", "scope": "global", "structure": "layer", "rank": 2, "seed_projection": 7}
@@ -76,3 +76,9 @@ def test_sizes_of_built_in_nets(name, D):
     assert first.D == D
     assert first.fingerprint == second.fingerprint
     assert (first.fingerprint != other.fingerprint) == (name != "toy")
+
+
+def test_what_config_offers_is_what_there_is():
+    """config.py may not import torch, so it names the arms and precisions itself."""
+    assert set(config.ARMS) == set(arms.ARMS)
+    assert config.PRECISIONS == train.CHOICES["precision"]

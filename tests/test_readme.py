@@ -10,6 +10,9 @@ import pytest
 import typer
 
 from idim.cli import app
+from idim.protocols import PROTOCOLS
+from idim.report.summary import VERDICTS
+from idim.report.tables import _MEANING
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -55,3 +58,9 @@ def test_python_examples_run():
     for kind, body in BLOCKS:
         if kind == "python":
             exec(compile(body, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", [*VERDICTS, *PROTOCOLS])
+def test_every_verdict_and_protocol_is_explained(name):
+    assert f"| `{name}`" in README
+    assert name in PROTOCOLS or name in _MEANING

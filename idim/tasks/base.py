@@ -14,9 +14,6 @@ from torch.nn import functional as F
 
 from idim.errors import expected
 
-#: train; tune (choose rates); measure (the score of every run); locked (scored once, at d90).
-SPLITS = ("train", "tune", "measure", "locked")
-
 
 @dataclass(frozen=True)
 class Options:
@@ -37,7 +34,10 @@ class Options:
 
 
 class Task(ABC):
-    """The data of one task, ready for one model."""
+    """The data of one task, ready for one model.
+
+    Splits: train; tune (to choose rates); measure (the score of every run); locked (scored once, at d90).
+    """
 
     name: str
     metric: str
