@@ -216,12 +216,14 @@ def search(config: Config, watcher: Watcher = Watcher()) -> dict:
     check_search(study)
     store = Store(config.out)
     arm, protocol = config.arm, study.protocol
-    question = study.question(arm)
+    question = study.question(arm, finished=False)
     note_search(store, question)
     base = baseline_of(study.baselines(store))
 
     def answer(finished: bool) -> dict:
-        return summarise(store.all(), question, finished) | {"id": question["id"]}
+        question["finished"] = finished
+        note_search(store, question)
+        return summarise(store.all(), question) | {"id": question["id"]}
 
     if base is None:
         return answer(True)
@@ -231,26 +233,25 @@ def search(config: Config, watcher: Watcher = Watcher()) -> dict:
         return answer(True)
     limits = _limits(study, arm)
     rate = study.rate(store, arm, limits.start)
-    history, finished = [], True
+    history = []
     while True:
         if config.grid:
             step = grid(sorted(config.grid), history, limits)
         else:
             step = bisect(history, tau, base.chance, protocol.strict, limits)
         if isinstance(step, Stop):
-            finished = not step.reason.startswith("the cap")
             watcher.say(step.reason)
             break
         specs = [study.spec("search", arm, d, i, rate(d)) for d, i in step.runs]
         history += points_of(study.execute(store, specs, study.curve(arm)), study.curve(arm))
-    found = summarise(store.all(), question, finished)
+    found = answer(step.finished)
     if found["verdict"] == "reached":
         low, high = found["answer"]["low"], found["answer"]["high"]
         if protocol.budget_check and low:
             study.execute(store, [study.spec("check", arm, low, 0, rate(low), budget=2.0)], study.curve(arm))
         if protocol.locked and "locked" in study.task.sizes():
             study.execute(store, [study.spec("locked", arm, high, 0, rate(high), split="locked")], study.curve(arm))
-    return answer(finished)
+    return answer(step.finished)
 
 
 def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:

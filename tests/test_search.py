@@ -70,7 +70,7 @@ def test_bisection_gives_up_at_the_largest_d_and_at_the_cap():
     history, stop = measured(10**9, limits)
     assert stop.reason == "the largest d fails" and bracket(history, 0.5, 0) == Bracket(1000, None)
     history, stop = measured(700, Limits(1, 1000, 128, 3, 1.01, 7))
-    assert stop.reason == "the cap of 7 runs is reached" and len(history) == 7
+    assert stop == Stop("the cap of 7 runs is reached", finished=False) and len(history) == 7
 
 
 def test_bisection_never_contradicts_itself_under_noise():
@@ -112,7 +112,7 @@ def record(kind: str, score: float | None, d: int = 0, untouched: float = 0.5, s
 QUESTION = {
     "study": "s", "curve": "c", "model": "m", "task": "t", "arm": "did", "projection": "orthonormal", "scope": "global",
     "structure": None, "protocol": "trust", "metric": "accuracy", "D": 1000, "m": 0, "rule": "chance", "absolute": None,
-    "strict": False, "threshold": 0.9, "left_out": [], "n_scored": 1000, "steps": 10,
+    "strict": False, "threshold": 0.9, "left_out": [], "n_scored": 1000, "steps": 10, "finished": True,
 }
 FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
 
@@ -130,7 +130,7 @@ FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
     ([], True, "baseline_failed"),
 ])
 def test_verdicts(records, finished, verdict):
-    summary = summarise(records, QUESTION, finished)
+    summary = summarise(records, QUESTION | {"finished": finished})
     assert summary["verdict"] == verdict
     assert summary["failed_runs"] == sum(r["status"] != "ok" for r in records)
 

@@ -38,8 +38,8 @@ def score_of(record: dict) -> float | None:
     return record["train_info"]["score"] if record["status"] == "ok" else None
 
 
-def summarise(records: Iterable[dict], search: dict, finished: bool = True) -> dict:
-    """One JSON object. ``search`` is what measure wrote of the question: names, threshold, rule."""
+def summarise(records: Iterable[dict], search: dict) -> dict:
+    """One JSON object. ``search`` is what measure wrote of the question: names, threshold, rule, whether it is finished."""
     mine = [r for r in records if belongs(r, search)]
     base = baseline_of(mine)
     points = points_of(mine, search["curve"])
@@ -76,7 +76,7 @@ def summarise(records: Iterable[dict], search: dict, finished: bool = True) -> d
     locked = [score_of(r) for r in mine if r["kind"] == "locked" and score_of(r) is not None]
     out["locked_score"] = locked[0] if locked else None
     out["checks"] = {"twice_the_budget": None if not checks else not longer}
-    out["verdict"] = _verdict(base, tau, rule, found, bool(longer), search["n_scored"], finished)
+    out["verdict"] = _verdict(base, tau, rule, found, bool(longer), search["n_scored"], search["finished"])
     return out | _cost(mine)
 
 

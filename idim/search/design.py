@@ -33,7 +33,10 @@ class Next:
 
 @dataclass(frozen=True)
 class Stop:
+    """``finished`` is False where a cap, not the answer, ended the search."""
+
     reason: str
+    finished: bool = True
 
 
 def bisect(history: Sequence[Point], tau: float, floor: float, strict: bool, limits: Limits) -> Next | Stop:
@@ -79,4 +82,4 @@ def grid(values: Sequence[int], history: Sequence[Point], limits: Limits) -> Nex
 def _ask(d: int, done: int, history: Sequence[Point], limits: Limits) -> Next | Stop:
     left = limits.max_runs - len(history)
     runs = tuple((d, i) for i in range(done, min(limits.repeats, done + left)))
-    return Next(runs) if runs else Stop(f"the cap of {limits.max_runs} runs is reached")
+    return Next(runs) if runs else Stop(f"the cap of {limits.max_runs} runs is reached", finished=False)
