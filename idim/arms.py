@@ -14,11 +14,12 @@ from idim.subspace import Subspace
 
 @dataclass
 class Adapted:
-    """A model made trainable: call ``module``, optimise ``groups``; ``info`` goes into the record."""
+    """A model made trainable: call ``module``, optimise ``groups``; ``info`` goes into the record; ``close`` when done."""
 
     module: nn.Module
     groups: dict[str, list[nn.Parameter]]
     info: dict[str, object] = field(default_factory=dict)
+    close: Callable[[], object] = lambda: None
 
     @property
     def d_total(self) -> int:
@@ -57,7 +58,7 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         "projection_checksum": sub.projection.checksum(), "head": "inside D",
         "untouched_weights": getattr(sub.projection, "untouched", 0.0),
     }
-    return Adapted(_Called(sub), groups, info)
+    return Adapted(_Called(sub), groups, info, sub.release)
 
 
 class _Called(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Config:
     max_steps: int = 0
     batch_size: int = 0
     precision: str = "fp32"
-    max_seq_length: int = 128
+    max_seq_length: int = 0
     max_train_samples: int = 0
     max_eval_samples: int = 0
     baselines: int = 0
@@ -60,11 +61,13 @@ class Config:
                 raise one_of(_flag(name), known, getattr(self, name))
         if not 0 < self.threshold < 1:
             raise expected("--threshold", "a fraction between 0 and 1", self.threshold)
-        for name in ("max_seq_length", "max_runs", "workers"):
+        for name in ("max_runs", "workers"):
             if getattr(self, name) < 1:
                 raise expected(_flag(name), "a whole number of at least 1", getattr(self, name))
+        if self.absolute is not None and not math.isfinite(self.absolute):
+            raise expected("--absolute", "a finite score", self.absolute)
         for name in _NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise expected(_flag(name), "a number that is not negative", getattr(self, name))
         for name in ("grid", "ranks"):
             values = getattr(self, name)
@@ -90,7 +93,7 @@ class Config:
 
 _NOT_NEGATIVE = (
     "d", "rank", "lora_alpha", "learning_rate", "subspace_learning_rate", "lora_learning_rate", "num_train_epochs",
-    "max_steps", "batch_size", "max_train_samples", "max_eval_samples", "baselines", "repeats", "seed",
+    "max_steps", "batch_size", "max_seq_length", "max_train_samples", "max_eval_samples", "baselines", "repeats", "seed",
 )
 _KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 

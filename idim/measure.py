@@ -8,6 +8,9 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 
 import projections
 from idim import models
@@ -50,7 +53,7 @@ class Study:
             data_dir=config.data_dir or None, official=self.protocol.official,
             max_train_samples=config.max_train_samples or quick.get("max_train_samples", 0),
             max_eval_samples=config.max_eval_samples or quick.get("max_eval_samples", 0),
-            max_seq_length=quick.get("max_seq_length", config.max_seq_length),
+            max_seq_length=_length(config, int(quick.get("max_seq_length", 128))),
         )
         if self.protocol.projection not in projections.KINDS | projections.FLAWED:
             raise one_of("--projection", projections.KINDS, self.protocol.projection)
@@ -59,7 +62,9 @@ class Study:
         self.task: Task = task_for(config.model, config.task, self.options)
         loaded = models.load(config.model, self.task.classes, seed=0)
         _fits(loaded.module, self.task, config.model)
-        self._fingerprint = loaded.fingerprint
+        self._fingerprint = loaded.fingerprint if Path(config.model).is_dir() else ""
+        #: The question being answered, if any; every run made for it is noted there.
+        self.question: dict | None = None
         named = list(loaded.module.named_parameters())
         self.layout = projections.Layout.of(named, self.protocol.structure)
         self.D = self.layout.D
@@ -79,7 +84,7 @@ class Study:
     def curve(self, arm: str) -> str:
         """What the runs of one curve have in common besides the study."""
         p = self.protocol
-        rate = {"lora": self.config.lora_learning_rate}.get(arm, self.config.subspace_learning_rate)
+        rate = 0.0 if arm == "full" else self.given_rate(arm)
         parts = [arm] if arm in ("full", "lora") else [arm, p.projection, p.scope]
         if arm == "said":
             parts.append(p.structure)
@@ -105,7 +110,7 @@ class Study:
             settings = {"rank": size, "lora_alpha": self.config.lora_alpha, "targets": list(self.config.targets)}
         return Spec(
             self.config.model, self.config.task, arm, recipe, self.options, self.protocol.name, kind, split,
-            _seeds(self.config.seed, kind, arm, size, repeat), settings, self.task.fingerprint,
+            _seeds(self.config.seed, kind, arm, size, repeat), settings, self.task.fingerprint, self._fingerprint,
         )
 
     def execute(self, store: Store, specs: Sequence[Spec], curve: str) -> list[dict]:
@@ -120,10 +125,23 @@ class Study:
             info = record["train_info"]
             score = record["reason"] if info["score"] is None else f"{info['score']:.4f}"
             self.watch.say(f"{_title(spec)}: {record['status']}, {self.task.metric} {score}, {info['seconds']:.0f} s")
+        self.note(store, specs)
         kept = len(specs) - len(todo)
         if kept:
             self.watch.say(f"{_title(specs[0])}{' and others' if kept > 1 else ''}: {kept} from the store")
         return [done[s.key] for s in specs]
+
+    def ask(self, store: Store, arm: str, **more: object) -> dict:
+        self.question = self._question(arm, **more)
+        self.note(store)
+        return self.question
+
+    def note(self, store: Store, specs: Sequence[Spec] = (), **more: object) -> None:
+        """Keep the question beside its runs, with the keys of those made for it so far."""
+        if self.question is not None:
+            keys = dict.fromkeys([*self.question["keys"], *(s.key for s in specs)])
+            self.question |= {"keys": list(keys), **more}
+            note_search(store, self.question)
 
     # Rates.
 
@@ -172,8 +190,8 @@ class Study:
             for f, record in zip(wanted, self.execute(store, specs, self.curve(arm)), strict=True):
                 score = score_of(record)
                 tried[f] = -math.inf if score is None else score
-            # On a tie the smaller rate wins: it is the safer one at other d.
-            best = max(sorted(tried), key=lambda f: tried[f])
+            # On a tie the one nearest to the law's wins: a tie is mostly runs that all stayed at chance.
+            best = min(tried, key=lambda f: (-tried[f], abs(math.log(f))))
             edge = {min(tried): best / 3, max(tried): best * 3}.get(best)
             wanted = [edge] if edge and len(tried) < 6 else []
         self.watch.say(f"{arm}: rate {best * law(anchor):.3g} at {anchor or 'full'}, the best of {len(tried)} on the {split} split")
@@ -184,18 +202,18 @@ class Study:
         specs = [self.spec("baseline", "full", 0, i, rate) for i in range(self.protocol.baselines)]
         return self.execute(store, specs, "full")
 
-    def question(self, arm: str, **more: object) -> dict:
+    def _question(self, arm: str, **more: object) -> dict:
         """What a summary needs to know beside the records."""
         p, c = self.protocol, self.config
         curve = self.curve(arm)
         name = "-".join([c.model, c.task, arm, p.name]).replace("/", "_")
         digest = hashlib.sha256(f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}".encode()).hexdigest()[:6]
         return {
-            "id": f"{name}-{digest}", "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,
+            "id": f"{name}-{digest}", "keys": [], "finished": False, "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,
             "projection": p.projection, "scope": p.scope, "structure": p.structure if arm == "said" else None,
             "protocol": p.name, "metric": self.task.metric, "D": self.D, "m": self.m(arm), "rule": p.rule,
             "absolute": p.absolute, "strict": p.strict, "threshold": c.threshold, "left_out": list(p.left_out),
-            "n_scored": self.task.sizes().get("measure", 0) if self.task.metric == "accuracy" else 0,
+            "n_scored": self.task.sizes().get("measure", 0),
             "steps": total_steps(self.recipe, self.task.train_size()), **more,
         }
 
@@ -216,20 +234,18 @@ def search(config: Config, watcher: Watcher = Watcher()) -> dict:
     check_search(study)
     store = Store(config.out)
     arm, protocol = config.arm, study.protocol
-    question = study.question(arm, finished=False)
-    note_search(store, question)
+    question = study.ask(store, arm)
     base = baseline_of(study.baselines(store))
 
     def answer(finished: bool) -> dict:
-        question["finished"] = finished
-        note_search(store, question)
+        study.note(store, finished=finished)
         return summarise(store.all(), question) | {"id": question["id"]}
 
     if base is None:
         return answer(True)
     tau = base.tau(config.threshold, protocol.rule, protocol.absolute)
     watcher.say(f"full {base.mean:.4f}, chance {base.chance:.4f}: a d passes from {tau:.4f} ({protocol.rule} rule)")
-    if base.chance >= tau or (question["n_scored"] and not signal(base, question["n_scored"])):
+    if base.chance >= tau or not signal(base, question["n_scored"], question["metric"]):
         return answer(True)
     limits = _limits(study, arm)
     rate = study.rate(store, arm, limits.start)
@@ -243,9 +259,10 @@ def search(config: Config, watcher: Watcher = Watcher()) -> dict:
             watcher.say(step.reason)
             break
         specs = [study.spec("search", arm, d, i, rate(d)) for d, i in step.runs]
-        history += points_of(study.execute(store, specs, study.curve(arm)), study.curve(arm))
+        history += points_of(study.execute(store, specs, study.curve(arm)))
     found = answer(step.finished)
-    if found["verdict"] == "reached":
+    # A resumed search may know its check already.
+    if found["verdict"] in ("reached", "budget_limited"):
         low, high = found["answer"]["low"], found["answer"]["high"]
         if protocol.budget_check and low:
             study.execute(store, [study.spec("check", arm, low, 0, rate(low), budget=2.0)], study.curve(arm))
@@ -260,14 +277,14 @@ def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
     ranks = sorted(config.ranks or (1, 2, 4, 8, 16))
     _lora_fits(study, max(ranks))
     store = Store(config.out)
+    question = study.ask(store, "lora", learning_rate=None, tuned=study.protocol.tune and not config.lora_learning_rate)
     study.baselines(store)
     middle = ranks[len(ranks) // 2]
     rate = study.rate(store, "lora", middle)
-    tuned = study.protocol.tune and not config.lora_learning_rate
-    question = study.question("lora", learning_rate=rate(middle), tuned=tuned)
-    note_search(store, question)
+    study.note(store, learning_rate=rate(middle))
     specs = [study.spec("sweep", "lora", r, i, rate(r)) for r in ranks for i in range(study.protocol.repeats)]
     study.execute(store, specs, study.curve("lora"))
+    study.note(store, finished=True)
     return summarise_sweep(store.all(), question) | {"id": question["id"]}
 
 
@@ -309,6 +326,14 @@ def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recip
     return Recipe(**values, precision=config.precision)
 
 
+def _length(config: Config, default: int) -> int:
+    """Tokens a text is cut to: as given, or the default where the model has that many positions."""
+    longest = models.positions(config.model) or max(default, config.max_seq_length)
+    if config.max_seq_length > longest:
+        raise expected("--max-seq-length", f"at most {longest}, the positions of {config.model}", config.max_seq_length)
+    return config.max_seq_length or min(default, longest)
+
+
 def _limits(study: Study, arm: str) -> Limits:
     m, D = study.m(arm), study.D
     # A quarter of sqrt(D), the order of published values, as a power of two.
@@ -338,12 +363,11 @@ def _fits(module, task: Task, name: str) -> None:
     if task.name == "toy":
         return
     try:
-        import torch
-
         with torch.no_grad():
             task.loss(module.eval(), next(task.batches(2, 0)))
-    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
-        raise expected("--model", f"one that takes the inputs of {task.name}", f"{name}: {str(error).splitlines()[0][:160]}") from None
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise expected("--model", f"one that takes the inputs of {task.name}", f"{name}: {said}") from None
 
 
 def _lora_fits(study: Study, rank: int) -> None:

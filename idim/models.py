@@ -145,6 +145,17 @@ def _sizes(name: str, classes: int) -> list[int]:
     return sizes
 
 
+def positions(name: str) -> int | None:
+    """The longest input a transformer has positions for; None for nets and where its configuration sets no limit."""
+    if not is_text(name):
+        return None
+    from transformers import AutoConfig
+
+    source, kwargs = _source(name)
+    with _one_line(name):
+        return getattr(AutoConfig.from_pretrained(source, **kwargs), "max_position_embeddings", None)
+
+
 def _source(name: str) -> tuple[str, dict]:
     """Where transformers finds the model, and how to ask."""
     source = name

@@ -43,6 +43,8 @@ class Spec:
     #: What the arm needs: d, projection, scope, structure; or rank, lora_alpha, targets.
     settings: Mapping[str, object] = field(default_factory=dict)
     task_fingerprint: str = ""
+    #: Of a model in a folder, whose content its name does not fix.
+    model_fingerprint: str = ""
 
     def config(self) -> dict:
         return dataclasses.asdict(self)
@@ -52,6 +54,8 @@ class Spec:
         """A digest of the whole specification; where the data lies is left out, since its fingerprint is in."""
         config = self.config()
         config["options"] = {k: v for k, v in config["options"].items() if k != "data_dir"}
+        if not self.model_fingerprint:
+            del config["model_fingerprint"]
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -76,6 +80,8 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
         )
     except (MemoryError, torch.OutOfMemoryError) as error:
         outcome = Outcome("failed", f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'no detail'}")
+    finally:
+        adapted.close()
     return {
         "schema": SCHEMA, "key": spec.key, "kind": spec.kind, "status": outcome.status, "reason": outcome.reason,
         "run_info": {

@@ -162,6 +162,8 @@ class Subspace(nn.Module):
                 torch.autograd.Variable._execution_engine.queue_callback(self._finish)
             if piece.group not in self._sums:
                 self._sums[piece.group] = self.projection.accumulator()
+            if i in self._rows and not self._rows[i].checked:
+                self._check_rows(i, grad)
             if i in self._rows:
                 rows = self._rows[i].fresh.nonzero().flatten()
                 self._sums[piece.group].add_rows(grad[rows].float(), piece.start + rows * p.shape[1])
@@ -204,6 +206,15 @@ class Subspace(nn.Module):
                 table.hook = owner[0].register_forward_pre_hook(self._looker(i, table))
         return tables
 
+    def _check_rows(self, i: int, grad: torch.Tensor) -> None:
+        """Once, at the first gradient: a table whose other rows matter too is read elsewhere than in its look-up."""
+        table = self._rows[i]
+        table.checked = True
+        if bool((grad[~table.fresh] != 0).any()):
+            table.hook.remove()
+            self._rows.pop(i)
+            self._formed = None
+
     def _looker(self, i: int, table: _Rows) -> Callable:
         def look(module: nn.Module, args: tuple) -> None:
             rows = torch.unique(args[0])
@@ -218,16 +229,17 @@ class Subspace(nn.Module):
     def bake(self) -> nn.Module:
         """The model with plain weights at their present values, no longer tied to this object."""
         self.sync()
-        return self._release()
+        return self.release()
 
     def undo(self) -> nn.Module:
         """The model as it was before it was wrapped."""
         with torch.no_grad():
             for p, origin in zip(self._hold[1], self._origin, strict=True):
                 p.data.copy_(origin)
-        return self._release()
+        return self.release()
 
-    def _release(self) -> nn.Module:
+    def release(self) -> nn.Module:
+        """Let go of the model, its weights as they are. Without it the hooks keep the model in memory for good."""
         for hook in [*self._hooks, *(t.hook for t in self._rows.values())]:
             hook.remove()
         for p in self._hold[1]:
@@ -243,6 +255,7 @@ class _Rows:
     def __init__(self, fresh: torch.Tensor):
         self.fresh = fresh
         self.hook = None
+        self.checked = False
 
 
 def _chosen(model: nn.Module, include: Callable[[str], bool] | None) -> list[tuple[str, nn.Parameter]]:

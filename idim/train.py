@@ -134,6 +134,8 @@ def train(
             if step in due:
                 evaluate(step)
     out.final = _final([point["score"] for point in out.curve[1:]], recipe.rule)
+    if out.status == "ok" and not math.isfinite(out.final):
+        out.status, out.reason = "diverged", f"score {out.final} at the end of {steps} steps"
     out.seconds = time.perf_counter() - began
     return out
 

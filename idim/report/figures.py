@@ -32,7 +32,7 @@ def score_against_rank(records: list[dict], sweep: dict, searches: list[dict], p
     """LoRA over its rank at the left; DID and SAID over d at the right, on the same scale of scores."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.4), sharey=True, layout="constrained")
     colour, marker = STYLE["lora"]
-    runs = [r for r in records if r["kind"] == "sweep" and score_of(r) is not None]
+    runs = [r for r in records if r["kind"] == "sweep" and r["key"] in sweep["keys"] and score_of(r) is not None]
     left.plot([r["train_info"]["adaptation"]["rank"] for r in runs], [score_of(r) for r in runs], marker, color=colour, alpha=0.35, ms=5)
     left.plot([c["rank"] for c in sweep["curve"]], [c["mean"] for c in sweep["curve"]], "-" + marker, color=colour, label="LoRA")
     left.set_xscale("log", base=2)
@@ -54,8 +54,7 @@ def score_against_rank(records: list[dict], sweep: dict, searches: list[dict], p
 def _curves(axes: Axes, records: list[dict], summaries: list[dict]) -> None:
     for summary in summaries:
         colour, marker = STYLE[summary["arm"]]
-        runs = [r for r in records if r["kind"] == "search" and r["run_info"]["config"]["arm"] == summary["arm"]
-                and r["curve"] == summary["curve_id"] and score_of(r) is not None]
+        runs = [r for r in records if r["kind"] == "search" and r["key"] in summary["keys"] and score_of(r) is not None]
         axes.plot([r["train_info"]["d_total"] for r in runs], [score_of(r) for r in runs], marker, color=colour, alpha=0.35, ms=5)
         curve = summary["curve"]
         axes.plot([c["d"] for c in curve], [c["mean"] for c in curve], "-" + marker, color=colour, ms=5, label=summary["arm"].upper())

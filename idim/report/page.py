@@ -9,7 +9,7 @@ from pathlib import Path
 
 from idim.errors import expected
 from idim.report import figures
-from idim.report.summary import belongs, summarise, summarise_sweep
+from idim.report.summary import summarise, summarise_sweep
 from idim.report.tables import compare_frame, search_text, sweep_text
 from idim.store import Store, write_json
 
@@ -28,19 +28,16 @@ def render(store: Store) -> tuple[list[dict], list[Path]]:
     summaries, paths = [], []
     for q in questions:
         make = summarise_sweep if q["arm"] == "lora" else summarise
-        summary = make(records, q) | {"study": q["study"], "curve_id": q["curve"], "id": q["id"]}
-        summaries.append(summary)
+        summary = make(records, q) | {"study": q["study"], "id": q["id"]}
         write_json(store.root / "summaries" / f"{q['id']}.json", summary)
+        summaries.append(summary | {"keys": set(q["keys"])})
     for study in dict.fromkeys(s["study"] for s in summaries):
         group = [s for s in summaries if s["study"] == study and s["full"]]
         searches = [s for s in group if s["arm"] != "lora" and s["curve"]]
-        mine = [r for r in records if r["study"] == study]
         if searches:
-            paths.append(figures.score_against_d(mine, searches, store.root / "figures" / f"d-{searches[0]['id']}.png"))
+            paths.append(figures.score_against_d(records, searches, store.root / "figures" / f"d-{searches[0]['id']}.png"))
         for sweep in (s for s in group if s["arm"] == "lora"):
-            question = next(q for q in questions if q["id"] == sweep["id"])
-            shown = [r for r in mine if belongs(r, question) or r["kind"] == "search"]
-            paths.append(figures.score_against_rank(shown, sweep, searches, store.root / "figures" / f"rank-{sweep['id']}.png"))
+            paths.append(figures.score_against_rank(records, sweep, searches, store.root / "figures" / f"rank-{sweep['id']}.png"))
     return summaries, paths
 
 

@@ -16,8 +16,8 @@ VERDICTS = (
 
 
 def belongs(record: dict, search: dict) -> bool:
-    """Whether a record is of this search: its own curve, or a full run or tuning run that it shares."""
-    return record["study"] == search["study"] and record["curve"] in (search["curve"], "full")
+    """Whether a record is one that this search asked for. A store may hold others of the same model and task."""
+    return record["key"] in search["keys"]
 
 
 def baseline_of(records: Iterable[dict]) -> Baseline | None:
@@ -30,8 +30,8 @@ def baseline_of(records: Iterable[dict]) -> Baseline | None:
     return Baseline.of([score_of(r) for r in runs], chance)
 
 
-def points_of(records: Iterable[dict], curve: str) -> list[Point]:
-    return [Point(r["train_info"]["d_total"], score_of(r)) for r in records if r["kind"] == "search" and r["curve"] == curve]
+def points_of(records: Iterable[dict]) -> list[Point]:
+    return [Point(r["train_info"]["d_total"], score_of(r)) for r in records if r["kind"] == "search"]
 
 
 def score_of(record: dict) -> float | None:
@@ -42,7 +42,7 @@ def summarise(records: Iterable[dict], search: dict) -> dict:
     """One JSON object. ``search`` is what measure wrote of the question: names, threshold, rule, whether it is finished."""
     mine = [r for r in records if belongs(r, search)]
     base = baseline_of(mine)
-    points = points_of(mine, search["curve"])
+    points = points_of(mine)
     rule, strict = search["rule"], search["strict"]
     out = {
         "model": search["model"], "task": search["task"], "arm": search["arm"], "projection": search["projection"],
@@ -71,23 +71,22 @@ def summarise(records: Iterable[dict], search: dict) -> dict:
     out["answer"] = _interval(found)
     if rule != "absolute" and math.isclose(q, 0.9):
         out["d90"] = out["answer"]
-    checks = [r for r in mine if r["kind"] == "check"]
+    # Those of this answer: a store that answered another threshold too holds checks at other d.
+    checks = [r for r in mine if r["kind"] == "check" and r["train_info"]["d_total"] == found.low]
     longer = [r for r in checks if score_of(r) is not None and passes(score_of(r), tau, strict)]
-    locked = [score_of(r) for r in mine if r["kind"] == "locked" and score_of(r) is not None]
+    locked = [score_of(r) for r in mine if r["kind"] == "locked" and r["train_info"]["d_total"] == found.high and score_of(r) is not None]
     out["locked_score"] = locked[0] if locked else None
     out["checks"] = {"twice_the_budget": None if not checks else not longer}
-    out["verdict"] = _verdict(base, tau, rule, found, bool(longer), search["n_scored"], search["finished"])
+    out["verdict"] = _verdict(base, tau, found, search, bool(longer))
     return out | _cost(mine)
 
 
-def _verdict(
-    base: Baseline, tau: float, rule: str, found: Bracket, longer: bool, n_scored: int, finished: bool
-) -> str:
-    if n_scored and not signal(base, n_scored):
+def _verdict(base: Baseline, tau: float, found: Bracket, search: dict, longer: bool = False) -> str:
+    if not signal(base, search["n_scored"], search["metric"]):
         return "no_signal"
     if base.chance >= tau:
         return "trivial"
-    if not finished:
+    if not search["finished"]:
         return "unfinished"
     if found.high is None:
         return "not_reached"
@@ -121,7 +120,7 @@ def summarise_sweep(records: Iterable[dict], search: dict) -> dict:
     rank = {id(r): r["train_info"]["adaptation"]["rank"] for r in swept}
     points = [Point(rank[id(r)], score_of(r)) for r in swept]
     out = {
-        "model": search["model"], "task": search["task"], "arm": "lora", "protocol": search["protocol"],
+        "model": search["model"], "task": search["task"], "arm": "lora", "protocol": search["protocol"], "n_scored": search["n_scored"],
         "metric": search["metric"], "D": search["D"], "learning_rate": search["learning_rate"], "tuned": search["tuned"],
         "alpha_rule": swept[0]["train_info"]["adaptation"]["alpha_rule"] if swept else None,
         "targets": swept[0]["train_info"]["adaptation"]["targets"] if swept else None,
@@ -132,13 +131,14 @@ def summarise_sweep(records: Iterable[dict], search: dict) -> dict:
     tau, floor = base.tau(search["threshold"], search["rule"], search["absolute"]), base.chance
     average = means(points, floor)
     trained = {rank[id(r)]: r["train_info"]["d_total"] for r in swept}
-    found = bracket(points, tau, floor)
+    strict = search["strict"]
+    found = bracket(points, tau, floor, strict)
     return out | {
-        "verdict": "reached" if found.high else "not_reached", "rule": search["rule"], "tau": tau,
+        "verdict": _verdict(base, tau, found, search), "rule": search["rule"], "tau": tau,
         "tau_raw": base.tau(search["threshold"], "raw"), "tau_chance": base.tau(search["threshold"], "chance"),
         "chance": base.chance, "full": {"mean": base.mean, "se": base.se, "n": base.n},
         "curve": [{"rank": r, "d_total": trained[r], "mean": s, "n": sum(p.d == r for p in points),
-                   "passes": s >= tau} for r, s in average.items()],
+                   "passes": passes(s, tau, strict)} for r, s in average.items()],
         "r90": _interval(found), "r90_raw": _interval(bracket(points, base.tau(0.9, "raw"), floor)),
         "r90_chance": _interval(bracket(points, base.tau(0.9, "chance"), floor)),
     } | _cost(mine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +63,9 @@ def _read(folder: Path, name: str, dimensions: int) -> np.ndarray:
         raise expected("data-dir", f"a folder with {name} or {name}.gz", str(folder))
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise expected(str(path), "a readable gzip file", str(error)) from None
-    if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != 8 or raw[3] != dimensions:
+    if len(raw) < 4 + 4 * dimensions or raw[:2] != b"\0\0" or raw[2] != 8 or raw[3] != dimensions:
         raise expected(str(path), f"an IDX file of bytes in {dimensions} dimensions", raw[:4].hex() or "an empty file")
     shape = struct.unpack(f">{dimensions}I", raw[4: 4 + 4 * dimensions])
     body = np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions)
