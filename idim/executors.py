@@ -21,7 +21,7 @@ class Local:
         self.workers = workers
 
     def run(self, specs: Sequence[Spec], progress: Progress | None = None) -> Iterator[tuple[Spec, dict]]:
-        if self.workers == 1 or len(specs) == 1:
+        if self.workers == 1 or len(specs) <= 1:
             for spec in specs:
                 yield spec, execute(spec, progress)
             return
@@ -31,8 +31,15 @@ class Local:
             min(self.workers, len(specs)), get_context("spawn"), initializer=_start, initargs=(threads,)
         ) as pool:
             futures = {pool.submit(execute, spec): spec for spec in specs}
+            broken = []
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                # One run's defect must not lose what its siblings are about to finish: it is raised when they are kept.
+                if future.exception() is None:
+                    yield futures[future], future.result()
+                else:
+                    broken.append(future)
+            for future in broken:
+                future.result()
 
 
 def _start(threads: int) -> None:

@@ -122,6 +122,8 @@ def test_workers_give_the_same_records(tmp_path):
     assert [c["d"] for c in alone["curve"]] == [c["d"] for c in together["curve"]]
     for a, b in zip(alone["curve"], together["curve"], strict=True):
         assert a["mean"] == pytest.approx(b["mean"], abs=0.02)
+    again = json.loads(idim(*words, "--out", tmp_path / "b", "--workers", 2)[1])  # with nothing left to run
+    assert again["curve"] == together["curve"]
 
 
 def test_a_text_model_from_a_folder_and_a_table_of_ones_own(tmp_path, tiny_bert, reviews):
