@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 
 import torch
@@ -27,6 +28,7 @@ class Subspace(nn.Module):
         scope: "global" (P has unit columns over all of D) or "tensor" (over each tensor).
         seed: of P alone.
         include: a predicate on parameter names; the others stay frozen and are not part of D. Default: all of them.
+        engine: the form of P's arithmetic, one of ``projections.ENGINES``. Default: the fastest that works here.
 
     Attributes: ``theta`` ``(d - m,)``, ``scales`` ``(m,)`` or None, ``projection``, ``layout``, ``D``.
     Errors: ``IdimError`` for a model without parameters, meta tensors, weights that are not floating point, a model wrapped
@@ -38,7 +40,7 @@ class Subspace(nn.Module):
 
     def __init__(
         self, model: nn.Module, d: int, projection: str = "orthonormal", structure: str | None = None,
-        scope: str = projections.GLOBAL, seed: int = 0, include: Callable[[str], bool] | None = None,
+        scope: str = projections.GLOBAL, seed: int = 0, include: Callable[[str], bool] | None = None, engine: str = "auto",
     ):
         super().__init__()
         chosen = _chosen(model, include)
@@ -54,7 +56,7 @@ class Subspace(nn.Module):
         try:
             self.projection = projections.make(
                 projection, self.layout.D, d_theta, seed=seed, device=device,
-                sizes=self.layout.sizes if scope == projections.TENSOR else None,
+                sizes=self.layout.sizes if scope == projections.TENSOR else None, engine=engine,
             )
         except projections.ProjectionError as error:
             raise IdimError(str(error)) from None
@@ -65,6 +67,7 @@ class Subspace(nn.Module):
         # Kept out of the module's registries: parameters() must be theta and the scales, nothing else.
         self._hold = (model, weights)
         self._origin = [p.detach().clone() for p in weights]
+        self._starts = [piece.start for piece in self.layout.slices]
         self._formed: tuple[int, ...] | None = None
         self._image: projections.Image | None = None
         self._sums: dict[int, projections.Accumulator] = {}
@@ -117,27 +120,32 @@ class Subspace(nn.Module):
 
     @torch.no_grad()
     def _form(self, skip: dict) -> None:
-        weights = self._hold[1]
+        """Every weight but the skipped ones. What two weights share of P's grain is made once, for both."""
+        weights, slices, grain = self._hold[1], self.layout.slices, self.projection.grain
         for run in _runs([i for i in range(len(weights)) if i not in skip]):
-            start, stop = self.layout.slices[run[0]].start, self.layout.slices[run[-1]].stop
-            at, step = 0, self.projection.chunk
-            buffer = torch.empty(min(step, stop - start), device=self.theta.device)
-            for lo in range(start - start % step, stop, step):
-                a, b = max(lo, start), min(lo + step, stop)
-                move = buffer[: b - a]
-                self._image.write(move, a)
-                while True:
-                    piece = self.layout.slices[run[at]]
-                    x, y = max(piece.start, a), min(piece.stop, b)
-                    if x < y:
-                        _shift(
-                            weights[run[at]].data.view(-1)[x - piece.start: y - piece.start],
-                            self._origin[run[at]].view(-1)[x - piece.start: y - piece.start],
-                            move[x - a: y - a], self._scale(run[at]),
-                        )
-                    if piece.stop > b or at + 1 == len(run):
-                        break
-                    at += 1
+            at, stop = slices[run[0]].start, slices[run[-1]].stop
+            for i in run:
+                piece = slices[i]
+                end = piece.stop if piece.stop == stop else piece.stop - piece.stop % grain
+                if end > at:
+                    self._form_range(i, at, end)
+                    at = end
+                if at < piece.stop:
+                    at = self._form_shared(at, min(at - at % grain + grain, stop))
+
+    def _form_shared(self, start: int, stop: int) -> int:
+        move = torch.empty(stop - start, device=self.theta.device)
+        self._image.write(move, start)
+        for i in range(bisect_right(self._starts, start) - 1, bisect_left(self._starts, stop)):
+            piece = self.layout.slices[i]
+            a, b = max(piece.start, start), min(piece.stop, stop)
+            at = slice(a - piece.start, b - piece.start)
+            _shift(self._hold[1][i].data.view(-1)[at], self._origin[i].view(-1)[at], move[a - start: b - start], self._scale(i))
+        return stop
+
+    def _form_range(self, i: int, start: int, stop: int) -> None:
+        at = slice(start - self.layout.slices[i].start, stop - self.layout.slices[i].start)
+        self._image.shift(self._hold[1][i].data.view(-1)[at], self._origin[i].view(-1)[at], self._scale(i), start)
 
     @torch.no_grad()
     def _form_rows(self, i: int, table: _Rows, rows: torch.Tensor) -> None:
@@ -191,7 +199,7 @@ class Subspace(nn.Module):
     # Embedding tables: only the rows that a batch looks up.
 
     def _row_tables(self, model: nn.Module) -> dict[int, _Rows]:
-        if not isinstance(self.projection, projections.HadamardBlocks) or self.projection.blocks == 1:
+        if not self.projection.row_wise:
             return {}
         users: dict[int, list[nn.Module]] = {}
         for module in model.modules():

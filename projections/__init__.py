@@ -11,34 +11,38 @@ import torch
 from projections.base import Accumulator, Image, Projection, ProjectionError
 from projections.blocks import HadamardBlocks
 from projections.dense import Dense
+from projections.engines import ENGINES
 from projections.fastfood import Fastfood, FastfoodWhole
 from projections.layout import GLOBAL, SCOPES, STRUCTURES, TENSOR, Layout, PerTensor
 from projections.lineage import LineageFastfood
+from projections.onehot import OneHot
 from projections.orthonormal import Orthonormal
 from projections.sparse import Sparse
 
 KINDS: dict[str, type[Projection]] = {
-    kind.family: kind for kind in (Dense, Sparse, Fastfood, FastfoodWhole, Orthonormal)
+    kind.family: kind for kind in (Dense, Sparse, Fastfood, FastfoodWhole, Orthonormal, OneHot)
 }
 #: Kept to redo published numbers; the laws do not hold for it, so it is not among the families.
 FLAWED: dict[str, type[Projection]] = {LineageFastfood.family: LineageFastfood}
 
 __all__ = [
-    "Accumulator", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "TENSOR", "make",
+    "Accumulator", "ENGINES", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "TENSOR", "make",
 ]
 
 
 def make(
     family: str, D: int, d: int, *, seed: int = 0, device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32, sizes: tuple[int, ...] | None = None,
+    engine: str = "auto",
 ) -> Projection:
     """Build the projection named by ``(family, D, d, seed)``.
 
     ``sizes``, the lengths of the parameter tensors in order, asks for per-tensor scope: one independent map with
     unit columns for each tensor, all reading the same theta. Without it the scope is global: one map, unit columns
-    over all of D.
+    over all of D. ``engine`` is one of ``ENGINES``; "auto" takes the fastest form of the arithmetic that works here.
 
-    Raises ``ProjectionError`` for an unknown family, and for sizes that are not ``1 <= d <= D``.
+    Raises ``ProjectionError`` for an unknown family, and for sizes that are not ``1 <= d <= D``, and
+    for an engine that cannot work here.
     """
     table = KINDS if sizes is None else KINDS | FLAWED
     if family not in table:
@@ -49,5 +53,5 @@ def make(
     if d > D:
         raise ProjectionError(f"d: expected at most D = {D}, the number of weights it moves; got {d}")
     if sizes is None:
-        return table[family](D, d, seed=seed, device=device, dtype=dtype)
-    return PerTensor(table[family], sizes, d, seed=seed, device=device, dtype=dtype)
+        return table[family](D, d, seed=seed, device=device, dtype=dtype, engine=engine)
+    return PerTensor(table[family], sizes, d, seed=seed, device=device, dtype=dtype, engine=engine)

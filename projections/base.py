@@ -9,6 +9,10 @@ from typing import ClassVar
 
 import torch
 
+from projections.engines import choose
+
+_PIECE = 1 << 16  # floats: what stays in a core's cache
+
 
 class ProjectionError(ValueError):
     """A projection that cannot be made or applied as asked."""
@@ -17,9 +21,34 @@ class ProjectionError(ValueError):
 class Image(ABC):
     """P theta, evaluated where it is asked for. Valid until theta changes."""
 
+    def __init__(self, p: Projection):
+        self._p = p
+
     @abstractmethod
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         """``out[:] = (P theta)[start : start + n]``; out is ``(n,)`` of the projection's dtype."""
+
+    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
+        """``out = origin + scale * (P theta)[start : start + n]``, formed in the projection's dtype whatever out's and origin's.
+
+        ``scale`` is a number or a tensor of no dimension. Works in pieces: no copy of out is made.
+        """
+        n, step = out.numel(), max(self._p.grain, _PIECE)
+        buffer = torch.empty(min(n, step), dtype=self._p.dtype, device=self._p.device)
+        for lo in range(start - start % step, start + n, step):
+            a, b = max(lo, start), min(lo + step, start + n)
+            move = buffer[: b - a]
+            self.write(move, a)
+            at = slice(a - start, b - start)
+            torch.add(origin[at].to(move.dtype), move.mul_(scale), out=move)
+            out[at] = move
+
+    def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
+        """P theta on the ranges ``[s, s + length)``: ``(k,) -> (k, length)``. For embedding tables, of which a batch needs few rows."""
+        out = torch.empty(len(starts), length, dtype=self._p.dtype, device=self._p.device)
+        for row, start in zip(out, starts.tolist(), strict=True):
+            self.write(row, start)
+        return out
 
 
 class Accumulator(ABC):
@@ -28,6 +57,11 @@ class Accumulator(ABC):
     @abstractmethod
     def add(self, v: torch.Tensor, start: int = 0) -> None:
         """Take in ``v (n,)`` as entries ``start .. start + n``, of the projection's dtype. It may be kept until ``finish``."""
+
+    def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
+        """Take in ``v (k, length)`` on the disjoint ranges ``[s, s + length)``."""
+        for row, start in zip(v, starts.tolist(), strict=True):
+            self.add(row, start)
 
     @abstractmethod
     def finish(self) -> torch.Tensor:
@@ -39,15 +73,19 @@ class Projection(ABC):
 
     ``p(theta)`` is ``(d,) -> (D,)`` and differentiable; ``p.adjoint(v)`` is ``(D,) -> (d,)``. ``p.image(theta)`` and
     ``p.accumulator()`` do the same in ranges of D, so that nothing of D's size need exist; what all ranges have in common is
-    done once. ``dtype`` is the arithmetic's; the random bits do not depend on it.
+    done once. ``dtype`` is the arithmetic's, and ``engine`` the form of the arithmetic; the random bits depend on neither.
     """
 
     family: ClassVar[str]
     version: ClassVar[int] = 1
 
-    def __init__(self, D: int, d: int, *, seed: int, device: str | torch.device, dtype: torch.dtype):
+    def __init__(self, D: int, d: int, *, seed: int, device: str | torch.device, dtype: torch.dtype, engine: str = "auto"):
         self.D, self.d, self.seed = D, d, seed
         self.device, self.dtype = torch.device(device), dtype
+        try:
+            self.engine = choose(engine, self.engines, self.device, dtype)
+        except ValueError as error:
+            raise ProjectionError(str(error)) from None
 
     @abstractmethod
     def image(self, theta: torch.Tensor) -> Image:
@@ -62,9 +100,19 @@ class Projection(ABC):
         """The random tensors that define P, in a fixed order and dtype; what the checksum reads."""
 
     @property
-    def chunk(self) -> int:
-        """The length of D that is cheapest to write at once."""
-        return self.D
+    def engines(self) -> tuple[str, ...]:
+        """Those beside "plain" that this projection has a form in, best first."""
+        return ()
+
+    @property
+    def grain(self) -> int:
+        """Ranges of D that begin and end at its multiples cost least."""
+        return 1
+
+    @property
+    def row_wise(self) -> bool:
+        """Whether few short ranges cost little: ``rows`` and ``add_rows`` are then worth using."""
+        return False
 
     def __call__(self, theta: torch.Tensor) -> torch.Tensor:  # (d,) -> (D,)
         self._check(theta, self.d, "theta")

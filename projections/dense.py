@@ -25,9 +25,9 @@ class Dense(Projection):
 
     def __init__(
         self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, memory: int = 1 << 31,
-        regenerate: bool = True,
+        regenerate: bool = True, engine="auto",
     ):
-        super().__init__(D, d, seed=seed, device=device, dtype=dtype)
+        super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
         size = D * d * dtype.itemsize
         if size > memory and not regenerate:
             raise ProjectionError(
@@ -69,7 +69,8 @@ class Dense(Projection):
 
 class _Product(Image):
     def __init__(self, p: Dense, theta: torch.Tensor):
-        self._p, self._theta = p, theta
+        super().__init__(p)
+        self._theta = theta
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         for lo, hi, rows in self._p.rows(start, out.numel()):

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
 from projections import random
@@ -12,24 +10,19 @@ _GAUSSIAN = 2
 
 
 class _Gaussian(HadamardBlocks):
-    def __init__(self, D: int, d: int, m: int, *, seed: int, device, dtype):
-        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype)
-        self._middle = random.gaussians(seed, _GAUSSIAN, 0, self.blocks * m, device).view(self.blocks, m)
+    def __init__(self, D: int, d: int, m: int, *, seed: int, device, dtype, engine):
+        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype, engine=engine)
         # In double precision, and summed on the CPU: the scale is part of P and must not depend on the device.
-        energy = float(self._middle.cpu().double().square().sum())
+        energy = float(self.middle.cpu().double().square().sum())
         # A column of a whole block has squared norm m |G_b|^2; a block cut at D keeps its share of rows on average.
         self._scale = (m * energy * D / (self.blocks * m)) ** -0.5
+
+    def diagonals(self) -> torch.Tensor:
+        return random.gaussians(self.seed, _GAUSSIAN, 0, self.blocks * self.m, self.device).view(self.blocks, self.m)
 
     @property
     def scale(self) -> float:
         return self._scale
-
-    def multiply_middle(self, x: torch.Tensor, blocks, out: torch.Tensor, spare: torch.Tensor) -> None:
-        torch.mul(x, self._middle[blocks], out=out)
-
-    def ingredients(self) -> Iterator[torch.Tensor]:
-        yield from super().ingredients()
-        yield self._middle
 
 
 class Fastfood(_Gaussian):
@@ -45,8 +38,8 @@ class Fastfood(_Gaussian):
 
     family = "fastfood"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32):
-        super().__init__(D, d, max(2, 1 << (d - 1).bit_length()), seed=seed, device=device, dtype=dtype)
+    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
+        super().__init__(D, d, max(2, 1 << (d - 1).bit_length()), seed=seed, device=device, dtype=dtype, engine=engine)
 
 
 class FastfoodWhole(_Gaussian):
@@ -59,9 +52,9 @@ class FastfoodWhole(_Gaussian):
 
     family = "fastfood-whole"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32):
+    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
         m = max(2, 1 << (max(D, d) - 1).bit_length())
-        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype)
+        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype, engine=engine)
 
     def accumulator(self) -> Accumulator:
         return Staged(self, self._transpose)

@@ -37,11 +37,15 @@ def transform(x: torch.Tensor) -> torch.Tensor:
     return transform_between(x.clone(), torch.empty_like(x))[0]
 
 
-def transform_between(x: torch.Tensor, spare: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def transform_between(x: torch.Tensor, spare: torch.Tensor, fht: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """``transform`` in two contiguous buffers of one shape, allocating nothing; returns (result, the other buffer).
 
-    Fresh memory costs page faults, which on a CPU take as long as the arithmetic.
+    Fresh memory costs page faults, which on a CPU take as long as the arithmetic. ``fht``: by the fast-hadamard-transform package.
     """
+    if fht:
+        from fast_hadamard_transform import hadamard_transform
+
+        return spare.copy_(hadamard_transform(x)), x
     n, m = x.shape
     before, after = n, m
     for bits in _factors(m.bit_length() - 1):

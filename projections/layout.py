@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -101,27 +102,33 @@ class PerTensor(Projection):
     a large one. Never comparable with global scope. Source: Aghajanyan et al. 2021.
     """
 
-    def __init__(self, kind: type[Projection], sizes: tuple[int, ...], d: int, *, seed: int, device, dtype):
-        super().__init__(sum(sizes), d, seed=seed, device=device, dtype=dtype)
+    def __init__(self, kind: type[Projection], sizes: tuple[int, ...], d: int, *, seed: int, device, dtype, engine="auto"):
+        super().__init__(sum(sizes), d, seed=seed, device=device, dtype=dtype, engine="plain")
         self.family = kind.family
         self.version = kind.version
         self.sizes = sizes
         self._parts = [
-            kind(size, d, seed=_child(seed, i), device=device, dtype=dtype) for i, size in enumerate(sizes)
+            kind(size, d, seed=_child(seed, i), device=device, dtype=dtype, engine=engine) for i, size in enumerate(sizes)
         ]
+        self.engine = "+".join(sorted({part.engine for part in self._parts}))
         self._starts = [0]
         for size in sizes:
             self._starts.append(self._starts[-1] + size)
-
-    @property
-    def chunk(self) -> int:
-        return max(part.chunk for part in self._parts)
 
     def image(self, theta: torch.Tensor) -> Image:
         return _Images(self, [part.image(theta) for part in self._parts])
 
     def accumulator(self) -> Accumulator:
         return _Sums(self)
+
+    @property
+    def row_wise(self) -> bool:
+        return any(part.row_wise for part in self._parts)
+
+    def holder(self, starts: torch.Tensor) -> tuple[int, torch.Tensor]:
+        """The one tensor that holds all these places, and where in it they lie."""
+        i = bisect_right(self._starts, int(starts[0])) - 1
+        return i, starts - self._starts[i]
 
     def overlaps(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
         """A range of D in tensors: (which, first and last of the range's entries, where that begins in the tensor)."""
@@ -141,11 +148,20 @@ class PerTensor(Projection):
 
 class _Images(Image):
     def __init__(self, p: PerTensor, images: list[Image]):
-        self._p, self._images = p, images
+        super().__init__(p)
+        self._images = images
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         for i, a, b, at in self._p.overlaps(start, out.numel()):
             self._images[i].write(out[a:b], at)
+
+    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
+        for i, a, b, at in self._p.overlaps(start, out.numel()):
+            self._images[i].shift(out[a:b], origin[a:b], scale, at)
+
+    def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
+        i, places = self._p.holder(starts)
+        return self._images[i].rows(places, length)
 
 
 class _Sums(Accumulator):
@@ -155,9 +171,16 @@ class _Sums(Accumulator):
 
     def add(self, v: torch.Tensor, start: int = 0) -> None:
         for i, a, b, at in self._p.overlaps(start, v.numel()):
-            if i not in self._parts:
-                self._parts[i] = self._p._parts[i].accumulator()
-            self._parts[i].add(v[a:b], at)
+            self._of(i).add(v[a:b], at)
+
+    def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
+        i, places = self._p.holder(starts)
+        self._of(i).add_rows(v, places)
+
+    def _of(self, i: int) -> Accumulator:
+        if i not in self._parts:
+            self._parts[i] = self._p._parts[i].accumulator()
+        return self._parts[i]
 
     def finish(self) -> torch.Tensor:
         out = torch.zeros(self._p.d, dtype=self._p.dtype, device=self._p.device)

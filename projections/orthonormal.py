@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 
 from projections import random
@@ -21,24 +19,20 @@ class Orthonormal(HadamardBlocks):
     given Pi and B. ``P^T P = I`` exactly when m divides D; otherwise its eigenvalues lie within m/D of 1 (m <= D).
     A row has norm sqrt(m/D) over the m columns, so for d = m the energy that P captures of a single weight is d/D
     itself, where a Gaussian's would vary.
-    Cost: O(D log d) time, D/8 bytes stored and 128 KiB more.
+    Cost: O(D log d) time; stored, D/8 bytes and for the J first halves max(64 m, 2^20)/8 more. A product takes 4 J m bytes of
+    scratch: 4 MiB up to d = 16,384, then 256 m.
     Source: subsampled randomised Hadamard transforms (Ailon & Chazelle 2009) stacked as in Fastfood (Le et al. 2013).
     """
 
     family = "orthonormal"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32):
+    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
         m = max(_SMALLEST_BLOCK, 1 << (d - 1).bit_length())
-        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype)
-        self._middle = random.packed_signs(seed, _MIDDLE, self.blocks * m, device).view(self.blocks, -1)
+        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype, engine=engine)
+
+    def diagonals(self) -> torch.Tensor:
+        return random.packed_signs(self.seed, _MIDDLE, self.blocks * self.m, self.device).view(self.blocks, -1)
 
     @property
     def scale(self) -> float:
         return (self.D * self.m) ** -0.5
-
-    def multiply_middle(self, x: torch.Tensor, blocks, out: torch.Tensor, spare: torch.Tensor) -> None:
-        torch.mul(x, random.unpack_signs(self._middle[blocks], self.dtype, out=spare), out=out)
-
-    def ingredients(self) -> Iterator[torch.Tensor]:
-        yield from super().ingredients()
-        yield self._middle

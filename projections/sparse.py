@@ -23,8 +23,8 @@ class Sparse(Projection):
 
     family = "sparse"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32):
-        super().__init__(D, d, seed=seed, device=device, dtype=dtype)
+    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
+        super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
         n = max(1, round(D ** 0.5))
         slots = torch.arange(n, device=device).expand(d, n)
         places = random.permute(slots, D, seed, _PLACES).reshape(-1)
@@ -56,7 +56,8 @@ class Sparse(Projection):
 
 class _Scattered(Image):
     def __init__(self, p: Sparse, theta: torch.Tensor):
-        self._p, self._theta = p, theta
+        super().__init__(p)
+        self._theta = theta
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         p = self._p

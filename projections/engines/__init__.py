@@ -1,0 +1,46 @@
+"""The arithmetic of the structured families, in several forms behind one door.
+
+``plain`` is torch operations and works everywhere. ``numba`` compiles the same sums for the CPU, ``triton`` for CUDA; ``fht`` is
+plain with the fast-hadamard-transform package's kernel in it. All read the same random bits; their results differ by rounding alone
+(relative 1e-6 in single precision, a sum being taken in another order).
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+
+ENGINES = ("auto", "plain", "numba", "triton", "fht")
+_PACKAGES = {"numba": "numba", "triton": "triton", "fht": "fast_hadamard_transform"}
+_DEVICES = {"numba": "cpu", "triton": "cuda", "fht": "cuda"}
+
+
+def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why this engine cannot work on this device in this precision; None where it can."""
+    if name == "plain":
+        return None
+    if find_spec(_PACKAGES[name]) is None:
+        return f"the package {_PACKAGES[name]} is not installed"
+    if device.type != _DEVICES[name]:
+        return f"it needs a {_DEVICES[name].upper()} device, not {device.type}"
+    if dtype != torch.float32 and name != "numba":
+        return f"it works in torch.float32, not {dtype}"
+    return None
+
+
+def choose(asked: str, able: tuple[str, ...], device: torch.device, dtype: torch.dtype) -> str:
+    """The engine's name: the one asked for, or for "auto" the first of ``able`` that works here, else "plain".
+
+    Raises ValueError for an unknown name, for one in which the family has no form, and for one that cannot work here.
+    """
+    if asked not in ENGINES:
+        raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {asked!r}")
+    if asked == "auto":
+        return next((name for name in able if obstacle(name, device, dtype) is None), "plain")
+    if asked != "plain" and asked not in able:
+        raise ValueError(f"engine: expected one of {', '.join(('auto', 'plain', *able))} for this projection; got {asked!r}")
+    why = obstacle(asked, device, dtype)
+    if why is not None:
+        raise ValueError(f"engine: expected one that works here; got {asked!r}: {why}")
+    return asked

@@ -1,0 +1,152 @@
+"""The four sums of the Hadamard blocks: the contract of an engine, and its plain form in torch operations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from projections import random
+from projections.hadamard import transform_between
+
+if TYPE_CHECKING:
+    from projections.blocks import HadamardBlocks
+
+_CHUNK = 1 << 16  # floats worked on at once: a quarter of a megabyte, which stays in a core's cache
+
+
+class BlockEngine(ABC):
+    """``starts`` is one place in D, or the places ``(k,)`` of k ranges; out, origin and v are ``(k, length)``."""
+
+    def __init__(self, p: HadamardBlocks):
+        self.p = p
+
+    @abstractmethod
+    def halves(self, theta: torch.Tensor) -> torch.Tensor:
+        """``Pi H B_j theta`` for theta ``(m,)`` and every j: ``(J, m)``."""
+
+    @abstractmethod
+    def form(
+        self, half: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor, origin: torch.Tensor | None = None,
+        scale: torch.Tensor | float = 1.0,
+    ) -> None:
+        """``out = origin + scale * H M_b half_j`` on the ranges."""
+
+    @abstractmethod
+    def fold(self, buckets: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor) -> None:
+        """``buckets[b mod J] += M_b H v_b`` for the blocks that hold the ranges; buckets ``(J, m)``."""
+
+    @abstractmethod
+    def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
+        """The sum over j of ``B_j H Pi^T bucket_j``: ``(m,)``. Overwrites the buckets."""
+
+
+class PlainBlocks(BlockEngine):
+    """In chunks that stay in cache, through three kept buffers: fresh memory costs as much in page faults as the arithmetic."""
+
+    def __init__(self, p: HadamardBlocks):
+        super().__init__(p)
+        self._step = max(1, _CHUNK // p.m)
+        self._scratch: torch.Tensor | None = None
+
+    def halves(self, theta: torch.Tensor) -> torch.Tensor:
+        p = self.p
+        half = torch.empty(p.halves, p.m, dtype=p.dtype, device=p.device)
+        for lo, hi in self._half_spans():
+            a, b, _ = self._buffers(hi - lo)
+            torch.mul(self._outer(lo, hi), theta, out=a)
+            torch.index_select(self._transformed(a, b), 1, p.gather, out=half[lo:hi])
+        return half
+
+    def form(self, half, starts, out, origin=None, scale=1.0) -> None:
+        if origin is not None:
+            raise NotImplementedError("plain blocks are shifted by the image")
+        p = self.p
+        if isinstance(starts, int):
+            for first, last, lo, hi in self._spans(starts, out.shape[1]):
+                at = first % p.halves
+                x = self._blocks(half[at: at + last - first], slice(first, last)).view(-1)
+                out[0, lo - starts: hi - starts] = x[lo - first * p.m: hi - first * p.m]
+            return
+        blocks, place = self._cover(starts, out.shape[1])
+        x = torch.empty(len(blocks), p.m, dtype=p.dtype, device=p.device)
+        for part, piece in zip(blocks.split(self._step), x.split(self._step), strict=True):
+            piece.copy_(self._blocks(half[part % p.halves], part))
+        torch.index_select(x.view(-1), 0, place.view(-1), out=out.view(-1))
+
+    def fold(self, buckets, starts, v) -> None:
+        p = self.p
+        if isinstance(starts, int):
+            for first, last, lo, hi in self._spans(starts, v.shape[1]):
+                x, n = v[0, lo - starts: hi - starts], last - first
+                if hi - lo != n * p.m:
+                    padded = torch.zeros(n * p.m, dtype=p.dtype, device=p.device)
+                    padded[lo - first * p.m: hi - first * p.m] = x
+                    x = padded
+                at = first % p.halves
+                buckets[at: at + n] += self._transposed(x.view(n, p.m), slice(first, last))
+            return
+        blocks, place = self._cover(starts, v.shape[1])
+        x = torch.zeros(len(blocks) * p.m, dtype=p.dtype, device=p.device)
+        x[place.view(-1)] = v.reshape(-1)
+        for part, piece in zip(blocks.split(self._step), x.view(-1, p.m).split(self._step), strict=True):
+            buckets.index_add_(0, part % p.halves, self._transposed(piece, part))
+
+    def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
+        p = self.p
+        out = torch.zeros(p.m, dtype=p.dtype, device=p.device)
+        for lo, hi in self._half_spans():
+            a, b, _ = self._buffers(hi - lo)
+            torch.index_select(buckets[lo:hi], 1, p.scatter, out=a)
+            out += self._transformed(a, b).mul_(self._outer(lo, hi)).sum(0)
+        return out
+
+    def _transformed(self, x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
+        return transform_between(x, spare, self.p.engine == "fht")[0]
+
+    def _outer(self, lo: int, hi: int) -> torch.Tensor:
+        """Signs B of first halves ``lo .. hi``: ``(hi - lo, m)``."""
+        return random.unpack_signs(self.p.outer[lo:hi], self.p.dtype)[:, : self.p.m]
+
+    def _multiply(self, x: torch.Tensor, blocks: slice | torch.Tensor, out: torch.Tensor, spare: torch.Tensor) -> None:
+        middle = self.p.middle[blocks]
+        torch.mul(x, random.unpack_signs(middle, self.p.dtype, out=spare) if middle.dtype == torch.uint8 else middle, out=out)
+
+    def _blocks(self, half: torch.Tensor, blocks: slice | torch.Tensor) -> torch.Tensor:
+        a, b, spare = self._buffers(half.shape[0])
+        self._multiply(half, blocks, a, spare)
+        return self._transformed(a, b)
+
+    def _transposed(self, v: torch.Tensor, blocks: slice | torch.Tensor) -> torch.Tensor:
+        a, b, spare = self._buffers(v.shape[0])
+        a.copy_(v)
+        x = self._transformed(a, b)
+        self._multiply(x, blocks, x, spare)
+        return x
+
+    def _buffers(self, n: int) -> list[torch.Tensor]:
+        m = self.p.m
+        if self._scratch is None or self._scratch.shape[1] < n * m:
+            self._scratch = torch.empty(3, n * m, dtype=self.p.dtype, device=self.p.device)
+        return [buffer[: n * m].view(n, m) for buffer in self._scratch]
+
+    def _half_spans(self) -> Iterator[tuple[int, int]]:
+        for lo in range(0, self.p.halves, self._step):
+            yield lo, min(lo + self._step, self.p.halves)
+
+    def _spans(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
+        """A range of D in chunks: (first block, last block, first entry, last entry). No chunk wraps around J."""
+        m, stop = self.p.m, start + n
+        first = start // m
+        while first * m < stop:
+            last = min((first // self._step + 1) * self._step, (first // self.p.halves + 1) * self.p.halves, -(-stop // m))
+            yield first, last, max(start, first * m), min(stop, last * m)
+            first = last
+
+    def _cover(self, starts: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The blocks that hold the ranges, and where in those blocks each entry lies: ``(b,)`` and ``(k, length)``."""
+        entry = starts[:, None] + torch.arange(length, device=self.p.device)
+        blocks, place = torch.unique(entry // self.p.m, return_inverse=True)
+        return blocks, place * self.p.m + entry % self.p.m

@@ -1,0 +1,91 @@
+"""The two sums of one-hot's runs: the contract of an engine, and its plain form in torch operations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from projections import random
+
+if TYPE_CHECKING:
+    from projections.onehot import OneHot
+
+_CHUNK = 1 << 16  # floats worked on at once
+
+
+class RunEngine(ABC):
+    """``starts`` is one place in D, or the places ``(k,)`` of k ranges; out, origin and v are ``(k, length)``."""
+
+    def __init__(self, p: OneHot):
+        self.p = p
+
+    @abstractmethod
+    def zeros(self) -> torch.Tensor:
+        """Sums to fold into; over all dimensions but one of whole rounds of d they add up to the coordinates'."""
+
+    @abstractmethod
+    def form(
+        self, values: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor, origin: torch.Tensor | None = None,
+        scale: torch.Tensor | float = 1.0,
+    ) -> None:
+        """``out = origin + scale * s_i values[shift_r + i - r L]`` for each weight i, in run r."""
+
+    @abstractmethod
+    def fold(self, sums: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor) -> None:
+        """``sums[shift_r + i - r L] += s_i v_i``, modulo whole rounds."""
+
+
+class PlainRuns(RunEngine):
+    def zeros(self) -> torch.Tensor:
+        return torch.zeros(self.p.run, dtype=self.p.dtype, device=self.p.device)
+
+    def form(self, values, starts, out, origin=None, scale=1.0) -> None:
+        if origin is not None:
+            raise NotImplementedError("plain runs are shifted by the image")
+        if not isinstance(starts, int):
+            place, sign = self._each(starts, out.shape[1])
+            torch.mul(values[place], sign, out=out)
+            return
+        L = self.p.run
+        entered = values.unfold(0, L, 1)  # row s: a run that is entered at s
+        for first, last, lo, hi in self._spans(starts, out.shape[1]):
+            x = entered.index_select(0, self.p.shifts[first:last]).mul_(self._signs(first, last)).view(-1)
+            out[0, lo - starts: hi - starts] = x[lo - first * L: hi - first * L]
+
+    def fold(self, sums, starts, v) -> None:
+        L = self.p.run
+        if not isinstance(starts, int):
+            place, sign = self._each(starts, v.shape[1])
+            sums.index_add_(0, (place % L).view(-1), (v * sign).view(-1))
+            return
+        for first, last, lo, hi in self._spans(starts, v.shape[1]):
+            n = last - first
+            # Each run twice, end to end: a range of that is the run turned back to coordinate 0.
+            twice = torch.zeros(n, 2, L, dtype=self.p.dtype, device=self.p.device)
+            once = torch.zeros(n * L, dtype=self.p.dtype, device=self.p.device)
+            once[lo - first * L: hi - first * L] = v[0, lo - starts: hi - starts]
+            torch.mul(once.view(n, L), self._signs(first, last), out=twice[:, 0])
+            twice[:, 1] = twice[:, 0]
+            at = 2 * L * torch.arange(n, device=self.p.device) + L - self.p.shifts[first:last]
+            sums += twice.view(-1).unfold(0, L, 1).index_select(0, at).sum(0)
+
+    def _signs(self, first: int, last: int) -> torch.Tensor:  # (last - first, L)
+        return random.unpack_signs(self.p.signs[first:last], self.p.dtype)[:, : self.p.run]
+
+    def _each(self, starts: torch.Tensor, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where each weight of the ranges reads, and with which sign: ``(k, length)`` both."""
+        p = self.p
+        entry = starts[:, None] + torch.arange(length, device=p.device)
+        run, inside = entry // p.run, entry % p.run
+        byte = p.signs.view(-1)[run * p.signs.shape[1] + inside // 8].long()
+        return p.shifts[run] + inside, (1 - 2 * ((byte >> inside % 8) & 1)).to(p.dtype)
+
+    def _spans(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
+        """A range of D in chunks of whole runs: (first run, last run, first entry, last entry)."""
+        L, stop, step = self.p.run, start + n, max(1, _CHUNK // self.p.run)
+        for first in range(start // L, -(-stop // L), step):
+            last = min(first + step, -(-stop // L))
+            yield first, last, max(start, first * L), min(stop, last * L)
