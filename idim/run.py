@@ -6,9 +6,7 @@ import dataclasses
 import hashlib
 import json
 import platform
-import resource
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from idim import arms, models, tasks
+from idim import arms, memory, models, tasks
 from idim.tasks.base import Options, Task
 from idim.train import Outcome, Recipe, train
 
 SCHEMA = 1
-_PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "pandas")
+_PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "numba", "pandas")
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,10 @@ class Spec:
 
     @property
     def key(self) -> str:
-        """A digest of the whole specification; where the data lies is left out, since its fingerprint is in."""
+        """A digest of the whole specification, less what moves no result: where the data lies, whose fingerprint is in, and the engine."""
         config = self.config()
         config["options"] = {k: v for k, v in config["options"].items() if k != "data_dir"}
+        config["settings"] = {k: v for k, v in config["settings"].items() if k != "engine"}
         if not self.model_fingerprint:
             del config["model_fingerprint"]
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:20]
@@ -70,6 +69,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
     task = task_for(spec.model, spec.task, spec.options)
     loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    memory.reset_peak(device)
     model = loaded.module.to(device)
     adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
     began = time.time()
@@ -92,7 +92,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
             "metric": task.metric, "score": _number(outcome.final), "untouched": _number(outcome.untouched),
             "majority": task.majority, "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
             "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
-            "peak_memory_bytes": _peak(device), "d_total": adapted.d_total, "adaptation": adapted.info,
+            "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total, "adaptation": adapted.info,
             "splits": task.sizes(),
         },
         "meta_info": {
@@ -106,13 +106,6 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
 def _number(value: float) -> float | None:
     """JSON has no NaN: a score that is not a number is null."""
     return value if value == value and abs(value) != float("inf") else None
-
-
-def _peak(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,7 @@ import torch
 
 from projections.engines import choose
 
-_PIECE = 1 << 16  # floats: what stays in a core's cache
+_PIECE = {"cpu": 1 << 16, "cuda": 1 << 22}  # floats: what stays in a core's cache; on CUDA, what is worth a launch
 
 
 class ProjectionError(ValueError):
@@ -33,7 +33,7 @@ class Image(ABC):
 
         ``scale`` is a number or a tensor of no dimension. Works in pieces: no copy of out is made.
         """
-        n, step = out.numel(), max(self._p.grain, _PIECE)
+        n, step = out.numel(), max(self._p.grain, _PIECE.get(self._p.device.type, 1 << 16))
         buffer = torch.empty(min(n, step), dtype=self._p.dtype, device=self._p.device)
         for lo in range(start - start % step, start + n, step):
             a, b = max(lo, start), min(lo + step, start + n)
@@ -130,12 +130,24 @@ class Projection(ABC):
     def identity(self) -> dict[str, object]:
         return {"family": self.family, "D": self.D, "d": self.d, "seed": self.seed, "version": self.version}
 
+    @property
+    def stored_bytes(self) -> int:
+        """What P itself holds, whatever theta: the bytes of its tensors."""
+        tensors = [x for x in vars(self).values() if isinstance(x, torch.Tensor)]
+        return sum(x.untyped_storage().nbytes() for x in {id(x): x for x in tensors}.values())
+
     def checksum(self) -> str:
         """SHA-256 over the identity and the random ingredients: equal on every machine, or P is not the same."""
         digest = hashlib.sha256(repr(sorted(self.identity.items())).encode())
         for tensor in self.ingredients():
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def verify(self, checksum: str) -> None:
+        """Raise ``ProjectionError`` unless this is the P whose checksum was kept: computed before anything is done with it."""
+        found = self.checksum()
+        if found != checksum:
+            raise ProjectionError(f"checksum: expected {checksum}; this machine makes {found} of {self.identity}")
 
     def _check(self, x: torch.Tensor, n: int, name: str) -> None:
         if x.shape != (n,):

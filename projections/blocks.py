@@ -13,6 +13,7 @@ from projections.engines.blocks import BlockEngine, PlainBlocks
 
 _HALVES = 1 << 20  # floats of first halves that are kept and shared, at least 64 of them
 _ONE_BLOCK = 1 << 17  # the largest single block that the compiled loops take
+_TRITON = (1 << 8, 1 << 14)  # from two matrix products of 16 to what one program's registers hold
 _FHT = 1 << 15  # the largest transform of the fast-hadamard-transform package
 _OUTER, _PERMUTATION = 0, 1  # streams of the seed; the subclasses' own start at 2
 
@@ -51,10 +52,13 @@ class HadamardBlocks(Projection):
 
     @property
     def engines(self) -> tuple[str, ...]:
-        # One block is one thread's work and larger than any cache: there the matrix library wins. Below 8 there is nothing to unroll.
-        if self.m < 8 or (self.blocks == 1 and self.m > _ONE_BLOCK):
-            return ()
-        return ("numba", "fht") if self.m <= _FHT else ("numba",)
+        able = []
+        # Below 8 there is nothing to unroll; one block is one thread's work, and beyond a cache the matrix library wins.
+        if self.m >= 8 and (self.blocks > 1 or self.m <= _ONE_BLOCK):
+            able.append("numba")
+        if _TRITON[0] <= self.m <= _TRITON[1]:
+            able.append("triton")
+        return (*able, "fht") if self.m <= _FHT else tuple(able)
 
     @property
     def grain(self) -> int:
@@ -90,7 +94,7 @@ class _BlockImage(Image):
 
     def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
         p = self._p
-        if p.engine == "numba" and out.dtype == origin.dtype == p.dtype and out.is_contiguous() and origin.is_contiguous():
+        if p.engine in ("numba", "triton") and out.dtype == origin.dtype == p.dtype and out.is_contiguous() and origin.is_contiguous():
             p.work.form(self._half, start, out[None], origin[None], scale)
         else:
             super().shift(out, origin, scale, start)
@@ -124,4 +128,8 @@ def _engine(p: HadamardBlocks) -> BlockEngine:
         from projections.engines.numba_blocks import NumbaBlocks
 
         return NumbaBlocks(p)
+    if p.engine == "triton":
+        from projections.engines.triton_blocks import TritonBlocks
+
+        return TritonBlocks(p)
     return PlainBlocks(p)

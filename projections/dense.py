@@ -8,7 +8,7 @@ from projections import random
 from projections.base import Accumulator, Image, Projection, ProjectionError
 
 _ENTRIES = 0
-_CHUNK = 1 << 22
+ENTRIES_AT_ONCE = 1 << 22
 
 
 class Dense(Projection):
@@ -33,7 +33,7 @@ class Dense(Projection):
             raise ProjectionError(
                 f"dense: expected a matrix of at most {memory:,} bytes; {D} x {d} in {dtype} takes {size:,}"
             )
-        self._step = max(1, _CHUNK // d)
+        self._step = max(1, ENTRIES_AT_ONCE // d)
         self._matrix = None
         if size <= memory:
             self._matrix = torch.empty(D, d, dtype=dtype, device=device)

@@ -142,6 +142,10 @@ class PerTensor(Projection):
             yield from part.ingredients()
 
     @property
+    def stored_bytes(self) -> int:
+        return sum(part.stored_bytes for part in self._parts)
+
+    @property
     def identity(self) -> dict[str, object]:
         return {**super().identity, "sizes": list(self.sizes)}
 

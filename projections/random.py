@@ -16,6 +16,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _FEISTEL_ROUNDS = 8
+SIGN_BYTES_AT_ONCE = 1 << 18
 
 
 def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
@@ -50,7 +51,7 @@ def packed_signs(seed: int, stream: int, count: int, device: str | torch.device 
     """Fair random bits, eight to a byte: ``(ceil(count / 8),)`` uint8. Made in pieces, so that the peak stays small."""
     n_bytes = -(-count // 8)
     out = torch.empty(n_bytes, dtype=torch.uint8, device=device)
-    piece = 1 << 18
+    piece = SIGN_BYTES_AT_ONCE
     shifts = torch.arange(0, 32, 8, device=device)
     for lo in range(0, n_bytes, piece):
         hi = min(lo + piece, n_bytes)

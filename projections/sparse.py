@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from projections import random
-from projections.base import Accumulator, Image, Projection, Staged
+from projections.base import Accumulator, Image, Projection, ProjectionError, Staged
 
 _PLACES, _SIGNS = 0, 1
 
@@ -17,15 +17,18 @@ class Sparse(Projection):
     count gives the same density and makes every column unit exactly, with no renormalisation.
     Law: places uniform without replacement within a column, columns independent, signs fair. A weight is left where it
     was with probability (1 - n/D)^d, about exp(-d / sqrt D); ``untouched`` is the fraction that never moves.
-    Cost: O(d sqrt D) time, 20 bytes an entry.
+    Cost: O(d sqrt D) time, 20 bytes an entry; more than ``memory`` bytes (8 GiB) of them are refused.
     Source: Achlioptas 2001; Li, Hastie & Church 2006.
     """
 
     family = "sparse"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
+    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto", memory: int = 1 << 33):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
         n = max(1, round(D ** 0.5))
+        size = d * n * (12 + 2 * dtype.itemsize)
+        if size > memory:
+            raise ProjectionError(f"sparse: expected entries of at most {memory:,} bytes; {d} columns of {n} entries take {size:,}")
         slots = torch.arange(n, device=device).expand(d, n)
         places = random.permute(slots, D, seed, _PLACES).reshape(-1)
         signs = random.unpack_signs(random.packed_signs(seed, _SIGNS, d * n, device), dtype)[: d * n]

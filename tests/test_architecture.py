@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted([*ROOT.glob("idim/**/*.py"), *ROOT.glob("projections/*.py")])
+FILES = sorted([*ROOT.glob("idim/**/*.py"), *ROOT.glob("projections/**/*.py")])
+#: Files that may import an accelerator, and are imported (or import it) only where it is chosen.
+ACCELERATED = {
+    "compiled.py": {"numba", "numpy"}, "numba_blocks.py": {"numpy"}, "numba_runs.py": set(), "triton_blocks.py": {"triton"},
+    "hadamard.py": {"fast_hadamard_transform"},
+}
 
 
 def imported(path: Path) -> set[str]:
@@ -32,10 +37,18 @@ def rooms(*patterns: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("path", rooms("projections/*.py"), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", rooms("projections/**/*.py"), ids=lambda p: p.name)
 def test_projections_need_torch_and_the_standard_library_only(path):
     roots = {name.split(".")[0] for name in imported(path)}
-    assert roots <= {"torch", "projections", "__future__"} | sys.stdlib_module_names
+    assert roots <= {"torch", "projections", "__future__"} | sys.stdlib_module_names | ACCELERATED.get(path.name, set())
+
+
+def test_accelerators_are_imported_only_where_they_are_chosen():
+    for path in rooms("projections/**/*.py"):
+        if path.name not in ACCELERATED or path.name == "hadamard.py":
+            top = {alias.name if isinstance(node, ast.Import) else node.module for node in ast.parse(path.read_text()).body
+                   if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
+            assert not any(word in name for name in top for word in ("numba", "triton", "compiled", "fast_hadamard_transform"))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from projections import random
 if TYPE_CHECKING:
     from projections.onehot import OneHot
 
-_CHUNK = 1 << 16  # floats worked on at once
+_CHUNK = {"cpu": 1 << 16, "cuda": 1 << 22}  # floats worked on at once
 
 
 class RunEngine(ABC):
@@ -85,7 +85,7 @@ class PlainRuns(RunEngine):
 
     def _spans(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
         """A range of D in chunks of whole runs: (first run, last run, first entry, last entry)."""
-        L, stop, step = self.p.run, start + n, max(1, _CHUNK // self.p.run)
+        L, stop, step = self.p.run, start + n, max(1, _CHUNK.get(self.p.device.type, 1 << 16) // self.p.run)
         for first in range(start // L, -(-stop // L), step):
             last = min(first + step, -(-stop // L))
             yield first, last, max(start, first * L), min(stop, last * L)

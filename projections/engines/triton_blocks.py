@@ -1,0 +1,96 @@
+"""The Hadamard blocks' sums as fused Triton kernels: one program a block, nothing of the transform's in the device's memory."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from projections.engines.blocks import PlainBlocks
+
+
+@triton.jit
+def _hadamard(n: tl.constexpr):
+    """The (n, n) matrix: -1 to the number of bits that i and j share."""
+    shared = tl.arange(0, n)[:, None] & tl.arange(0, n)[None, :]
+    shared ^= shared >> 8
+    shared ^= shared >> 4
+    shared ^= shared >> 2
+    shared ^= shared >> 1
+    return (1 - 2 * (shared & 1)).to(tl.float32)
+
+
+@triton.jit
+def _transform(x, a: tl.constexpr, b: tl.constexpr):
+    """H_a x H_b for x ``(a, b)``: the transform of its a b entries in order. In full single precision."""
+    x = tl.dot(_hadamard(a), x, input_precision="ieee")
+    return tl.dot(x, _hadamard(b), input_precision="ieee")
+
+
+@triton.jit
+def _middle(pointer, block, entry, m: tl.constexpr, packed: tl.constexpr):
+    """The diagonal M of a block at the entries."""
+    if packed:
+        byte = tl.load(pointer + block * (m // 8) + entry // 8).to(tl.int32)
+        return (1 - 2 * ((byte >> (entry % 8)) & 1)).to(tl.float32)
+    return tl.load(pointer + block * m + entry)
+
+
+@triton.jit
+def _form(half, middle, out, origin, scale, start, n, J, shifted: tl.constexpr,
+          packed: tl.constexpr, a: tl.constexpr, b: tl.constexpr):
+    m: tl.constexpr = a * b
+    block = start // m + tl.program_id(0).to(tl.int64)
+    entry = tl.arange(0, a)[:, None] * b + tl.arange(0, b)[None, :]
+    x = tl.load(half + (block % J) * m + entry) * _middle(middle, block, entry, m, packed)
+    x = _transform(x, a, b)
+    at = block * m - start + entry
+    inside = (at >= 0) & (at < n)
+    if shifted:
+        x = tl.load(origin + at, mask=inside, other=0.0) + tl.load(scale) * x
+    tl.store(out + at, x, mask=inside)
+
+
+@triton.jit
+def _fold(buckets, middle, v, start, n, J, count, packed: tl.constexpr, a: tl.constexpr, b: tl.constexpr):
+    # One program a bucket: it goes through the bucket's blocks in order, so no sum depends on who came first.
+    m: tl.constexpr = a * b
+    first = start // m
+    k = tl.program_id(0).to(tl.int64)
+    entry = tl.arange(0, a)[:, None] * b + tl.arange(0, b)[None, :]
+    total = tl.zeros((a, b), tl.float32)
+    for step in range(k, count, J):
+        block = first + step
+        at = block * m - start + entry
+        x = tl.load(v + at, mask=(at >= 0) & (at < n), other=0.0)
+        total += _transform(x, a, b) * _middle(middle, block, entry, m, packed)
+    bucket = buckets + ((first + k) % J) * m + entry
+    tl.store(bucket, tl.load(bucket) + total)
+
+
+class TritonBlocks(PlainBlocks):
+    """The two products with the blocks, fused; the first halves and short ranges as in the plain form."""
+
+    def __init__(self, p):
+        super().__init__(p)
+        bits = p.m.bit_length() - 1
+        self._shape = {"a": 1 << (bits // 2), "b": 1 << (bits - bits // 2), "packed": p.middle.dtype == torch.uint8}
+        self._shape["num_warps"] = 4 if p.m <= 1 << 11 else 8
+
+    def form(self, half, starts, out, origin=None, scale=1.0) -> None:
+        if not isinstance(starts, int):
+            return super().form(half, starts, out)
+        p, n = self.p, out.shape[1]
+        blocks = -(-(starts + n) // p.m) - starts // p.m
+        factor = torch.as_tensor(scale, dtype=p.dtype, device=p.device)
+        _form[(blocks,)](
+            half, p.middle, out, out if origin is None else origin, factor, starts, n, p.halves,
+            shifted=origin is not None, **self._shape,
+        )
+
+    def fold(self, buckets, starts, v) -> None:
+        if not isinstance(starts, int):
+            return super().fold(buckets, starts, v)
+        p, n = self.p, v.shape[1]
+        count = -(-(starts + n) // p.m) - starts // p.m
+        _fold[(min(count, p.halves),)](buckets, p.middle, v.contiguous(), starts, n, p.halves, count, **self._shape)

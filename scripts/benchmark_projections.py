@@ -1,0 +1,164 @@
+"""Time every family of projections against a copy of D floats, and measure its memory.
+
+    python scripts/benchmark_projections.py
+
+Copy, forward and adjoint are interleaved and the medians' ratio is printed; both write into buffers that exist. A dense matrix that is
+regenerated, and a sparse one, are too slow to time whole: forward and adjoint then work on a range of D, and the ratio is to a copy of
+that range. Each case runs in a process of its own. Some twenty minutes on two cores; run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import torch
+
+import projections
+from idim import memory
+from idim.store import write_json
+
+SIZES = (200_000, 22_713_986, 120_000_000)
+DIMENSIONS = (100, 1_000, 10_000, 100_000)
+#: Entries of a matrix that one timed product may go through.
+MOST_ENTRIES = 1 << 29
+_REPEATS = {200_000: 201, 22_713_986: 21, 120_000_000: 7}
+
+
+def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
+    """One case: seconds of a copy, a forward and an adjoint product on n weights, stored bytes and peak extra memory."""
+    where = torch.device(device)
+    row: dict = {"family": family, "D": D, "d": d}
+    began = time.perf_counter()
+    try:
+        p = projections.make(family, D, d, seed=1, device=device, engine=engine)
+    except projections.ProjectionError as error:
+        return {**row, "refused": str(error)}
+    row |= {"engine": p.engine, "make_seconds": time.perf_counter() - began, "stored_bytes_a_weight": p.stored_bytes / D}
+    whole = family != "dense" or D * d <= MOST_ENTRIES
+    n = D if whole else max(1, MOST_ENTRIES // d)
+    theta = torch.linspace(-1, 1, d, device=where)
+    v, out, spare = (torch.ones(n, device=where) for _ in range(3))
+
+    def forward() -> None:
+        p.image(theta).write(out)
+
+    def adjoint() -> None:
+        total = p.accumulator()
+        total.add(v)
+        total.finish()
+
+    row["first_call_seconds"] = _seconds(forward, where) + _seconds(adjoint, where)
+    extra = []
+    for product in (forward, adjoint):
+        before = memory.now(where)
+        memory.reset_peak(where)
+        product()
+        extra.append(memory.peak(where) - before)
+    # What the first call keeps for the next ones (scratch) is extra too.
+    kept = sum(x.nbytes for x in _scratch(p))
+    times: dict[str, list[float]] = {"copy": [], "forward": [], "adjoint": []}
+    repeats = _REPEATS.get(D, 21) if whole and family in ("orthonormal", "fastfood", "onehot") else 5
+    for _ in range(repeats):
+        times["copy"].append(_seconds(lambda: spare.copy_(v), where))
+        times["forward"].append(_seconds(forward, where))
+        times["adjoint"].append(_seconds(adjoint, where))
+    copy = median(times["copy"])
+    return row | {
+        "weights_timed": n, "repeats": repeats, "copy_ms": 1e3 * copy, "forward_ratio": median(times["forward"]) / copy,
+        "adjoint_ratio": median(times["adjoint"]) / copy, "extra_mib": (max(extra) + kept) / 2**20,
+    }
+
+
+def _scratch(p: projections.Projection) -> list:
+    held = getattr(getattr(p, "work", None), "_scratch", None)
+    return [] if held is None else held if isinstance(held, list) else [held]
+
+
+def _seconds(run, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def compile_seconds(device: str) -> dict[str, float]:
+    """The first call's cost in a process that finds nothing compiled, and in the next one, which finds it on disk."""
+    if device != "cpu":
+        return {}
+    with tempfile.TemporaryDirectory() as empty:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": empty}
+        return {
+            name: _child("orthonormal", 200_000, 1000, "auto", device, environment)["first_call_seconds"]
+            for name in ("nothing_compiled", "compiled_on_disk")
+        }
+
+
+def _child(family: str, D: int, d: int, engine: str, device: str, environment: dict | None = None) -> dict:
+    command = [sys.executable, __file__, "--one", family, str(D), str(d), "--engine", engine, "--device", device]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        return {"family": family, "D": D, "d": d, "refused": done.stderr.strip().splitlines()[-1][:200] if done.stderr else f"exit {done.returncode}"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(rows: list[dict]) -> str:
+    frame = pd.DataFrame(rows)
+    shown = pd.DataFrame({
+        "family": frame["family"], "D": frame["D"].map("{:,}".format), "d": frame["d"].map("{:,}".format), "engine": frame["engine"],
+        "forward": frame["forward_ratio"], "adjoint": frame["adjoint_ratio"], "copy ms": frame["copy_ms"],
+        "of D timed": frame["weights_timed"] / frame["D"], "stored B/weight": frame["stored_bytes_a_weight"], "extra MiB": frame["extra_mib"],
+    })
+    text = shown.to_string(index=False, float_format=lambda x: f"{x:.3g}", na_rep="-")
+    refused = [f"{r['family']} D={r['D']:,} d={r['d']:,}: {r['refused']}" for r in rows if "refused" in r]
+    return "\n".join([text, *refused])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--families", default=",".join(projections.KINDS))
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--dimensions", default=",".join(map(str, DIMENSIONS)))
+    parser.add_argument("--engine", default="auto", choices=projections.ENGINES)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", default="results/projections")
+    parser.add_argument("--one", nargs=3, metavar=("FAMILY", "D", "d"), help="one case, printed as JSON")
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(args.one[0], int(args.one[1]), int(args.one[2]), args.engine, args.device)))
+        return
+    rows = []
+    for family in args.families.split(","):
+        for D in map(int, args.sizes.split(",")):
+            for d in map(int, args.dimensions.split(",")):
+                rows.append(_child(family, D, d, args.engine, args.device))
+                print(json.dumps(rows[-1]), flush=True)
+    name = "benchmark" if args.device == "cpu" else f"benchmark-{args.device}"
+    name += "" if args.engine == "auto" else f"-{args.engine}"
+    record = {
+        "rows": rows, "first_call_seconds": compile_seconds(args.device), "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(), "torch": torch.__version__,
+    }
+    write_json(Path(args.out, f"{name}.json"), record)
+    lines = [f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, torch {record['torch']}.", table(rows)]
+    if record["first_call_seconds"]:
+        first = record["first_call_seconds"]
+        lines.append(f"First call: {first['nothing_compiled']:.1f} s where nothing is compiled yet, then {first['compiled_on_disk']:.2f} s in a new process.")
+    Path(args.out, f"{name}.txt").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
