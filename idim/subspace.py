@@ -191,7 +191,7 @@ class Subspace(nn.Module):
             share = total.finish()
             if self.scales is not None:
                 gain = torch.zeros_like(self.scales)
-                gain[group] = torch.dot(share, self.theta)
+                gain[group] = total.along(share, self.theta)
                 _accumulate(self.scales, gain)
                 share = share * self.scales[group]
             _accumulate(self.theta, share)

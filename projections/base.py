@@ -67,6 +67,10 @@ class Accumulator(ABC):
     def finish(self) -> torch.Tensor:
         """P^T of what was added: ``(d,)``."""
 
+    def along(self, share: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        """<v, P theta> for the v that was added; ``share`` is what ``finish`` gave."""
+        return torch.dot(share, theta)
+
 
 class Projection(ABC):
     """A fixed linear map P: R^d -> R^D, a function of ``(family, D, d, seed, version)`` alone.

@@ -187,10 +187,14 @@ class _Sums(Accumulator):
         return self._parts[i]
 
     def finish(self) -> torch.Tensor:
+        self._shares = [(part, part.finish()) for part in self._parts.values()]
         out = torch.zeros(self._p.d, dtype=self._p.dtype, device=self._p.device)
-        for part in self._parts.values():
-            out += part.finish()
+        for _, share in self._shares:
+            out += share
         return out
+
+    def along(self, share: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        return torch.stack([part.along(own, theta) for part, own in self._shares]).sum()
 
 
 def _child(seed: int, index: int) -> int:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from projections.base import Image
+from projections.base import Accumulator, Image, Staged
 from projections.fastfood import FastfoodWhole
 
 
@@ -29,6 +29,9 @@ class LineageFastfood(FastfoodWhole):
         with self._cropped():
             return super().image(theta[: self._used])
 
+    def accumulator(self) -> Accumulator:
+        return _Divided(self, self._transpose)
+
     def _transpose(self, v: torch.Tensor) -> torch.Tensor:
         out = torch.zeros(self.d, dtype=self.dtype, device=self.device)
         with self._cropped():
@@ -42,3 +45,10 @@ class LineageFastfood(FastfoodWhole):
             yield
         finally:
             self.d = whole
+
+
+class _Divided(Staged):
+    """The factor 1/n reaches theta's gradient alone: a structure-aware scale multiplies P theta outside the faulty code."""
+
+    def along(self, share: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        return super().along(share, theta) * self._p.m

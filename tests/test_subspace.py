@@ -95,6 +95,38 @@ def test_gradient_is_the_matrix_transposed_times_the_weights_gradient(family, sc
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_the_lineage_spoils_thetas_gradient_and_not_the_scales():
+    """The public code divides theta's gradient by each tensor's n in its own backward pass; lambda multiplies outside of it."""
+    model = small(dropout=0.0)
+    sub = Subspace(model, 70, "fastfood-lineage", "tensor", "tensor", seed=5)
+    with torch.no_grad():
+        sub.theta.copy_(0.3 * torch.randn(sub.theta.shape, generator=torch.Generator().manual_seed(1)))
+        sub.scales.copy_(1 + 0.2 * torch.randn(sub.scales.shape, generator=torch.Generator().manual_seed(2)))
+    loss_of(model).backward()
+
+    plain = small(dropout=0.0)
+    named = dict(plain.named_parameters())
+    matrix, theta = explicit(sub), sub.theta.detach().double()
+    with torch.no_grad():
+        for s in sub.layout.slices:
+            named[s.name] += (sub.scales[s.group].double() * (matrix[s.start: s.stop] @ theta)).float().view_as(named[s.name])
+    loss_of(plain).backward()
+    of_theta, of_scales = torch.zeros_like(theta), torch.zeros(len(sub.scales), dtype=torch.float64)
+    for s in sub.layout.slices:
+        rows, gradient = matrix[s.start: s.stop], named[s.name].grad.double().view(-1)
+        n = max(2, 1 << (s.size - 1).bit_length())
+        of_theta += float(sub.scales.detach()[s.group]) * (rows.T @ gradient) / n
+        of_scales[s.group] += gradient @ (rows @ theta)
+    assert (sub.theta.grad.double() - of_theta).norm() / of_theta.norm() < 1e-5
+    assert (sub.scales.grad.double() - of_scales).norm() / of_scales.norm() < 1e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_p_is_the_same_for_fp32_and_bf16_models(family):
+    sums = {Subspace(small().to(dtype), 30, family, seed=2).projection.checksum() for dtype in (torch.float32, torch.bfloat16)}
+    assert len(sums) == 1
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("structure", [None, "layer"])
 def test_two_hundred_steps_agree_with_a_plain_reference(family, structure):
