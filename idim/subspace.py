@@ -70,7 +70,7 @@ class Subspace(nn.Module):
         self._starts = [piece.start for piece in self.layout.slices]
         self._formed: tuple[int, ...] | None = None
         self._image: projections.Image | None = None
-        self._sums: dict[int, projections.Accumulator] = {}
+        self._shares: projections.Shares | None = None
         self._were = [(p, p.requires_grad) for p in model.parameters()]
         for p in model.parameters():
             p.requires_grad_(False)
@@ -104,7 +104,7 @@ class Subspace(nn.Module):
 
     def _before_forward(self) -> None:
         # Left over only where a backward pass broke off.
-        self._sums.clear()
+        self._shares = None
         if self._formed != self._version():
             self._image = self.projection.image(self.theta.detach())
             self._form(skip=self._rows)
@@ -166,35 +166,29 @@ class Subspace(nn.Module):
         @torch.no_grad()
         def fold(p: torch.Tensor) -> None:
             grad, p.grad = p.grad, None
-            if not self._sums:
+            if self._shares is None:
                 torch.autograd.Variable._execution_engine.queue_callback(self._finish)
-            if piece.group not in self._sums:
-                self._sums[piece.group] = self.projection.accumulator()
+                if self._image is None:  # a part of the model was called by itself
+                    self._image = self.projection.image(self.theta.detach())
+                self._shares = self.projection.shares(self._image, None if self.scales is None else self.scales.detach())
             if i in self._rows and not self._rows[i].checked:
                 self._check_rows(i, grad)
             if i in self._rows:
                 rows = self._rows[i].fresh.nonzero().flatten()
-                self._sums[piece.group].add_rows(grad[rows].float(), piece.start + rows * p.shape[1])
+                self._shares.add_rows(grad[rows].float(), piece.start + rows * p.shape[1], piece.group)
             else:
-                self._sums[piece.group].add(grad.reshape(-1).float(), piece.start)
+                self._shares.add(grad.reshape(-1).float(), piece.start, piece.group)
 
         return fold
 
     @torch.no_grad()
     def _finish(self) -> None:
-        """At the end of a backward pass: each group's ``share = P_group^T g`` into the gradients.
-
-        ``d loss / d theta`` gains scale * share, and ``d loss / d scale`` gains <share, theta>.
-        """
-        sums, self._sums = self._sums, {}
-        for group, total in sums.items():
-            share = total.finish()
-            if self.scales is not None:
-                gain = torch.zeros_like(self.scales)
-                gain[group] = total.along(share, self.theta)
-                _accumulate(self.scales, gain)
-                share = share * self.scales[group]
-            _accumulate(self.theta, share)
+        """At the end of a backward pass: what was gathered goes into the gradients of theta and of the scales."""
+        shares, self._shares = self._shares, None
+        of_theta, of_scales = shares.finish(self.theta.detach())
+        _accumulate(self.theta, of_theta)
+        if self.scales is not None:
+            _accumulate(self.scales, of_scales)
 
     # Embedding tables: only the rows that a batch looks up.
 

@@ -17,6 +17,7 @@ from projections.layout import GLOBAL, SCOPES, STRUCTURES, TENSOR, Layout, PerTe
 from projections.lineage import LineageFastfood
 from projections.onehot import OneHot
 from projections.orthonormal import Orthonormal
+from projections.said import Shares
 from projections.sparse import Sparse
 
 KINDS: dict[str, type[Projection]] = {
@@ -26,7 +27,7 @@ KINDS: dict[str, type[Projection]] = {
 FLAWED: dict[str, type[Projection]] = {LineageFastfood.family: LineageFastfood}
 
 __all__ = [
-    "Accumulator", "ENGINES", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "TENSOR", "make",
+    "Accumulator", "ENGINES", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "Shares", "TENSOR", "make",
 ]
 
 

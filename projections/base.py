@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 
 from projections.engines import choose
+from projections.said import GroupedShares, Shares
 
 _PIECE = {"cpu": 1 << 16, "cuda": 1 << 22}  # floats: what stays in a core's cache; on CUDA, what is worth a launch
 
@@ -98,6 +99,10 @@ class Projection(ABC):
     @abstractmethod
     def accumulator(self) -> Accumulator:
         """An empty P^T v."""
+
+    def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
+        """An empty gradient of theta and of the structure-aware scales ``(groups,)``; None: P theta alone."""
+        return GroupedShares(self, image, scales)
 
     @abstractmethod
     def ingredients(self) -> Iterator[torch.Tensor]:

@@ -10,6 +10,7 @@ import torch
 from projections import random
 from projections.base import Accumulator, Image, Projection
 from projections.engines.blocks import BlockEngine, PlainBlocks
+from projections.said import Shares
 
 _HALVES = 1 << 20  # floats of first halves that are kept and shared, at least 64 of them
 _ONE_BLOCK = 1 << 17  # the largest single block that the compiled loops take
@@ -74,6 +75,9 @@ class HadamardBlocks(Projection):
     def accumulator(self) -> Accumulator:
         return _BlockAccumulator(self)
 
+    def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
+        return _BlockShares(self, image, scales)
+
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self.outer
         yield self.gather.long()
@@ -87,21 +91,21 @@ class _BlockImage(Image):
         super().__init__(p)
         padded = torch.zeros(p.m, dtype=p.dtype, device=p.device)
         torch.mul(theta, p.scale, out=padded[: p.d])
-        self._half = p.work.halves(padded)
+        self.half = p.work.halves(padded)
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
-        self._p.work.form(self._half, start, out[None])
+        self._p.work.form(self.half, start, out[None])
 
     def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
         p = self._p
         if p.engine in ("numba", "triton") and out.dtype == origin.dtype == p.dtype and out.is_contiguous() and origin.is_contiguous():
-            p.work.form(self._half, start, out[None], origin[None], scale)
+            p.work.form(self.half, start, out[None], origin[None], scale)
         else:
             super().shift(out, origin, scale, start)
 
     def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
         out = torch.empty(len(starts), length, dtype=self._p.dtype, device=self._p.device)
-        self._p.work.form(self._half, starts, out)
+        self._p.work.form(self.half, starts, out)
         return out
 
 
@@ -120,6 +124,32 @@ class _BlockAccumulator(Accumulator):
 
     def finish(self) -> torch.Tensor:
         return self._p.work.unhalve(self._buckets)[: self._p.d].mul_(self._p.scale)
+
+
+class _BlockShares(Shares):
+    """One set of buckets for all groups: a scale goes in with the gradient, and <g, P theta> is that of bucket and first half."""
+
+    def __init__(self, p: HadamardBlocks, image: Image, scales: torch.Tensor | None):
+        super().__init__(p, image, scales)
+        self._buckets = torch.zeros(p.halves, p.m, dtype=p.dtype, device=p.device)
+        self._along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
+
+    def add(self, g: torch.Tensor, start: int, group: int) -> None:
+        self._fold(g.reshape(1, -1), start, group)
+
+    def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
+        self._fold(g.contiguous(), starts, group)
+
+    def _fold(self, g: torch.Tensor, starts: int | torch.Tensor, group: int) -> None:
+        work = self._p.work
+        if self._along is None:
+            work.fold(self._buckets, starts, g)
+        else:
+            self._along[group] += work.fold(self._buckets, starts, g, self._scales[group], self._image.half)
+
+    def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        share = self._p.work.unhalve(self._buckets)[: self._p.d].mul_(self._p.scale)
+        return share, None if self._along is None else self._along.to(theta.dtype)
 
 
 def _engine(p: HadamardBlocks) -> BlockEngine:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import torch
 
 from projections import random
-from projections.base import Accumulator, Staged
+from projections.base import Accumulator, Image, Staged
 from projections.blocks import HadamardBlocks
+from projections.said import GroupedShares, Shares
 
 _GAUSSIAN = 2
 
@@ -58,6 +59,9 @@ class FastfoodWhole(_Gaussian):
 
     def accumulator(self) -> Accumulator:
         return Staged(self, self._transpose)
+
+    def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
+        return GroupedShares(self, image, scales)
 
     def _transpose(self, v: torch.Tensor) -> torch.Tensor:  # (D,) -> (d,)
         gathered = super().accumulator()

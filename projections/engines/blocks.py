@@ -36,8 +36,14 @@ class BlockEngine(ABC):
         """``out = origin + scale * H M_b half_j`` on the ranges."""
 
     @abstractmethod
-    def fold(self, buckets: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor) -> None:
-        """``buckets[b mod J] += M_b H v_b`` for the blocks that hold the ranges; buckets ``(J, m)``."""
+    def fold(
+        self, buckets: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor, factor: torch.Tensor | float = 1.0,
+        half: torch.Tensor | None = None,
+    ) -> torch.Tensor | float:
+        """``buckets[b mod J] += factor * M_b H v_b`` for the blocks that hold the ranges; buckets ``(J, m)``.
+
+        With the first halves of an image, returns ``sum over b of <M_b H v_b, half_(b mod J)>``, which is <v, P theta>; else 0.
+        """
 
     @abstractmethod
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
@@ -77,8 +83,8 @@ class PlainBlocks(BlockEngine):
             piece.copy_(self._blocks(half[part % p.halves], part))
         torch.index_select(x.view(-1), 0, place.view(-1), out=out.view(-1))
 
-    def fold(self, buckets, starts, v) -> None:
-        p = self.p
+    def fold(self, buckets, starts, v, factor=1.0, half=None):
+        p, along = self.p, 0.0
         if isinstance(starts, int):
             for first, last, lo, hi in self._spans(starts, v.shape[1]):
                 x, n = v[0, lo - starts: hi - starts], last - first
@@ -86,14 +92,21 @@ class PlainBlocks(BlockEngine):
                     padded = torch.zeros(n * p.m, dtype=p.dtype, device=p.device)
                     padded[lo - first * p.m: hi - first * p.m] = x
                     x = padded
-                at = first % p.halves
-                buckets[at: at + n] += self._transposed(x.view(n, p.m), slice(first, last))
-            return
+                at = slice(first % p.halves, first % p.halves + n)
+                x = self._transposed(x.view(n, p.m), slice(first, last))
+                if half is not None:
+                    along += torch.dot(x.view(-1), half[at].view(-1)).double()
+                buckets[at].addcmul_(x, torch.as_tensor(factor, dtype=x.dtype, device=x.device))
+            return along
         blocks, place = self._cover(starts, v.shape[1])
         x = torch.zeros(len(blocks) * p.m, dtype=p.dtype, device=p.device)
         x[place.view(-1)] = v.reshape(-1)
         for part, piece in zip(blocks.split(self._step), x.view(-1, p.m).split(self._step), strict=True):
-            buckets.index_add_(0, part % p.halves, self._transposed(piece, part))
+            x, at = self._transposed(piece, part), part % p.halves
+            if half is not None:
+                along += torch.dot(x.view(-1), half[at].view(-1)).double()
+            buckets.index_add_(0, at, x.mul_(factor))
+        return along
 
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
         p = self.p

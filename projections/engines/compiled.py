@@ -166,38 +166,56 @@ def form(half, signs, weights, table, starts, length, origin, scale, out, scratc
 
 
 @_jit
-def _pour(bucket, x, signs, weights, table):
-    """``bucket += M x``."""
+def _multiply(x, signs, weights, table):
+    """``x = M x`` in place."""
     if signs is not None:
         for k in range(signs.shape[0]):
             t, i = table[signs[k]], 8 * k
-            y, z = bucket[i: i + 8], x[i: i + 8]
+            y = x[i: i + 8]
             for c in range(8):
-                y[c] += z[c] * t[c]
+                y[c] *= t[c]
     if weights is not None:
         for i in range(x.shape[0]):
-            bucket[i] += x[i] * weights[i]
+            x[i] *= weights[i]
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def _dot(x, y):
+    """In as many sums at once as the machine has lanes: only their order differs between machines."""
+    total = x.dtype.type(0)
+    for i in range(x.shape[0]):
+        total += x[i] * y[i]
+    return total
 
 
 @_jit
-def _pour_block(buckets, b, v, signs, weights, table, x):
-    """``buckets[b mod J] += M_b H v``; x is scratch."""
+def _pour(buckets, b, v, signs, weights, table, factor, half, x):
+    """``buckets[b mod J] += factor * M_b H v``; returns ``<M_b H v, half_j>`` where there is a half. x is scratch."""
+    j = b % buckets.shape[0]
     _transform(v, x)
     if signs is not None:
-        _pour(buckets[b % buckets.shape[0]], x, signs[b], None, table)
+        _multiply(x, signs[b], None, table)
     if weights is not None:
-        _pour(buckets[b % buckets.shape[0]], x, None, weights[b], table)
+        _multiply(x, None, weights[b], table)
+    bucket = buckets[j]
+    for i in range(x.shape[0]):
+        bucket[i] += factor * x[i]
+    along = 0.0
+    if half is not None:
+        along += _dot(x, half[j])
+    return along
 
 
 @_jit
-def fold(buckets, signs, weights, table, starts, length, v, scratch, part, parts):
-    """``buckets[b mod J] += M_b H v_b`` for the blocks b that hold the ranges ``v (k, length)``.
+def fold(buckets, signs, weights, table, starts, length, v, factor, half, along, scratch, part, parts):
+    """``buckets[b mod J] += factor * M_b H v_b`` for the blocks b that hold the ranges ``v (k, length)``.
 
-    Neighbouring ranges that share a block are put together first: sorted starts cost one transform a block.
+    With first halves (else None), ``along[part]`` becomes this part's ``<v, P theta>``. Neighbouring ranges that share a block are put
+    together first: sorted starts cost one transform a block.
     """
     J, m = buckets.shape
     gathered, spare = scratch[0], scratch[1]
-    have = -1
+    have, total = -1, 0.0
     for r in range(starts.shape[0]):
         start = starts[r]
         stop = start + length
@@ -205,11 +223,12 @@ def fold(buckets, signs, weights, table, starts, length, v, scratch, part, parts
             if (b % J) % parts != part:
                 continue
             if start <= b * m and b * m + m <= stop:
-                _pour_block(buckets, b, v[r, b * m - start: b * m + m - start], signs, weights, table, spare)
+                whole = v[r, b * m - start: b * m + m - start]
+                total += _pour(buckets, b, whole, signs, weights, table, factor, half, spare)
                 continue
             if b != have:
                 if have >= 0:
-                    _pour_block(buckets, have, gathered, signs, weights, table, spare)
+                    total += _pour(buckets, have, gathered, signs, weights, table, factor, half, spare)
                 gathered[:] = 0
                 have = b
             lo, hi = max(start, b * m), min(stop, b * m + m)
@@ -217,20 +236,20 @@ def fold(buckets, signs, weights, table, starts, length, v, scratch, part, parts
             for i in range(hi - lo):
                 y[i] += x[i]
     if have >= 0:
-        _pour_block(buckets, have, gathered, signs, weights, table, spare)
+        total += _pour(buckets, have, gathered, signs, weights, table, factor, half, spare)
+    along[part] = total
 
 
 @_jit
 def unhalve(buckets, signs, scatter, table, scratch, part, parts):
     """``bucket_j = B_j H Pi^T bucket_j`` in place; their sum is P^T v."""
-    x, y = scratch[0], scratch[1]
+    x = scratch[0]
     for j in range(part, buckets.shape[0], parts):
         row = buckets[j]
         for i in range(row.shape[0]):
             x[i] = row[scatter[i]]
-        _transform(x, y)
-        row[:] = 0
-        _pour(row, y, signs[j], None, table)
+        _transform(x, row)
+        _multiply(row, signs[j], None, table)
 
 
 @_jit

@@ -33,10 +33,13 @@ class NumbaBlocks(BlockEngine):
             self._table.dtype.type(float(scale)), array(out),
         )
 
-    def fold(self, buckets, starts, v) -> None:
+    def fold(self, buckets, starts, v, factor=1.0, half=None):
+        along = np.zeros(torch.get_num_threads())
         self._run(
             v.numel(), compiled.fold, array(buckets), *self._middle, self._table, places(starts), v.shape[1], array(v),
+            self._table.dtype.type(float(factor)), None if half is None else array(half), along,
         )
+        return float(along.sum())
 
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
         self._run(buckets.numel(), compiled.unhalve, array(buckets), self._outer, self._scatter, self._table)

@@ -52,7 +52,8 @@ def _form(half, middle, out, origin, scale, start, n, J, shifted: tl.constexpr,
 
 
 @triton.jit
-def _fold(buckets, middle, v, start, n, J, count, packed: tl.constexpr, a: tl.constexpr, b: tl.constexpr):
+def _fold(buckets, middle, v, factor, half, along, start, n, J, count, scaled: tl.constexpr, packed: tl.constexpr,
+          a: tl.constexpr, b: tl.constexpr):
     # One program a bucket: it goes through the bucket's blocks in order, so no sum depends on who came first.
     m: tl.constexpr = a * b
     first = start // m
@@ -64,8 +65,11 @@ def _fold(buckets, middle, v, start, n, J, count, packed: tl.constexpr, a: tl.co
         at = block * m - start + entry
         x = tl.load(v + at, mask=(at >= 0) & (at < n), other=0.0)
         total += _transform(x, a, b) * _middle(middle, block, entry, m, packed)
-    bucket = buckets + ((first + k) % J) * m + entry
-    tl.store(bucket, tl.load(bucket) + total)
+    at = ((first + k) % J) * m + entry
+    if scaled:
+        tl.store(along + k, tl.sum(total * tl.load(half + at)))
+        total *= tl.load(factor)
+    tl.store(buckets + at, tl.load(buckets + at) + total)
 
 
 class TritonBlocks(PlainBlocks):
@@ -88,9 +92,15 @@ class TritonBlocks(PlainBlocks):
             shifted=origin is not None, **self._shape,
         )
 
-    def fold(self, buckets, starts, v) -> None:
+    def fold(self, buckets, starts, v, factor=1.0, half=None):
         if not isinstance(starts, int):
-            return super().fold(buckets, starts, v)
+            return super().fold(buckets, starts, v, factor, half)
         p, n = self.p, v.shape[1]
         count = -(-(starts + n) // p.m) - starts // p.m
-        _fold[(min(count, p.halves),)](buckets, p.middle, v.contiguous(), starts, n, p.halves, count, **self._shape)
+        programs = min(count, p.halves)
+        along = torch.zeros(programs if half is not None else 1, device=p.device)
+        _fold[(programs,)](
+            buckets, p.middle, v.contiguous(), torch.as_tensor(factor, dtype=p.dtype, device=p.device),
+            buckets if half is None else half, along, starts, n, p.halves, count, scaled=half is not None, **self._shape,
+        )
+        return along.double().sum()
