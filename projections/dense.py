@@ -8,7 +8,7 @@ from projections import random
 from projections.base import Accumulator, Image, Projection, ProjectionError
 
 _ENTRIES = 0
-ENTRIES_AT_ONCE = 1 << 22
+ENTRIES_AT_ONCE = 1 << 20  # some 25 MB while they are drawn
 
 
 class Dense(Projection):

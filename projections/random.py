@@ -11,6 +11,8 @@ from statistics import NormalDist
 
 import torch
 
+from projections.engines import obstacle
+
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -38,9 +40,25 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
     return c0, c1, c2, c3
 
 
+def _compiled(device: str | torch.device):
+    """The compiled loops, for the CPU and where there is a compiler; they make the same bits many times faster."""
+    if torch.device(device).type != "cpu" or obstacle("numba", torch.device("cpu"), torch.float32) is not None:
+        return None
+    from projections.engines import compiled
+
+    return compiled
+
+
 def words(seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu") -> torch.Tensor:
     """Words ``start .. start + count`` of a stream: ``(count,)`` int64, uniform on [0, 2^32)."""
     first, last = start // 4, -(-(start + count) // 4)
+    fast = _compiled(device)
+    if fast is not None:
+        out = torch.empty(4 * (last - first), dtype=torch.int64)
+        cells = fast.array(out)
+        key = (seed & _MASK, (seed >> 32) & _MASK)
+        fast.parallel(lambda part, parts: fast.philox_words(first, stream & _MASK, *key, cells, part, parts), out.numel())
+        return out[start - 4 * first: start - 4 * first + count]
     block = torch.arange(first, last, dtype=torch.int64, device=device)
     zero = torch.zeros_like(block)
     out = philox((block & _MASK, block >> 32, zero + (stream & _MASK), zero), (seed & _MASK, (seed >> 32) & _MASK))
@@ -110,6 +128,12 @@ def permute(position: torch.Tensor, n: int, seed: int, stream: int) -> torch.Ten
     low, high = bits // 2, bits - bits // 2
     rows = position.shape[0] if position.dim() == 2 else 1
     keys = words(seed, stream, 0, rows * _FEISTEL_ROUNDS, position.device).view(rows, _FEISTEL_ROUNDS)
+    fast = _compiled(position.device)
+    if fast is not None:
+        out = torch.empty_like(position, memory_format=torch.contiguous_format)
+        x, y, k = fast.array(position.reshape(rows, -1)), fast.array(out.view(rows, -1)), fast.array(keys)
+        fast.parallel(lambda part, parts: fast.feistel(x, n, low, high, k, y, part, parts), out.numel())
+        return out
     keys = keys if position.dim() == 2 else keys[0]
 
     def network(x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:

@@ -8,6 +8,7 @@ from projections import random
 from projections.base import Accumulator, Image, Projection, ProjectionError, Staged
 
 _PLACES, _SIGNS = 0, 1
+_ENTRIES_AT_ONCE = 1 << 20
 
 
 class Sparse(Projection):
@@ -49,7 +50,14 @@ class Sparse(Projection):
         return Staged(self, self._transpose)
 
     def _transpose(self, v: torch.Tensor) -> torch.Tensor:  # (D,) -> (d,)
-        return v.index_select(0, self._place).mul_(self._place_value).view(self.d, -1).sum(1)
+        out = torch.empty(self.d, dtype=self.dtype, device=self.device)
+        n = self._place.numel() // self.d
+        columns = max(1, _ENTRIES_AT_ONCE // n)
+        for lo in range(0, self.d, columns):
+            hi = min(lo + columns, self.d)
+            at = slice(lo * n, hi * n)
+            torch.sum(v.index_select(0, self._place[at]).mul_(self._place_value[at]).view(hi - lo, n), 1, out=out[lo:hi])
+        return out
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self._row
@@ -64,5 +72,7 @@ class _Scattered(Image):
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         p = self._p
-        at = slice(int(p._edge[start]), int(p._edge[start + out.numel()]))
-        out.zero_().index_add_(0, p._row[at] - start, p._value[at] * self._theta.index_select(0, p._column[at]))
+        out.zero_()
+        for lo in range(int(p._edge[start]), (end := int(p._edge[start + out.numel()])), _ENTRIES_AT_ONCE):
+            at = slice(lo, min(lo + _ENTRIES_AT_ONCE, end))
+            out.index_add_(0, p._row[at] - start, self._theta.index_select(0, p._column[at]).mul_(p._value[at]))

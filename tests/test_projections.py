@@ -46,6 +46,15 @@ def test_a_stream_does_not_depend_on_how_it_is_cut():
     assert torch.equal(whole, torch.cat([random.gaussians(5, 2, a, b - a) for a, b in ((0, 7), (7, 502), (502, 1001))]))
 
 
+@pytest.mark.parametrize("seed", [0, 5, 2**40 + 7])
+def test_compiled_bits_are_the_plain_ones(seed, monkeypatch):
+    rows = torch.arange(4097).expand(3, 4097)
+    fast = random.words(seed, 2, 3, 100_001), random.permute(rows, 4097, seed, 1), random.permute(rows[0], 4097, seed, 1)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    plain = random.words(seed, 2, 3, 100_001), random.permute(rows, 4097, seed, 1), random.permute(rows[0], 4097, seed, 1)
+    assert all(torch.equal(a, b) for a, b in zip(fast, plain, strict=True))
+
+
 def test_signs_and_gaussians_have_their_moments():
     n = 1 << 20
     signs = random.unpack_signs(random.packed_signs(1, 0, n), torch.float64)

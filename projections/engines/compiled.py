@@ -1,6 +1,6 @@
 """Loops compiled by numba for the CPU: a block is signed, transformed and written while it lies in the first-level cache.
 
-Every function takes ``part`` and ``parts`` and does the blocks whose first half is ``part`` modulo ``parts``: so no two threads write
+Every function of blocks takes ``part`` and ``parts`` and does the blocks whose first half is ``part`` modulo ``parts``: so no two threads write
 to one bucket, and what is added to a bucket is added in one order whatever the number of threads.
 """
 
@@ -304,3 +304,46 @@ def add_runs(sums, signs, shifts, table, L, starts, v, part, parts):
                 u, w = x[i: i + 8], y[i: i + 8]
                 for c in range(8):
                     w[c] += u[c] * t[c]
+
+
+@_jit
+def philox_words(first, stream, k0, k1, out, part, parts):
+    """Philox4x32-10 of the blocks ``first ..``, four words each, in order: the same bits as ``random.philox``."""
+    low = np.uint64(0xFFFFFFFF)
+    half = np.uint64(32)
+    for block in range(part, out.shape[0] // 4, parts):
+        at = np.uint64(first + block)
+        c0, c1, c2, c3 = at & low, at >> half, np.uint64(stream) & low, np.uint64(0)
+        a, b = np.uint64(k0), np.uint64(k1)
+        for _ in range(10):
+            p, q = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+            c0, c1, c2, c3 = (q >> half) ^ c1 ^ a, q & low, (p >> half) ^ c3 ^ b, p & low
+            a, b = (a + np.uint64(0x9E3779B9)) & low, (b + np.uint64(0xBB67AE85)) & low
+        i = 4 * block
+        out[i], out[i + 1], out[i + 2], out[i + 3] = c0, c1, c2, c3
+
+
+@_jit
+def feistel(position, n, low, high, keys, out, part, parts):
+    """The keyed bijection of ``random.permute``; ``keys (rows, rounds)``, position and out ``(rows, k)``."""
+    rows, k = position.shape
+    mask = np.int64(0xFFFFFFFF)
+    chunk = -(-k // parts)
+    for row in range(rows):
+        for i in range(part * chunk, min((part + 1) * chunk, k)):
+            x = position[row, i]
+            while True:
+                a, b = x >> low, x & ((1 << low) - 1)
+                for r in range(keys.shape[1]):
+                    even = r % 2 == 0
+                    mixed = (((b if even else a) ^ keys[row, r]) * np.int64(0x9E3779B1)) & mask
+                    mixed = ((mixed ^ (mixed >> 15)) * np.int64(0x85EBCA77)) & mask
+                    mixed = ((mixed ^ (mixed >> 13)) >> 3) & ((1 << (high if even else low)) - 1)
+                    if even:
+                        a ^= mixed
+                    else:
+                        b ^= mixed
+                x = (a << low) | b
+                if x < n:
+                    break
+            out[row, i] = x
