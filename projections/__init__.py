@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from inspect import signature
+
 import torch
 
 from projections.base import Accumulator, Image, Projection, ProjectionError
@@ -34,16 +37,16 @@ __all__ = [
 def make(
     family: str, D: int, d: int, *, seed: int = 0, device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32, sizes: tuple[int, ...] | None = None,
-    engine: str = "auto",
+    engine: str = "auto", **options: object,
 ) -> Projection:
     """Build the projection named by ``(family, D, d, seed)``.
 
     ``sizes``, the lengths of the parameter tensors in order, asks for per-tensor scope: one independent map with
     unit columns for each tensor, all reading the same theta. Without it the scope is global: one map, unit columns
     over all of D. ``engine`` is one of ``ENGINES``; "auto" takes the fastest form of the arithmetic that works here.
+    ``options`` are the family's own: dense takes ``memory`` (bytes it may store) and ``regenerate``, sparse ``memory``.
 
-    Raises ``ProjectionError`` for an unknown family, and for sizes that are not ``1 <= d <= D``, and
-    for an engine that cannot work here.
+    Raises ``ProjectionError`` for an unknown family or option, for sizes that are not ``1 <= d <= D``, and for an engine that cannot work here.
     """
     table = KINDS if sizes is None else KINDS | FLAWED
     if family not in table:
@@ -53,6 +56,10 @@ def make(
             raise ProjectionError(f"{name}: expected a whole number of at least 1; got {value!r}")
     if d > D:
         raise ProjectionError(f"d: expected at most D = {D}, the number of weights it moves; got {d}")
+    kind = table[family]
+    known = set(signature(kind).parameters) - {"D", "d", "seed", "device", "dtype", "engine"}
+    for name in options.keys() - known:
+        raise ProjectionError(f"{family}: expected {' or '.join(sorted(known)) or 'no options'}; got {name!r}")
     if sizes is None:
-        return table[family](D, d, seed=seed, device=device, dtype=dtype, engine=engine)
-    return PerTensor(table[family], sizes, d, seed=seed, device=device, dtype=dtype, engine=engine)
+        return kind(D, d, seed=seed, device=device, dtype=dtype, engine=engine, **options)
+    return PerTensor(partial(kind, **options), sizes, d, seed=seed, device=device, dtype=dtype, engine=engine)

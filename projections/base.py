@@ -79,6 +79,7 @@ class Projection(ABC):
     ``p(theta)`` is ``(d,) -> (D,)`` and differentiable; ``p.adjoint(v)`` is ``(D,) -> (d,)``. ``p.image(theta)`` and
     ``p.accumulator()`` do the same in ranges of D, so that nothing of D's size need exist; what all ranges have in common is
     done once. ``dtype`` is the arithmetic's, and ``engine`` the form of the arithmetic; the random bits depend on neither.
+    It keeps scratch memory between products, so one thread at a time may use it.
     """
 
     family: ClassVar[str]

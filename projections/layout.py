@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -102,14 +102,13 @@ class PerTensor(Projection):
     a large one. Never comparable with global scope. Source: Aghajanyan et al. 2021.
     """
 
-    def __init__(self, kind: type[Projection], sizes: tuple[int, ...], d: int, *, seed: int, device, dtype, engine="auto"):
+    def __init__(self, kind: Callable[..., Projection], sizes: tuple[int, ...], d: int, *, seed: int, device, dtype, engine="auto"):
         super().__init__(sum(sizes), d, seed=seed, device=device, dtype=dtype, engine="plain")
-        self.family = kind.family
-        self.version = kind.version
         self.sizes = sizes
         self._parts = [
             kind(size, d, seed=_child(seed, i), device=device, dtype=dtype, engine=engine) for i, size in enumerate(sizes)
         ]
+        self.family, self.version = self._parts[0].family, self._parts[0].version
         self.engine = "+".join(sorted({part.engine for part in self._parts}))
         self._starts = [0]
         for size in sizes:

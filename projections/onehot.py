@@ -39,8 +39,7 @@ class OneHot(Projection):
         count[self.order[(self.shifts[-1] + torch.arange(D % d, device=device)) % d]] += 1
         # Per-tensor scope has tensors of fewer than d weights: some coordinates are then read by none.
         self.norm = count.clamp(min=1).double().rsqrt().to(dtype)  # (d,)
-        # The coordinates in their order, round after round, so that a run is one range of it wherever it is entered.
-        self.round = self.order.repeat(self.run // d + 1)
+        self.place = torch.argsort(self.order)
         self.work = _engine(self)
 
     @property
@@ -66,7 +65,8 @@ class OneHot(Projection):
 class _Read(Image):
     def __init__(self, p: OneHot, theta: torch.Tensor):
         super().__init__(p)
-        self._round = (theta * p.norm)[p.round]
+        # The coordinates in their order, round after round: a run is one range of it, wherever it is entered.
+        self._round = (theta * p.norm).index_select(0, p.order).repeat(p.run // p.d + 1)
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         self._p.work.form(self._round, start, out[None])
@@ -97,9 +97,7 @@ class _Gathered(Accumulator):
 
     def finish(self) -> torch.Tensor:
         p = self._p
-        out = torch.empty(p.d, dtype=p.dtype, device=p.device)
-        out[p.order] = self._sums.view(-1, p.d).sum(0)
-        return out.mul_(p.norm)
+        return self._sums.view(-1, p.d).sum(0).index_select(0, p.place).mul_(p.norm)
 
 
 def _engine(p: OneHot) -> RunEngine:

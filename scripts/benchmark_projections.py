@@ -95,6 +95,26 @@ def _seconds(run, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
+def growth(family: str, D: int, engine: str, device: str) -> dict:
+    """What d = 100,000 costs over d = 1,000, the two interleaved in one process."""
+    where = torch.device(device)
+    ps = {d: projections.make(family, D, d, seed=1, device=device, engine=engine) for d in (1_000, 100_000)}
+    v, out = torch.ones(D, device=where), torch.empty(D, device=where)
+    times: dict[tuple[int, str], list[float]] = {(d, way): [] for d in ps for way in ("forward", "adjoint")}
+    for _ in range(_REPEATS[D]):
+        for d, p in ps.items():
+            theta = torch.ones(d, device=where)
+
+            def adjoint(p=p) -> None:
+                total = p.accumulator()
+                total.add(v)
+                total.finish()
+
+            times[d, "forward"].append(_seconds(lambda p=p, theta=theta: p.image(theta).write(out), where))
+            times[d, "adjoint"].append(_seconds(adjoint, where))
+    return {"family": family, "D": D} | {way: median(times[100_000, way]) / median(times[1_000, way]) for way in ("forward", "adjoint")}
+
+
 def compile_seconds(device: str) -> dict[str, float]:
     """The first call's cost in a process that finds nothing compiled, and in the next one, which finds it on disk."""
     if device != "cpu":
@@ -148,12 +168,23 @@ def main() -> None:
                 print(json.dumps(rows[-1]), flush=True)
     name = "benchmark" if args.device == "cpu" else f"benchmark-{args.device}"
     name += "" if args.engine == "auto" else f"-{args.engine}"
+    path = Path(args.out, f"{name}.json")
+    # Cases that were not asked for stay as they were measured.
+    asked = {(r["family"], r["D"], r["d"]) for r in rows}
+    before = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = sorted(
+        [*rows, *(r for r in before if (r["family"], r["D"], r["d"]) not in asked)],
+        key=lambda r: (list(projections.KINDS).index(r["family"]), r["D"], r["d"]),
+    )
     record = {
-        "rows": rows, "first_call_seconds": compile_seconds(args.device), "threads": torch.get_num_threads(),
+        "rows": rows, "growth": [growth(f, D, args.engine, args.device) for f in _FAST for D in SIZES[:2]],
+        "first_call_seconds": compile_seconds(args.device), "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(), "torch": torch.__version__,
     }
-    write_json(Path(args.out, f"{name}.json"), record)
+    write_json(path, record)
     lines = [f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, torch {record['torch']}.", table(rows)]
+    lines.append("d = 100,000 over d = 1,000, side by side:")
+    lines += [f"  {r['family']:<12} D = {r['D']:>10,}: forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}" for r in record["growth"]]
     if record["first_call_seconds"]:
         first = record["first_call_seconds"]
         lines.append(f"First call: {first['nothing_compiled']:.1f} s where nothing is compiled yet, then {first['compiled_on_disk']:.2f} s in a new process.")

@@ -391,13 +391,15 @@ def test_bad_vectors_are_refused(family):
 
 
 def test_a_dense_matrix_that_may_not_be_regenerated_names_its_bytes():
-    with pytest.raises(ProjectionError, match="4,000,000"):
-        KINDS["dense"](10_000, 100, seed=0, memory=1000, regenerate=False)
+    with pytest.raises(ProjectionError, match="expected a matrix of at most 1,000 bytes; 10000 x 100 in torch.float32 takes 4,000,000"):
+        projections.make("dense", 10_000, 100, memory=1000, regenerate=False)
+    with pytest.raises(ProjectionError, match="orthonormal: expected no options; got 'memory'"):
+        projections.make("orthonormal", 10_000, 100, memory=1000)
 
 
 def test_a_sparse_matrix_that_would_not_fit_names_its_bytes():
     with pytest.raises(ProjectionError, match="sparse: expected entries of at most 1,000 bytes; 10000 columns of 1000 entries take 200,000,000"):
-        KINDS["sparse"](1_000_000, 10_000, seed=0, memory=1000)
+        projections.make("sparse", 1_000_000, 10_000, memory=1000)
 
 
 @pytest.mark.parametrize(("family", "engine", "said"), [
@@ -415,6 +417,18 @@ def test_without_a_compiler_the_plain_form_is_taken(monkeypatch):
     assert made("orthonormal", 1000, 10).engine == "plain"
     with pytest.raises(ProjectionError, match="got 'numba': the package numba is not installed"):
         made("orthonormal", 1000, 10, engine="numba")
+
+
+def test_a_compiler_that_cannot_be_imported_is_done_without(monkeypatch):
+    def refuse(name):
+        raise ImportError("numba needs an older numpy")
+
+    monkeypatch.setattr(engines, "import_module", refuse)
+    engines._broken.cache_clear()
+    try:
+        assert made("orthonormal", 1000, 10).engine == "plain"
+    finally:
+        engines._broken.cache_clear()
 
 
 def test_a_regenerated_dense_matrix_is_the_stored_one():

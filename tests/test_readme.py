@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -52,6 +53,29 @@ def test_the_tree_in_the_readme_is_the_tree():
     tree = next(body for _, body in BLOCKS if body.lstrip().startswith("projections/"))
     for name in re.findall(r"([\w.-]+\.py)", tree):
         assert list(ROOT.glob(f"*/{name}")) + list(ROOT.glob(f"*/*/{name}")), name
+
+
+def rows_of(first: str) -> list[list[str]]:
+    """The cells of the README's rows whose first cell begins so."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line.startswith(f"| {first}")]
+
+
+def test_the_projections_costs_are_the_measured_ones():
+    measured = json.loads((ROOT / "results/projections/benchmark.json").read_text())["rows"]
+    shown = [row for row in rows_of("`") if len(row) == 3 and re.fullmatch(r"[\d.]+", row[1])]
+    assert len(shown) == 3
+    for family, forward, adjoint in shown:
+        row = next(r for r in measured if (f"`{r['family']}`", r["D"], r["d"]) == (family, 22_713_986, 1000))
+        assert (f"{row['forward_ratio']:.1f}", f"{row['adjoint_ratio']:.1f}") == (forward, adjoint)
+    most = max(r["extra_mib"] for r in measured if r["D"] == 120_000_000 and "extra_mib" in r and r["family"] != "fastfood-whole")
+    assert most < 35
+
+
+def test_the_curve_of_mnist_fc_is_the_measured_one():
+    measured = json.loads((ROOT / "results/li2018/mnist-fc.json").read_text())["rows"]
+    for r in measured:
+        (row,) = [row for row in rows_of(f"{r['d']:,} |") if len(row) == 3]
+        assert row[1:] == [f"{r['ours']:.3f} ({r['lowest']:.3f} to {r['highest']:.3f})", f"{r['published']:.3f}"]
 
 
 def test_python_examples_run():

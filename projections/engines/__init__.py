@@ -7,6 +7,8 @@ plain with the fast-hadamard-transform package's kernel in it. All read the same
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -24,8 +26,20 @@ def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
         return f"the package {_PACKAGES[name]} is not installed"
     if device.type != _DEVICES[name]:
         return f"it needs a {_DEVICES[name].upper()} device, not {device.type}"
+    if (broken := _broken(_PACKAGES[name])) is not None:
+        return f"the package {_PACKAGES[name]} cannot be imported: {broken}"
     if dtype != torch.float32 and name != "numba":
         return f"it works in torch.float32, not {dtype}"
+    return None
+
+
+@lru_cache(maxsize=8)
+def _broken(package: str) -> str | None:
+    """An installed package may still refuse: numba does so beside a numpy newer than it knows."""
+    try:
+        import_module(package)
+    except Exception as error:  # whatever it is, the plain form works without it
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None
 
 

@@ -14,7 +14,15 @@ import numba
 import numpy as np
 import torch
 
-_jit = numba.njit(nogil=True, cache=True)
+
+def _jit(function: Callable, **options):
+    """Compiled at its first call and kept on disk; in memory alone where nothing can be written."""
+    try:
+        return numba.njit(function, nogil=True, cache=True, **options)
+    except RuntimeError:
+        return numba.njit(function, nogil=True, **options)
+
+
 _NEAR = 4096  # floats transformed at once before the wider strides: half of a first-level cache
 
 
@@ -179,13 +187,15 @@ def _multiply(x, signs, weights, table):
             x[i] *= weights[i]
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def _dot(x, y):
     """In as many sums at once as the machine has lanes: only their order differs between machines."""
     total = x.dtype.type(0)
     for i in range(x.shape[0]):
         total += x[i] * y[i]
     return total
+
+
+_dot = _jit(_dot, fastmath={"reassoc", "contract"})
 
 
 @_jit

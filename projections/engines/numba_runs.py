@@ -16,8 +16,8 @@ class NumbaRuns(RunEngine):
         self._signs, self._shifts = array(p.signs), array(p.shifts)
 
     def zeros(self) -> torch.Tensor:
-        # One for each thread: two runs may reach the same coordinate.
-        return torch.zeros(torch.get_num_threads(), self.p.run + self.p.d, dtype=self.p.dtype)
+        # One for each thread, since two runs may reach the same coordinate; where runs are few, these would cost more than they save.
+        return torch.zeros(min(torch.get_num_threads(), max(1, self.p.runs // 8)), self.p.run + self.p.d, dtype=self.p.dtype)
 
     def form(self, values, starts, out, origin=None, scale=1.0) -> None:
         x, z, y = array(values), None if origin is None else array(origin), array(out)
