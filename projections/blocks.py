@@ -11,6 +11,7 @@ from projections import random
 from projections.base import Accumulator, Image, Projection
 from projections.engines.blocks import BlockEngine, PlainBlocks
 from projections.said import Shares
+from projections.worked import WorkedAccumulator, WorkedImage
 
 _HALVES = 1 << 20  # floats of first halves that are kept and shared, at least 64 of them
 _ONE_BLOCK = 1 << 17  # the largest single block that the compiled loops take
@@ -70,10 +71,20 @@ class HadamardBlocks(Projection):
         return self.blocks > 1
 
     def image(self, theta: torch.Tensor) -> Image:
-        return _BlockImage(self, theta)
+        """From the J first halves ``Pi H B_j theta``; each block then takes one diagonal and one transform."""
+        padded = torch.zeros(self.m, dtype=self.dtype, device=self.device)
+        torch.mul(theta, self.scale, out=padded[: self.d])
+        return WorkedImage(self, self.work.halves(padded))
 
     def accumulator(self) -> Accumulator:
-        return _BlockAccumulator(self)
+        """Adds each block's ``M_b H v_b`` to the bucket of its first half, and does the first halves' transpose once."""
+        return WorkedAccumulator(self, self.buckets())
+
+    def buckets(self) -> torch.Tensor:
+        return torch.zeros(self.halves, self.m, dtype=self.dtype, device=self.device)
+
+    def unfold(self, buckets: torch.Tensor) -> torch.Tensor:  # (J, m) -> (d,), overwriting them
+        return self.work.unhalve(buckets)[: self.d].mul_(self.scale)
 
     def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
         return _BlockShares(self, image, scales)
@@ -84,54 +95,12 @@ class HadamardBlocks(Projection):
         yield self.middle
 
 
-class _BlockImage(Image):
-    """Holds the J first halves ``Pi H B_j theta``; each block then takes one diagonal and one transform."""
-
-    def __init__(self, p: HadamardBlocks, theta: torch.Tensor):
-        super().__init__(p)
-        padded = torch.zeros(p.m, dtype=p.dtype, device=p.device)
-        torch.mul(theta, p.scale, out=padded[: p.d])
-        self.half = p.work.halves(padded)
-
-    def write(self, out: torch.Tensor, start: int = 0) -> None:
-        self._p.work.form(self.half, start, out[None])
-
-    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
-        p = self._p
-        if p.engine in ("numba", "triton") and out.dtype == origin.dtype == p.dtype and out.is_contiguous() and origin.is_contiguous():
-            p.work.form(self.half, start, out[None], origin[None], scale)
-        else:
-            super().shift(out, origin, scale, start)
-
-    def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
-        out = torch.empty(len(starts), length, dtype=self._p.dtype, device=self._p.device)
-        self._p.work.form(self.half, starts, out)
-        return out
-
-
-class _BlockAccumulator(Accumulator):
-    """Adds each block's ``M_b H v_b`` to the bucket of its first half, and does the first halves' transpose once."""
-
-    def __init__(self, p: HadamardBlocks):
-        self._p = p
-        self._buckets = torch.zeros(p.halves, p.m, dtype=p.dtype, device=p.device)
-
-    def add(self, v: torch.Tensor, start: int = 0) -> None:
-        self._p.work.fold(self._buckets, start, v.reshape(1, -1))
-
-    def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
-        self._p.work.fold(self._buckets, starts, v.contiguous())
-
-    def finish(self) -> torch.Tensor:
-        return self._p.work.unhalve(self._buckets)[: self._p.d].mul_(self._p.scale)
-
-
 class _BlockShares(Shares):
     """One set of buckets for all groups: a scale goes in with the gradient, and <g, P theta> is that of bucket and first half."""
 
     def __init__(self, p: HadamardBlocks, image: Image, scales: torch.Tensor | None):
         super().__init__(p, image, scales)
-        self._buckets = torch.zeros(p.halves, p.m, dtype=p.dtype, device=p.device)
+        self._buckets = p.buckets()
         self._along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
 
     def add(self, g: torch.Tensor, start: int, group: int) -> None:
@@ -145,11 +114,10 @@ class _BlockShares(Shares):
         if self._along is None:
             work.fold(self._buckets, starts, g)
         else:
-            self._along[group] += work.fold(self._buckets, starts, g, self._scales[group], self._image.half)
+            self._along[group] += work.fold(self._buckets, starts, g, self._scales[group], self._image.values)
 
     def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        share = self._p.work.unhalve(self._buckets)[: self._p.d].mul_(self._p.scale)
-        return share, None if self._along is None else self._along.to(theta.dtype)
+        return self._p.unfold(self._buckets), None if self._along is None else self._along.to(theta.dtype)
 
 
 def _engine(p: HadamardBlocks) -> BlockEngine:

@@ -7,6 +7,7 @@ import torch
 from projections import random
 from projections.base import Accumulator, Image, Projection
 from projections.engines.runs import PlainRuns, RunEngine
+from projections.worked import WorkedAccumulator, WorkedImage
 
 _SIGNS, _ORDER, _SHIFTS = 0, 1, 2
 _SHORTEST_RUN = 512
@@ -51,53 +52,19 @@ class OneHot(Projection):
         return True
 
     def image(self, theta: torch.Tensor) -> Image:
-        return _Read(self, theta)
+        # The coordinates in their order, round after round: a run is one range of it, wherever it is entered.
+        return WorkedImage(self, (theta * self.norm).index_select(0, self.order).repeat(self.run // self.d + 1))
 
     def accumulator(self) -> Accumulator:
-        return _Gathered(self)
+        return WorkedAccumulator(self, self.work.zeros())
+
+    def unfold(self, sums: torch.Tensor) -> torch.Tensor:  # rounds of d -> (d,)
+        return sums.view(-1, self.d).sum(0).index_select(0, self.place).mul_(self.norm)
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self.signs
         yield self.order
         yield self.shifts
-
-
-class _Read(Image):
-    def __init__(self, p: OneHot, theta: torch.Tensor):
-        super().__init__(p)
-        # The coordinates in their order, round after round: a run is one range of it, wherever it is entered.
-        self._round = (theta * p.norm).index_select(0, p.order).repeat(p.run // p.d + 1)
-
-    def write(self, out: torch.Tensor, start: int = 0) -> None:
-        self._p.work.form(self._round, start, out[None])
-
-    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
-        p = self._p
-        if p.engine == "numba" and out.dtype == origin.dtype == p.dtype and out.is_contiguous() and origin.is_contiguous():
-            p.work.form(self._round, start, out[None], origin[None], scale)
-        else:
-            super().shift(out, origin, scale, start)
-
-    def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
-        out = torch.empty(len(starts), length, dtype=self._p.dtype, device=self._p.device)
-        self._p.work.form(self._round, starts, out)
-        return out
-
-
-class _Gathered(Accumulator):
-    def __init__(self, p: OneHot):
-        self._p = p
-        self._sums = p.work.zeros()
-
-    def add(self, v: torch.Tensor, start: int = 0) -> None:
-        self._p.work.fold(self._sums, start, v.reshape(1, -1))
-
-    def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
-        self._p.work.fold(self._sums, starts, v.contiguous())
-
-    def finish(self) -> torch.Tensor:
-        p = self._p
-        return self._sums.view(-1, p.d).sum(0).index_select(0, p.place).mul_(p.norm)
 
 
 def _engine(p: OneHot) -> RunEngine:

@@ -44,24 +44,22 @@ def _compiled(device: str | torch.device):
     """The compiled loops, for the CPU and where there is a compiler; they make the same bits many times faster."""
     if torch.device(device).type != "cpu" or obstacle("numba", torch.device("cpu"), torch.float32) is not None:
         return None
-    from projections.engines import compiled
+    from projections.engines import numba_bits
 
-    return compiled
+    return numba_bits
 
 
 def words(seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu") -> torch.Tensor:
     """Words ``start .. start + count`` of a stream: ``(count,)`` int64, uniform on [0, 2^32)."""
     first, last = start // 4, -(-(start + count) // 4)
+    key = (seed & _MASK, (seed >> 32) & _MASK)
     fast = _compiled(device)
     if fast is not None:
-        out = torch.empty(4 * (last - first), dtype=torch.int64)
-        cells = fast.array(out)
-        key = (seed & _MASK, (seed >> 32) & _MASK)
-        fast.parallel(lambda part, parts: fast.philox_words(first, stream & _MASK, *key, cells, part, parts), out.numel())
+        out = fast.words(key, stream & _MASK, first, last - first)
         return out[start - 4 * first: start - 4 * first + count]
     block = torch.arange(first, last, dtype=torch.int64, device=device)
     zero = torch.zeros_like(block)
-    out = philox((block & _MASK, block >> 32, zero + (stream & _MASK), zero), (seed & _MASK, (seed >> 32) & _MASK))
+    out = philox((block & _MASK, block >> 32, zero + (stream & _MASK), zero), key)
     return torch.stack(out, dim=1).reshape(-1)[start - 4 * first: start - 4 * first + count]
 
 
@@ -130,10 +128,7 @@ def permute(position: torch.Tensor, n: int, seed: int, stream: int) -> torch.Ten
     keys = words(seed, stream, 0, rows * _FEISTEL_ROUNDS, position.device).view(rows, _FEISTEL_ROUNDS)
     fast = _compiled(position.device)
     if fast is not None:
-        out = torch.empty_like(position, memory_format=torch.contiguous_format)
-        x, y, k = fast.array(position.reshape(rows, -1)), fast.array(out.view(rows, -1)), fast.array(keys)
-        fast.parallel(lambda part, parts: fast.feistel(x, n, low, high, k, y, part, parts), out.numel())
-        return out
+        return fast.permute(position, n, low, high, keys)
     keys = keys if position.dim() == 2 else keys[0]
 
     def network(x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:

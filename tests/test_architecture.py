@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("idim/**/*.py"), *ROOT.glob("projections/**/*.py")])
 #: Files that may import an accelerator, and are imported (or import it) only where it is chosen.
 ACCELERATED = {
-    "compiled.py": {"numba", "numpy"}, "numba_blocks.py": {"numpy"}, "numba_runs.py": set(), "triton_blocks.py": {"triton"},
+    "compiled.py": {"numba", "numpy"}, "numba_blocks.py": {"numpy"}, "numba_runs.py": set(), "numba_bits.py": {"numpy"}, "triton_blocks.py": {"triton"},
     "hadamard.py": {"fast_hadamard_transform"},
 }
 

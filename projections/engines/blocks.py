@@ -1,14 +1,15 @@
-"""The four sums of the Hadamard blocks: the contract of an engine, and its plain form in torch operations."""
+"""The Hadamard blocks' sums: what they ask of an engine, and the plain form in torch operations."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 
 from projections import random
+from projections.engines.contract import Engine
 from projections.hadamard import transform_between
 
 if TYPE_CHECKING:
@@ -18,32 +19,15 @@ if TYPE_CHECKING:
 _CHUNK = {"cpu": 1 << 16, "cuda": 1 << 22}
 
 
-class BlockEngine(ABC):
-    """``starts`` is one place in D, or the places ``(k,)`` of k ranges; out, origin and v are ``(k, length)``."""
+class BlockEngine(Engine):
+    """Values are an image's first halves, sums the buckets: ``(J, m)`` both. Block b has those of j = b modulo J.
 
-    def __init__(self, p: HadamardBlocks):
-        self.p = p
+    ``form`` gives ``H M_b half_j``, and ``fold`` adds ``M_b H v_b``; with halves it returns ``sum over b of <M_b H v_b, half_j>``.
+    """
 
     @abstractmethod
     def halves(self, theta: torch.Tensor) -> torch.Tensor:
         """``Pi H B_j theta`` for theta ``(m,)`` and every j: ``(J, m)``."""
-
-    @abstractmethod
-    def form(
-        self, half: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor, origin: torch.Tensor | None = None,
-        scale: torch.Tensor | float = 1.0,
-    ) -> None:
-        """``out = origin + scale * H M_b half_j`` on the ranges."""
-
-    @abstractmethod
-    def fold(
-        self, buckets: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor, factor: torch.Tensor | float = 1.0,
-        half: torch.Tensor | None = None,
-    ) -> torch.Tensor | float:
-        """``buckets[b mod J] += factor * M_b H v_b`` for the blocks that hold the ranges; buckets ``(J, m)``.
-
-        With the first halves of an image, returns ``sum over b of <M_b H v_b, half_(b mod J)>``, which is <v, P theta>; else 0.
-        """
 
     @abstractmethod
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:

@@ -1,41 +1,27 @@
-"""The two sums of one-hot's runs: the contract of an engine, and its plain form in torch operations."""
+"""One-hot's sums: what they ask of an engine, and the plain form in torch operations."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 
 from projections import random
-
-if TYPE_CHECKING:
-    from projections.onehot import OneHot
+from projections.engines.contract import Engine
 
 _CHUNK = {"cpu": 1 << 16, "cuda": 1 << 22}  # floats worked on at once
 
 
-class RunEngine(ABC):
-    """``starts`` is one place in D, or the places ``(k,)`` of k ranges; out, origin and v are ``(k, length)``."""
+class RunEngine(Engine):
+    """Values are theta's coordinates in their order, round after round; sums are those of whole rounds of d.
 
-    def __init__(self, p: OneHot):
-        self.p = p
+    Weight i of run r has ``s_i values[shift_r + i - r L]``; ``fold`` takes no factor and no values.
+    """
 
     @abstractmethod
     def zeros(self) -> torch.Tensor:
-        """Sums to fold into; over all dimensions but one of whole rounds of d they add up to the coordinates'."""
-
-    @abstractmethod
-    def form(
-        self, values: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor, origin: torch.Tensor | None = None,
-        scale: torch.Tensor | float = 1.0,
-    ) -> None:
-        """``out = origin + scale * s_i values[shift_r + i - r L]`` for each weight i, in run r."""
-
-    @abstractmethod
-    def fold(self, sums: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor) -> None:
-        """``sums[shift_r + i - r L] += s_i v_i``, modulo whole rounds."""
+        """Sums to fold into."""
 
 
 class PlainRuns(RunEngine):
@@ -55,7 +41,7 @@ class PlainRuns(RunEngine):
             x = entered.index_select(0, self.p.shifts[first:last]).mul_(self._signs(first, last)).view(-1)
             out[0, lo - starts: hi - starts] = x[lo - first * L: hi - first * L]
 
-    def fold(self, sums, starts, v) -> None:
+    def fold(self, sums, starts, v, factor=1.0, values=None) -> None:
         L = self.p.run
         if not isinstance(starts, int):
             place, sign = self._each(starts, v.shape[1])
