@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import matplotlib
@@ -63,10 +64,20 @@ def _curves(axes: Axes, records: list[dict], summaries: list[dict]) -> None:
             axes.axvspan(answer["low"] or answer["high"], answer["high"], color=colour, alpha=0.12, lw=0)
     axes.set_xscale("log", base=2)
     tried = sorted({c["d"] for summary in summaries for c in summary["curve"]})
-    shown = tried[:: max(1, -(-len(tried) // 8))]
+    shown = _apart(tried)
     axes.set_xticks(shown, [f"{d:,}" for d in shown], fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("d, trained numbers (scales included)")
+
+
+def _apart(tried: list[int]) -> list[int]:
+    """Those whose labels do not run into each other on a logarithmic axis: at least a fourteenth of it apart; the last stays."""
+    room = math.log(tried[-1] / tried[0]) / 14 if tried else 0.0
+    shown: list[int] = []
+    for d in reversed(tried):
+        if not shown or math.log(shown[-1] / d) >= room:
+            shown.append(d)
+    return shown[::-1]
 
 
 def _levels(axes: Axes, summary: dict) -> None:
