@@ -74,8 +74,7 @@ class Study:
     def id(self) -> str:
         """A digest of what all arms share: model, task, data and budget; not the rates, which each arm tunes."""
         recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if "learning_rate" not in k}
-        options = {k: v for k, v in dataclasses.asdict(self.options).items() if k != "data_dir"}
-        shared = [self.config.model, self.config.task, self.task.fingerprint, self.protocol.name, recipe, options]
+        shared = [self.config.model, self.config.task, self.task.fingerprint, self.protocol.name, recipe, self.options.recorded()]
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
     def m(self, arm: str) -> int:

@@ -45,13 +45,13 @@ class Spec:
     model_fingerprint: str = ""
 
     def config(self) -> dict:
-        return dataclasses.asdict(self)
+        """What a record keeps: all but where the data lay on this machine, which the task's fingerprint stands for."""
+        return dataclasses.asdict(self) | {"options": self.options.recorded()}
 
     @property
     def key(self) -> str:
-        """A digest of the whole specification, less what moves no result: where the data lies, whose fingerprint is in, and the engine."""
+        """A digest of what a record keeps, less what moves no result: the engine."""
         config = self.config()
-        config["options"] = {k: v for k, v in config["options"].items() if k != "data_dir"}
         config["settings"] = {k: v for k, v in config["settings"].items() if k != "engine"}
         if not self.model_fingerprint:
             del config["model_fingerprint"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,4 @@ def test_a_record_is_whole_and_says_nothing_of_the_machine_it_was_made_on(path):
     assert {"kind", "status", "study", "curve", "run_info", "train_info", "meta_info"} <= set(record)
     assert set(record["run_info"]["config"]["seeds"]) == {"projection", "theta_0", "data", "dropout"}
     assert not any(home in text for home in ("/home/", "/root/", "/tmp/"))
+    assert '"data_dir"' not in text and not re.search(r'": "/', text)

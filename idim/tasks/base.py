@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -24,6 +25,10 @@ class Options:
     max_train_samples: int = 0
     max_eval_samples: int = 0
     max_seq_length: int = 128
+
+    def recorded(self) -> dict[str, object]:
+        """What decides the task's content besides its files: all but where those lie."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "data_dir"}
 
     @staticmethod
     def capped(index: torch.Tensor, most: int) -> torch.Tensor:
