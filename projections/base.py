@@ -9,10 +9,8 @@ from typing import ClassVar
 
 import torch
 
-from projections.engines import choose
+from projections.engines import at_once, choose
 from projections.said import GroupedShares, Shares
-
-_PIECE = {"cpu": 1 << 16, "cuda": 1 << 22}  # floats: what stays in a core's cache; on CUDA, what is worth a launch
 
 
 class ProjectionError(ValueError):
@@ -34,7 +32,7 @@ class Image(ABC):
 
         ``scale`` is a number or a tensor of no dimension. Works in pieces: no copy of out is made.
         """
-        n, step = out.numel(), max(self._p.grain, _PIECE.get(self._p.device.type, 1 << 16))
+        n, step = out.numel(), max(self._p.grain, at_once(self._p.device))
         buffer = torch.empty(min(n, step), dtype=self._p.dtype, device=self._p.device)
         for lo in range(start - start % step, start + n, step):
             a, b = max(lo, start), min(lo + step, start + n)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import projections
+from idim import config
 from projections import KINDS, PerTensor, ProjectionError, dense, engines, random
 from projections.hadamard import transform
 from projections.lineage import LineageFastfood
@@ -410,6 +411,10 @@ def test_a_sparse_matrix_that_would_not_fit_names_its_bytes():
 def test_an_engine_that_cannot_work_is_refused(family, engine, said):
     with pytest.raises(ProjectionError, match=said):
         made(family, 1000, 10, engine=engine)
+
+
+def test_the_command_lines_engines_are_these():
+    assert config.ENGINES == projections.ENGINES
 
 
 def test_without_a_compiler_the_plain_form_is_taken(monkeypatch):

@@ -18,6 +18,11 @@ _PACKAGES = {"numba": "numba", "triton": "triton", "fht": "fast_hadamard_transfo
 _DEVICES = {"numba": "cpu", "triton": "cuda", "fht": "cuda"}
 
 
+def at_once(device: torch.device) -> int:
+    """Floats that torch operations should work on at once: what stays in a core's cache; on CUDA, what is worth a kernel's launch."""
+    return 1 << 22 if device.type == "cuda" else 1 << 16
+
+
 def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Why this engine cannot work on this device in this precision; None where it can."""
     if name == "plain":

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from projections import random
+from projections.engines import at_once
 from projections.engines.contract import Engine
 from projections.hadamard import transform_between
 
 if TYPE_CHECKING:
     from projections.blocks import HadamardBlocks
-
-#: Floats worked on at once: what stays in a core's cache; on CUDA, what is worth the launch of a kernel.
-_CHUNK = {"cpu": 1 << 16, "cuda": 1 << 22}
 
 
 class BlockEngine(Engine):
@@ -39,7 +37,7 @@ class PlainBlocks(BlockEngine):
 
     def __init__(self, p: HadamardBlocks):
         super().__init__(p)
-        self._step = max(1, _CHUNK.get(p.device.type, 1 << 16) // p.m)
+        self._step = max(1, at_once(p.device) // p.m)
         self._scratch: torch.Tensor | None = None
 
     def halves(self, theta: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from projections import random
+from projections.engines import at_once
 from projections.engines.contract import Engine
-
-_CHUNK = {"cpu": 1 << 16, "cuda": 1 << 22}  # floats worked on at once
 
 
 class RunEngine(Engine):
@@ -71,7 +70,7 @@ class PlainRuns(RunEngine):
 
     def _spans(self, start: int, n: int) -> Iterator[tuple[int, int, int, int]]:
         """A range of D in chunks of whole runs: (first run, last run, first entry, last entry)."""
-        L, stop, step = self.p.run, start + n, max(1, _CHUNK.get(self.p.device.type, 1 << 16) // self.p.run)
+        L, stop, step = self.p.run, start + n, max(1, at_once(self.p.device) // self.p.run)
         for first in range(start // L, -(-stop // L), step):
             last = min(first + step, -(-stop // L))
             yield first, last, max(start, first * L), min(stop, last * L)
