@@ -15,7 +15,8 @@ from projections.base import Accumulator, Image, Projection, ProjectionError
 from projections.blocks import HadamardBlocks
 from projections.dense import Dense
 from projections.engines import ENGINES
-from projections.fastfood import Fastfood, FastfoodWhole
+from projections.fastfood import Fastfood
+from projections.fastfood_whole import FastfoodWhole
 from projections.layout import GLOBAL, SCOPES, STRUCTURES, TENSOR, Layout, PerTensor
 from projections.lineage import LineageFastfood
 from projections.onehot import OneHot

@@ -3,30 +3,12 @@ from __future__ import annotations
 import torch
 
 from projections import random
-from projections.base import Accumulator, Image, Staged
 from projections.blocks import HadamardBlocks
-from projections.said import GroupedShares, Shares
 
 _GAUSSIAN = 2
 
 
-class _Gaussian(HadamardBlocks):
-    def __init__(self, D: int, d: int, m: int, *, seed: int, device, dtype, engine):
-        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype, engine=engine)
-        # In double precision, and summed on the CPU: the scale is part of P and must not depend on the device.
-        energy = float(self.middle.cpu().double().square().sum())
-        # A column of a whole block has squared norm m |G_b|^2; a block cut at D keeps its share of rows on average.
-        self._scale = (m * energy * D / (self.blocks * m)) ** -0.5
-
-    def diagonals(self) -> torch.Tensor:
-        return random.gaussians(self.seed, _GAUSSIAN, 0, self.blocks * self.m, self.device).view(self.blocks, self.m)
-
-    @property
-    def scale(self) -> float:
-        return self._scale
-
-
-class Fastfood(_Gaussian):
+class Fastfood(HadamardBlocks):
     """Stacked Fastfood: ``P_b = s H G_b Pi H B_j`` with G_b Gaussian, B_j signs and m the next power of two of d.
     ``blocks.py`` says what is shared among blocks.
 
@@ -41,29 +23,14 @@ class Fastfood(_Gaussian):
 
     def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
         super().__init__(D, d, max(2, 1 << (d - 1).bit_length()), seed=seed, device=device, dtype=dtype, engine=engine)
+        # In double precision, and summed on the CPU: the scale is part of P and must not depend on the device.
+        energy = float(self.middle.cpu().double().square().sum())
+        # A column of a whole block has squared norm m |G_b|^2; a block cut at D keeps its share of rows on average.
+        self._scale = (energy * D / self.blocks) ** -0.5
 
+    def diagonals(self) -> torch.Tensor:
+        return random.gaussians(self.seed, _GAUSSIAN, 0, self.blocks * self.m, self.device).view(self.blocks, self.m)
 
-class FastfoodWhole(_Gaussian):
-    """Fastfood with one block of the next power of two of D, as Li et al. 2018 used it.
-
-    Law: as ``fastfood`` with a single block, of which D rows and d columns are kept; columns have mean square 1.
-    Cost: O(D log D) time and 4 to 8 bytes a weight stored. A range of D costs as much as all of it.
-    Source: Li, Farkhoor, Liu & Yosinski 2018, after Le et al. 2013.
-    """
-
-    family = "fastfood-whole"
-
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
-        m = max(2, 1 << (max(D, d) - 1).bit_length())
-        super().__init__(D, d, m, seed=seed, device=device, dtype=dtype, engine=engine)
-
-    def accumulator(self) -> Accumulator:
-        return Staged(self, self._transpose)
-
-    def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
-        return GroupedShares(self, image, scales)
-
-    def _transpose(self, v: torch.Tensor) -> torch.Tensor:  # (D,) -> (d,)
-        gathered = super().accumulator()
-        gathered.add(v)
-        return gathered.finish()
+    @property
+    def scale(self) -> float:
+        return self._scale

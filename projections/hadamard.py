@@ -10,7 +10,10 @@ from functools import lru_cache
 
 import torch
 
+from projections.engines import at_once
+
 _LARGEST_FACTOR_BITS = 6
+_NEAR = 1 << 12  # the longest stretch that is transformed before the wide strides
 
 
 @lru_cache(maxsize=64)
@@ -37,10 +40,28 @@ def transform(x: torch.Tensor) -> torch.Tensor:
     return transform_between(x.clone(), torch.empty_like(x))[0]
 
 
-def transform_between(x: torch.Tensor, spare: torch.Tensor, fht: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+def transform_long(x: torch.Tensor) -> torch.Tensor:
+    """``transform`` of one long row ``(m,)``, in place and in parts that stay in cache: its rows of 4,096, then across them."""
+    near = min(x.numel(), _NEAR)
+    rows, step = x.view(-1, near), at_once(x.device)
+    spare = torch.empty(2, min(x.numel(), step), dtype=x.dtype, device=x.device)
+    for part in rows.split(max(1, step // near)):
+        result, _ = transform_between(part, spare[0, : part.numel()].view_as(part))
+        if result is not part:
+            part.copy_(result)
+    if len(rows) > 1:
+        for part in rows.split(max(1, step // len(rows)), dim=1):
+            a, b = (y[: part.numel()].view(1, -1) for y in spare)
+            a.view_as(part).copy_(part)
+            part.copy_(transform_between(a, b, width=part.shape[1])[0].view_as(part))
+    return x
+
+
+def transform_between(x: torch.Tensor, spare: torch.Tensor, fht: bool = False, width: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """``transform`` in two contiguous buffers of one shape, allocating nothing; returns (result, the other buffer).
 
     Fresh memory costs page faults, which on a CPU take as long as the arithmetic. ``fht``: by the fast-hadamard-transform package.
+    ``width``: a row holds m / width entries to transform, each of that many neighbouring numbers.
     """
     if fht:
         from fast_hadamard_transform import hadamard_transform
@@ -48,7 +69,7 @@ def transform_between(x: torch.Tensor, spare: torch.Tensor, fht: bool = False) -
         return spare.copy_(hadamard_transform(x)), x
     n, m = x.shape
     before, after = n, m
-    for bits in _factors(m.bit_length() - 1):
+    for bits in _factors((m // width).bit_length() - 1):
         h = _matrix(bits, x.device, x.dtype)
         size = 1 << bits
         after //= size

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
 from projections.base import Accumulator, Image, Staged
-from projections.fastfood import FastfoodWhole
+from projections.fastfood_whole import FastfoodWhole
 
 
 class LineageFastfood(FastfoodWhole):
@@ -23,32 +20,22 @@ class LineageFastfood(FastfoodWhole):
     def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
         n = max(2, 1 << (D - 1).bit_length())
         super().__init__(D, min(d, n), seed=seed, device=device, dtype=dtype, engine=engine)
-        self._used, self.d = self.d, d
+        self.d = d
 
     def image(self, theta: torch.Tensor) -> Image:
-        with self._cropped():
-            return super().image(theta[: self._used])
+        return super().image(theta[: self.columns])
 
     def accumulator(self) -> Accumulator:
         return _Divided(self, self._transpose)
 
     def _transpose(self, v: torch.Tensor) -> torch.Tensor:
         out = torch.zeros(self.d, dtype=self.dtype, device=self.device)
-        with self._cropped():
-            out[: self._used] = super()._transpose(v) / self.m
+        out[: self.columns] = super()._transpose(v) / self.n
         return out
-
-    @contextmanager
-    def _cropped(self) -> Iterator[None]:
-        whole, self.d = self.d, self._used
-        try:
-            yield
-        finally:
-            self.d = whole
 
 
 class _Divided(Staged):
     """The factor 1/n reaches theta's gradient alone: a structure-aware scale multiplies P theta outside the faulty code."""
 
     def along(self, share: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-        return super().along(share, theta) * self._p.m
+        return super().along(share, theta) * self._p.n

@@ -67,7 +67,7 @@ def test_the_projections_costs_are_the_measured_ones():
     for family, forward, adjoint in shown:
         row = next(r for r in measured if (f"`{r['family']}`", r["D"], r["d"]) == (family, 22_713_986, 1000))
         assert (f"{row['forward_ratio']:.1f}", f"{row['adjoint_ratio']:.1f}") == (forward, adjoint)
-    most = max(r["extra_mib"] for r in measured if r["D"] == 120_000_000 and "extra_mib" in r and r["family"] != "fastfood-whole")
+    most = max(r["extra_mib"] for r in measured if r["D"] == 120_000_000 and "extra_mib" in r)
     assert most < 35
 
 
