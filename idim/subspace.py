@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
 import projections
 from idim.errors import IdimError, expected, one_of
+from idim.lean import Block, blocks
+from idim.tables import Table, owners
 
 
 class Subspace(nn.Module):
@@ -17,8 +20,9 @@ class Subspace(nn.Module):
 
     The model is called as before; its class, config, hooks and state_dict stay. Before a forward pass that follows a change of
     theta, the weights are formed in fp32 and written in place; in the backward pass each weight's gradient g is folded
-    into ``theta.grad += scale * P^T g`` the moment it is complete, and freed. Hence no gradient and no optimiser state
-    of size D. What is held: theta_0 and the weights (8 bytes a parameter in fp32) and P's own bytes.
+    into ``theta.grad += scale * P^T g`` the moment it is complete, and freed. Hence no optimiser state and no gradient of size D
+    (sparse and fastfood-whole alone gather the whole gradient before they fold it). What is held: theta_0, which is the
+    memory the model came in, the weights (together 8 bytes a parameter in fp32) and P's own bytes.
 
     Args:
         model: any module. Parameters that share storage by being one object (tied weights) are counted and moved once.
@@ -29,10 +33,15 @@ class Subspace(nn.Module):
         seed: of P alone.
         include: a predicate on parameter names; the others stay frozen and are not part of D. Default: all of them.
         engine: the form of P's arithmetic, one of ``projections.ENGINES``. Default: the fastest that works here.
+        lean: hold theta_0 alone (4 bytes a parameter in fp32). The weights of a block (a member of an ``nn.ModuleList`` or
+            ``nn.Sequential``) then exist while it runs, and read as NaN between; call ``sync`` to look at them. Costs one more product
+            with P a backward pass. Not for ``torch.compile``.
+        group: a ``torch.distributed`` process group. Each backward pass then leaves the mean over its ranks in the gradients:
+            d numbers are sent, not D.
 
     Attributes: ``theta`` ``(d - m,)``, ``scales`` ``(m,)`` or None, ``projection``, ``layout``, ``D``.
     Errors: ``IdimError`` for a model without parameters, meta tensors, weights that are not floating point, a model wrapped
-    already, ``d < 1``, ``d > D``, ``d <= m``. The model is then left as it was.
+    already, ``d < 1``, ``d > D``, ``d <= m``, lean with a family that forms no short ranges. The model is then left as it was.
     Cost: one product with P for each change of theta and one with its transpose for each backward pass; embedding rows that no
     batch asked for are skipped in both, which is exact.
     Source: Li et al. 2018; Aghajanyan et al. 2021.
@@ -41,6 +50,7 @@ class Subspace(nn.Module):
     def __init__(
         self, model: nn.Module, d: int, projection: str = "orthonormal", structure: str | None = None,
         scope: str = projections.GLOBAL, seed: int = 0, include: Callable[[str], bool] | None = None, engine: str = "auto",
+        lean: bool = False, group: distributed.ProcessGroup | None = None,
     ):
         super().__init__()
         chosen = _chosen(model, include)
@@ -60,13 +70,15 @@ class Subspace(nn.Module):
             )
         except projections.ProjectionError as error:
             raise IdimError(str(error)) from None
-        self.structure, self.scope, self.d = structure, scope, d
+        if lean and not self.projection.row_wise:
+            raise expected("lean", "a projection that forms short ranges of D at little cost, as orthonormal does", f"{projection} at d = {d}")
+        self.structure, self.scope, self.d, self.lean = structure, scope, d, lean
         self.theta = nn.Parameter(torch.zeros(d_theta, device=device))
         self.scales = nn.Parameter(torch.ones(m, device=device)) if m else None
 
         # Kept out of the module's registries: parameters() must be theta and the scales, nothing else.
-        self._hold = (model, weights)
-        self._origin = [p.detach().clone() for p in weights]
+        self._hold = (model, weights, group)
+        self._reduces = True
         self._starts = [piece.start for piece in self.layout.slices]
         self._formed: tuple[int, ...] | None = None
         self._image: projections.Image | None = None
@@ -77,8 +89,20 @@ class Subspace(nn.Module):
         for p in weights:
             p.requires_grad_(True)
             p._idim_wrapped = True
-        self._rows = self._row_tables(model)
-        self._hooks = [model.register_forward_pre_hook(lambda *_: self._before_forward())]
+        # theta_0 is the memory that the model came in, which may be a mapped file; the weights get their own.
+        self._origin = [p.detach() for p in weights]
+        found = owners(model, weights) if self.projection.row_wise else {}
+        in_blocks = blocks(model, weights, set(found)) if lean else []
+        self._absent = [i for _, indices in in_blocks for i in indices]
+        self._kept = sorted(set(range(len(weights))) - set(self._absent))
+        for i in set(self._kept) - set(found):
+            weights[i].data = weights[i].detach().clone()
+        self._tables = {i: Table(owner, self._row_former(i)) for i, owner in found.items()}
+        self._blocks = [Block(module, indices, weights, self._form, self._made) for module, indices in in_blocks]
+        self._block_of = {i: block for block, (_, indices) in zip(self._blocks, in_blocks, strict=True) for i in indices}
+        # A compiler need not look into what forms the weights.
+        before = torch.compiler.disable(lambda *_: self._before_forward())
+        self._hooks = [model.register_forward_pre_hook(before)]
         self._hooks.append(model.register_state_dict_pre_hook(lambda *_: self.sync()))
         for i, p in enumerate(weights):
             self._hooks.append(p.register_post_accumulate_grad_hook(self._folder(i)))
@@ -105,50 +129,89 @@ class Subspace(nn.Module):
     def _before_forward(self) -> None:
         # Left over only where a backward pass broke off.
         self._shares = None
-        if self._formed != self._version():
-            self._image = self.projection.image(self.theta.detach())
-            self._form(skip=self._rows)
-            for table in self._rows.values():
-                table.fresh.zero_()
-            self._formed = self._version()
+        if self._formed == self._version():
+            return
+        self._image = self.projection.image(self.theta.detach())
+        unproven = [i for i, table in self._tables.items() if not table.proven]
+        if unproven and bool(self.theta.any()):
+            self._unalias(unproven)
+            unproven = []
+        self._form([i for i in self._kept if i not in unproven and not self._proven(i)])
+        for table in self._tables.values():
+            table.fresh.zero_()
+        self._formed = self._version()
+
+    def _proven(self, i: int) -> bool:
+        return i in self._tables and self._tables[i].proven
+
+    def _unalias(self, tables: Iterable[int]) -> None:
+        """Give a table whose memory is still theta_0's its own."""
+        for i in tables:
+            if self._hold[1][i].data_ptr() == self._origin[i].data_ptr():
+                self._hold[1][i].data = torch.empty_like(self._origin[i])
 
     def sync(self) -> None:
         """Bring every weight up to date with theta, unused embedding rows too. Cheap when they are."""
         self._before_forward()
-        for i, table in self._rows.items():
-            self._form_rows(i, table, (~table.fresh).nonzero().flatten())
+        for i, table in self._tables.items():
+            if table.proven:
+                self._form_rows(i, table.missing())
+        for i in self._absent:
+            self._hold[1][i].data = torch.empty_like(self._origin[i])
+        self._form(sorted(self._absent))
 
     @torch.no_grad()
-    def _form(self, skip: dict) -> None:
-        """Every weight but the skipped ones. What two weights share of P's grain is made once, for both."""
-        weights, slices, grain = self._hold[1], self.layout.slices, self.projection.grain
-        for run in _runs([i for i in range(len(weights)) if i not in skip]):
+    def _form(self, indices: list[int]) -> None:
+        """These weights, in order. What two neighbours share of P's grain is made once, for both."""
+        slices, grain = self.layout.slices, self.projection.grain
+        flat = {i: self._flat(i) for i in indices}
+        for run in _runs(indices):
             at, stop = slices[run[0]].start, slices[run[-1]].stop
             for i in run:
                 piece = slices[i]
                 end = piece.stop if piece.stop == stop else piece.stop - piece.stop % grain
                 if end > at:
-                    self._form_range(i, at, end)
+                    self._form_range(flat[i], i, at, end)
                     at = end
                 if at < piece.stop:
-                    at = self._form_shared(at, min(at - at % grain + grain, stop))
+                    at = self._form_shared(flat, at, min(at - at % grain + grain, stop))
+        for i, made in flat.items():
+            p = self._hold[1][i].data
+            if not p.is_contiguous():
+                p.copy_(made.view_as(p))
 
-    def _form_shared(self, start: int, stop: int) -> int:
+    def _form_shared(self, flat: dict[int, torch.Tensor], start: int, stop: int) -> int:
         move = torch.empty(stop - start, device=self.theta.device)
         self._image.write(move, start)
         for i in range(bisect_right(self._starts, start) - 1, bisect_left(self._starts, stop)):
             piece = self.layout.slices[i]
             a, b = max(piece.start, start), min(piece.stop, stop)
             at = slice(a - piece.start, b - piece.start)
-            _shift(self._hold[1][i].data.view(-1)[at], self._origin[i].view(-1)[at], move[a - start: b - start], self._scale(i))
+            _shift(flat[i][at], self._origin[i].reshape(-1)[at], move[a - start: b - start], self._scale(i))
         return stop
 
-    def _form_range(self, i: int, start: int, stop: int) -> None:
+    def _form_range(self, flat: torch.Tensor, i: int, start: int, stop: int) -> None:
         at = slice(start - self.layout.slices[i].start, stop - self.layout.slices[i].start)
-        self._image.shift(self._hold[1][i].data.view(-1)[at], self._origin[i].view(-1)[at], self._scale(i), start)
+        self._image.shift(flat[at], self._origin[i].reshape(-1)[at], self._scale(i), start)
+
+    def _flat(self, i: int) -> torch.Tensor:
+        """Where weight i is formed: its own memory, or, where that lies in another order (channels last), memory to copy from."""
+        p = self._hold[1][i].data
+        return p.view(-1) if p.is_contiguous() else torch.empty(p.numel(), dtype=p.dtype, device=p.device)
 
     @torch.no_grad()
-    def _form_rows(self, i: int, table: _Rows, rows: torch.Tensor) -> None:
+    def _made(self, i: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Weight i at the present theta, in memory of its own."""
+        origin, piece = self._origin[i], self.layout.slices[i]
+        made = torch.empty(origin.shape, dtype=dtype or origin.dtype, device=origin.device)
+        self._form_range(made.view(-1), i, piece.start, piece.stop)
+        return made
+
+    def _row_former(self, i: int) -> Callable[[torch.Tensor], None]:
+        return lambda rows: self._form_rows(i, rows)
+
+    @torch.no_grad()
+    def _form_rows(self, i: int, rows: torch.Tensor) -> None:
         width, start = self._hold[1][i].shape[1], self.layout.slices[i].start
         # In pieces, so that forming a whole table of a large vocabulary needs no second copy of it.
         for part in rows.split(max(1, (1 << 22) // width)):
@@ -156,7 +219,19 @@ class Subspace(nn.Module):
             moved = torch.empty_like(move)
             _shift(moved, self._origin[i][part], move, self._scale(i))
             self._hold[1][i].data[part] = moved.to(self._hold[1][i].dtype)
-        table.fresh[rows] = True
+        self._tables[i].fresh[rows] = True
+
+    def rounded_away(self, dtype: torch.dtype) -> float:
+        """The share of the weights that theta moves whose move is lost when they are rounded to ``dtype``, as for computing in bf16."""
+        moved = lost = 0
+        self._before_forward()
+        for i, origin in enumerate(self._origin):
+            plain = not self.projection.row_wise and origin.dtype == torch.float32
+            now, before = self._hold[1][i].detach() if plain else self._made(i, torch.float32), origin.float()
+            off = now != before
+            moved += int(off.sum())
+            lost += int((off & (now.to(dtype) == before.to(dtype))).sum())
+        return lost / max(1, moved)
 
     # Folding the gradients.
 
@@ -171,13 +246,19 @@ class Subspace(nn.Module):
                 if self._image is None:  # a part of the model was called by itself
                     self._image = self.projection.image(self.theta.detach())
                 self._shares = self.projection.shares(self._image, None if self.scales is None else self.scales.detach())
-            if i in self._rows and not self._rows[i].checked:
-                self._check_rows(i, grad)
-            if i in self._rows:
-                rows = self._rows[i].fresh.nonzero().flatten()
-                self._shares.add_rows(grad[rows].float(), piece.start + rows * p.shape[1], piece.group)
+            if i in self._tables and not self._tables[i].prove(grad):
+                self._tables.pop(i).close()
+                self._unalias([i])
+                self._formed = None
+                grad = grad.to_dense() if grad.is_sparse else grad
+            if grad.is_sparse:
+                grad = grad.coalesce()
+                rows = grad.indices()[0]
+                self._shares.add_rows(grad.values().float(), piece.start + rows * p.shape[1], piece.group)
             else:
                 self._shares.add(grad.reshape(-1).float(), piece.start, piece.group)
+            if i in self._block_of:
+                self._block_of[i].done(i)
 
         return fold
 
@@ -185,46 +266,31 @@ class Subspace(nn.Module):
     def _finish(self) -> None:
         """At the end of a backward pass: what was gathered goes into the gradients of theta and of the scales."""
         shares, self._shares = self._shares, None
+        for block in self._blocks:
+            block.end()
         of_theta, of_scales = shares.finish(self.theta.detach())
         _accumulate(self.theta, of_theta)
         if self.scales is not None:
             _accumulate(self.scales, of_scales)
+        if self._hold[2] is not None and self._reduces:
+            self._reduce(self._hold[2])
 
-    # Embedding tables: only the rows that a batch looks up.
+    def _reduce(self, group: distributed.ProcessGroup) -> None:
+        # Whole gradients, so that what no_sync() left out comes too; a mean of what is the same everywhere changes nothing.
+        whole = torch.cat([p.grad.view(-1) for p in self.parameters()])
+        distributed.all_reduce(whole, group=group)
+        whole /= group.size()
+        for p, part in zip(self.parameters(), whole.split([p.numel() for p in self.parameters()]), strict=True):
+            p.grad.copy_(part.view_as(p))
 
-    def _row_tables(self, model: nn.Module) -> dict[int, _Rows]:
-        if not self.projection.row_wise:
-            return {}
-        users: dict[int, list[nn.Module]] = {}
-        for module in model.modules():
-            for p in module.parameters(recurse=False):
-                users.setdefault(id(p), []).append(module)
-        tables = {}
-        for i, p in enumerate(self._hold[1]):
-            owner = users[id(p)]
-            # A tied or otherwise shared table is read whole elsewhere, so there every row counts.
-            if len(owner) == 1 and type(owner[0]) is nn.Embedding and not owner[0].sparse and owner[0].max_norm is None:
-                tables[i] = table = _Rows(torch.zeros(p.shape[0], dtype=torch.bool, device=p.device))
-                table.hook = owner[0].register_forward_pre_hook(self._looker(i, table))
-        return tables
-
-    def _check_rows(self, i: int, grad: torch.Tensor) -> None:
-        """Once, at the first gradient: a table whose other rows matter too is read elsewhere than in its look-up."""
-        table = self._rows[i]
-        table.checked = True
-        if bool((grad[~table.fresh] != 0).any()):
-            table.hook.remove()
-            self._rows.pop(i)
-            self._formed = None
-
-    def _looker(self, i: int, table: _Rows) -> Callable:
-        def look(module: nn.Module, args: tuple) -> None:
-            rows = torch.unique(args[0])
-            rows = rows[~table.fresh[rows]]
-            if rows.numel():
-                self._form_rows(i, table, rows)
-
-        return look
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """Backward passes in here send nothing; the first one outside sends for all, as with DistributedDataParallel."""
+        self._reduces = False
+        try:
+            yield
+        finally:
+            self._reduces = True
 
     # Leaving.
 
@@ -237,27 +303,20 @@ class Subspace(nn.Module):
         """The model as it was before it was wrapped."""
         with torch.no_grad():
             for p, origin in zip(self._hold[1], self._origin, strict=True):
-                p.data.copy_(origin)
+                p.data = origin
         return self.release()
 
     def release(self) -> nn.Module:
         """Let go of the model, its weights as they are. Without it the hooks keep the model in memory for good."""
-        for hook in [*self._hooks, *(t.hook for t in self._rows.values())]:
+        for hook in self._hooks:
             hook.remove()
+        for part in [*self._tables.values(), *self._blocks]:
+            part.close()
         for p in self._hold[1]:
             del p._idim_wrapped
         for p, required in self._were:
             p.requires_grad_(required)
         return self.model
-
-
-class _Rows:
-    """Which rows of an embedding table are formed for the present theta."""
-
-    def __init__(self, fresh: torch.Tensor):
-        self.fresh = fresh
-        self.hook = None
-        self.checked = False
 
 
 def _chosen(model: nn.Module, include: Callable[[str], bool] | None) -> list[tuple[str, nn.Parameter]]:

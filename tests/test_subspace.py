@@ -281,39 +281,53 @@ def test_models_that_cannot_be_wrapped():
         Subspace(model, 5)
 
 
-class ReadsDirectly(nn.Module):
-    """Looks words up and also reads the table itself, as DeBERTa does with its relative positions."""
+class Looks(nn.Module):
+    """Looks words up, and may also read the table itself, as DeBERTa does with its relative positions."""
 
-    def __init__(self):
+    def __init__(self, directly: bool):
         super().__init__()
-        self.words, self.out = nn.Embedding(12, 4), nn.Linear(4, 3)
+        self.directly = directly
+        self.words, self.out = nn.Embedding(600, 4, padding_idx=0), nn.Linear(4, 3)
 
     def forward(self, ids):
-        return self.out(self.words(ids).mean(1) + self.words.weight.square().mean(0))
+        x = self.words(ids).mean(1)
+        return self.out(x + self.words.weight.square().mean(0) if self.directly else x)
 
 
-def test_a_table_that_is_read_elsewhere_too_is_formed_whole():
-    def made():
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return ReadsDirectly()
+def looks(directly: bool) -> Looks:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Looks(directly)
 
-    ids = torch.tensor([[1, 2]])
-    model, reference = made(), made()
-    sub = Subspace(model, 20, seed=1)
-    p = projections.make("orthonormal", sub.D, 20, seed=1)
-    theta = torch.zeros(20, requires_grad=True)
+
+@pytest.mark.parametrize("start", [0.0, 0.3])
+@pytest.mark.parametrize("directly", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tables_train_as_if_they_were_formed_whole(family, directly, start):
+    """Rows met for the first time, met again and never met; a table that is read elsewhere too; a theta that does not start at zero."""
+    batches = [torch.tensor([[1, 2, 2], [0, 599, 1]]), torch.tensor([[2, 7, 0], [300, 7, 7]]), torch.tensor([[1, 300, 5], [5, 5, 5]])]
+    model, reference = looks(directly), looks(directly)
+    sub = Subspace(model, 20, family, "module", seed=1)
+    p = projections.make(family, sub.D, 18, seed=1)
+    theta, scales = torch.full((18,), start, requires_grad=True), torch.ones(2, requires_grad=True)
+    with torch.no_grad():
+        sub.theta.fill_(start)
     origin = {n: w.detach() for n, w in reference.named_parameters()}
-    for _ in range(5):
+    for ids in [*batches, *batches]:
         model(ids).square().sum().backward()
         move = p(theta)
-        weights = {s.name: origin[s.name] + move[s.start: s.stop].view_as(origin[s.name]) for s in sub.layout.slices}
+        weights = {
+            s.name: origin[s.name] + scales[s.group] * move[s.start: s.stop].view_as(origin[s.name]) for s in sub.layout.slices
+        }
         functional_call(reference, weights, (ids,)).square().sum().backward()
         torch.testing.assert_close(sub.theta.grad, theta.grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(sub.scales.grad, scales.grad, rtol=1e-4, atol=1e-6)
         with torch.no_grad():
-            for t in (sub.theta, theta):
-                t -= 0.5 * t.grad
+            for t in (sub.theta, sub.scales, theta, scales):
+                t -= 0.2 * t.grad
                 t.grad = None
+    assert model.words.sparse == (sub.projection.row_wise and not directly)
+    assert torch.equal(sub.undo().words.weight, looks(directly).words.weight) and not model.words.sparse
 
 
 def test_a_released_subspace_is_freed():

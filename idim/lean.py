@@ -1,0 +1,136 @@
+"""Weights that exist only while their block runs: formed for its forward pass, and again for its backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """What autograd keeps in place of a view of weight i."""
+
+    i: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+
+class Block:
+    """A module whose weights (indices into ``weights``) are formed on entering it and let go on leaving it, both ways.
+
+    In between they read as NaN: nothing outside the block may use them unnoticed. Autograd, which would keep them for the backward
+    pass, is given their names instead. That pass enters the block by the gradient of its output and leaves a weight with
+    the weight's own gradient; where no output told of it, autograd asks ``make(i)`` for a copy.
+    """
+
+    def __init__(
+        self, module: nn.Module, indices: list[int], weights: list[nn.Parameter], form: Callable[[list[int]], None],
+        make: Callable[[int], torch.Tensor],
+    ):
+        self._indices, self._weights, self._form, self._make = indices, weights, form, make
+        self._entered: list[saved_tensors_hooks | None] = []
+        self._at: dict[int, int] = {}
+        self._open: set[int] = set()  # formed, for the backward pass
+        self._hooks = [
+            module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave, always_call=True),
+        ]
+        self._let_go(indices)
+
+    def done(self, i: int) -> None:
+        """Weight i has its gradient."""
+        if i in self._open:
+            self._open.discard(i)
+            self._let_go([i])
+
+    def end(self) -> None:
+        """The backward pass is over; weights without a gradient are let go too."""
+        self._let_go(self._open)
+        self._open = set()
+
+    def close(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _enter(self, *_) -> None:
+        if not self._open:  # else a forward pass within the backward pass, as checkpointing makes
+            self._fill()
+        self._at = {self._weights[i].untyped_storage().data_ptr(): i for i in self._indices}
+        hooks = None
+        # Where autograd's hooks are somebody else's, what they keep is theirs to decide.
+        if torch.is_grad_enabled() and torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
+            hooks = saved_tensors_hooks(self._pack, self._unpack)
+            hooks.__enter__()
+        self._entered.append(hooks)
+
+    def _leave(self, module: nn.Module, args: tuple, out: object) -> None:
+        hooks = self._entered.pop() if self._entered else None
+        if hooks is not None:
+            hooks.__exit__()
+        self._at = {}
+        if not self._open:
+            self._let_go(self._indices)
+        for tensor in _tensors(out):
+            if tensor.requires_grad:
+                tensor.register_hook(self._reenter)
+
+    def _reenter(self, _: torch.Tensor) -> None:
+        if not self._open:
+            self._fill()
+            self._open = set(self._indices)
+
+    def _fill(self) -> None:
+        for i in self._indices:
+            p = self._weights[i]
+            p.data = torch.empty(p.shape, dtype=p.dtype, device=p.device)
+        self._form(self._indices)
+
+    def _let_go(self, indices: Iterable[int]) -> None:
+        for i in indices:
+            p = self._weights[i]
+            p.data = torch.full((), torch.nan, dtype=p.dtype, device=p.device).expand(p.shape)
+
+    def _pack(self, x: torch.Tensor) -> torch.Tensor | _Weight:
+        i = self._at.get(x.untyped_storage().data_ptr())
+        return x if i is None else _Weight(i, tuple(x.shape), x.stride(), x.storage_offset())
+
+    def _unpack(self, kept: torch.Tensor | _Weight) -> torch.Tensor:
+        if isinstance(kept, torch.Tensor):
+            return kept
+        whole = self._weights[kept.i].detach() if kept.i in self._open else self._make(kept.i)
+        return whole.as_strided(kept.shape, kept.stride, kept.offset)
+
+
+def _tensors(out: object) -> Iterator[torch.Tensor]:
+    if isinstance(out, torch.Tensor):
+        yield out
+    elif isinstance(out, Mapping):
+        for part in out.values():
+            yield from _tensors(part)
+    elif isinstance(out, (list, tuple)):
+        for part in out:
+            yield from _tensors(part)
+
+
+def blocks(model: nn.Module, weights: list[nn.Parameter], skip: set[int]) -> list[tuple[nn.Module, list[int]]]:
+    """The outermost members of ``nn.ModuleList`` and ``nn.Sequential``, each with the weights that no module outside it owns."""
+    users: dict[int, set[int]] = {}
+    for module in model.modules():
+        for p in module.parameters(recurse=False):
+            users.setdefault(id(p), set()).add(id(module))
+    found: list[tuple[nn.Module, list[int]]] = []
+    inside: set[int] = set()
+    for module in model.modules():
+        if id(module) in inside or not isinstance(module, (nn.ModuleList, nn.Sequential)):
+            continue
+        for child in module:
+            own = {id(m) for m in child.modules()}
+            inside |= own
+            indices = [i for i, p in enumerate(weights) if i not in skip and users[id(p)] <= own]
+            if indices:
+                found.append((child, indices))
+    return found

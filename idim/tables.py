@@ -1,0 +1,68 @@
+"""Embedding tables of which only the rows that a batch looks up are formed. Exact: the others do not enter the model's output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+class Table:
+    """The weight of an embedding, its present rows, and the hook that forms a row before it is looked up.
+
+    Until its first gradient has shown that nothing but the look-up reads it, the table is formed whole (at theta = 0 it is theta_0 itself).
+    From then on a row exists once it was looked up, and the look-up's gradient is sparse: neither memory nor time is spent on the others.
+    """
+
+    def __init__(self, owner: nn.Embedding, form: Callable[[torch.Tensor], None]):
+        self.weight, self.proven = owner.weight, False
+        self.fresh = torch.zeros(len(owner.weight), dtype=torch.bool, device=owner.weight.device)
+        self._owner, self._form = owner, form
+        self._hook = owner.register_forward_pre_hook(torch.compiler.disable(self._look))
+        # A compiled graph has no sparse gradients, so the look-up stays out of it.
+        owner.forward = torch.compiler.disable(owner.forward)
+
+    def prove(self, grad: torch.Tensor) -> bool:
+        """Take in a gradient. False: rows that no look-up asked for have one, so something else reads the table."""
+        if grad.is_sparse:
+            return True
+        if bool((grad[~self.fresh] != 0).any()):
+            return False
+        if not self.proven:
+            self.proven = True
+            # On a CPU memory that nobody wrote to takes no room: rows that are never looked up never do.
+            self.weight.data = torch.empty_like(self.weight)
+            self.fresh.zero_()
+        return True
+
+    def missing(self) -> torch.Tensor:
+        return (~self.fresh).nonzero().flatten()
+
+    def close(self) -> None:
+        self._hook.remove()
+        self._owner.sparse = False
+        del self._owner.forward
+
+    def _look(self, module: nn.Module, args: tuple) -> None:
+        rows = torch.unique(args[0])
+        rows = rows[~self.fresh[rows]]
+        if self.proven and rows.numel():
+            self._form(rows)
+        self.fresh[rows] = True
+        module.sparse = self.proven
+
+
+def owners(model: nn.Module, weights: list[nn.Parameter]) -> dict[int, nn.Embedding]:
+    """Which weights are tables that only one plain embedding owns. A tied table is read whole elsewhere: there every row counts."""
+    users: dict[int, list[nn.Module]] = {}
+    for module in model.modules():
+        for p in module.parameters(recurse=False):
+            users.setdefault(id(p), []).append(module)
+    found = {}
+    for i, p in enumerate(weights):
+        (first, *others) = users[id(p)]
+        plain = type(first) is nn.Embedding and not (first.sparse or first.scale_grad_by_freq or first.max_norm is not None)
+        if plain and not others:
+            found[i] = first
+    return found

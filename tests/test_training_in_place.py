@@ -1,0 +1,217 @@
+"""A wrapped model stays what it was to those who train it: memory formats, checkpointing, compiling, generating, several processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+
+from idim.errors import IdimError
+from idim.lean import Block
+from idim.subspace import Subspace
+
+
+class Blocks(nn.Module):
+    """A table, blocks whose attention reads its output matrix itself, a shared block called twice, and a head."""
+
+    def __init__(self, width: int = 16, tied: bool = False):
+        super().__init__()
+        self.words = nn.Embedding(300, width)
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(width, 2, 32, dropout=0.1, batch_first=True) for _ in range(2))
+        self.out = nn.Linear(width, 300 if tied else 3)
+        if tied:
+            self.out.weight = self.words.weight
+
+    def forward(self, ids):
+        x = self.words(ids)
+        for layer in [*self.layers, self.layers[0]]:
+            x = layer(x)
+        return self.out(x).mean(1)
+
+
+IDS = torch.randint(300, (6, 4, 5), generator=torch.Generator().manual_seed(0))
+
+
+def made(cls=Blocks, **kwargs) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return cls(**kwargs)
+
+
+def trained(sub: Subspace, steps: int = 5, call=None) -> torch.Tensor:
+    """theta after some steps, dropout and all."""
+    call = call or sub.model
+    optimizer = torch.optim.Adam(sub.parameters(), lr=0.05)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for ids in IDS[:steps]:
+            nn.functional.cross_entropy(call(ids), ids[:, 0] % 3).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return sub.theta.detach().clone()
+
+
+@pytest.mark.parametrize("structure", [None, "layer"])
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", ["orthonormal", "fastfood", "onehot"])
+def test_lean_trains_to_the_same_theta(family, tied, structure):
+    whole, lean = (Subspace(made(tied=tied), 40, family, structure, lean=x) for x in (False, True))
+    torch.testing.assert_close(trained(whole), trained(lean), rtol=1e-4, atol=1e-5)
+    block = lean.model.layers[0].linear1.weight
+    assert block.isnan().all(), "between its calls a block has no weights"
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(lean.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(trained(whole), trained(lean), rtol=1e-3, atol=1e-4)  # it goes on after its weights were looked at
+    start = made(tied=tied).state_dict()
+    assert all(torch.equal(value, start[name]) for name, value in lean.undo().state_dict().items())
+
+
+def test_lean_keeps_no_weights_between_the_passes(monkeypatch):
+    """Of every matrix of a block, autograd has the name; of no other tensor."""
+    named, unpack = set(), Block._unpack
+
+    def noted(self, kept):
+        if not isinstance(kept, torch.Tensor):
+            named.add(kept.i)
+        return unpack(self, kept)
+
+    monkeypatch.setattr(Block, "_unpack", noted)
+    sub = Subspace(made(), 40, lean=True)
+    loss = sub.model(IDS[0]).sum()
+    pending, seen = [loss.grad_fn], set()
+    while pending:
+        if (node := pending.pop()) is not None and node not in seen:
+            seen.add(node)
+            for name in dir(node):
+                if name.startswith("_saved_"):
+                    getattr(node, name)
+            pending += [n for n, _ in node.next_functions]
+    names = [s.name for s in sub.layout.slices]
+    assert named >= {i for i, name in enumerate(names) if name.startswith("layers.") and sub._origin[i].dim() == 2}
+
+
+def test_lean_asks_for_short_ranges():
+    model = made()
+    with pytest.raises(IdimError, match="lean: expected a projection that forms short ranges"):
+        Subspace(model, 10, "sparse", lean=True)
+    assert all(p.requires_grad for p in model.parameters()) and not model._forward_pre_hooks
+
+
+class Image(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+
+    def forward(self, ids):
+        x = ids[:, :3, None, None].float().expand(-1, -1, 8, 8) / 300
+        return self.net(x)
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_channels_last_stays_and_trains_alike(lean):
+    plain, last = made(Image), made(Image).to(memory_format=torch.channels_last)
+    a, b = Subspace(plain, 30), Subspace(last, 30, lean=lean)
+    torch.testing.assert_close(trained(a), trained(b), rtol=1e-4, atol=1e-5)
+    a.sync()
+    b.sync()
+    torch.testing.assert_close(plain.net[2].weight, last.net[2].weight, rtol=1e-4, atol=1e-5)
+    assert lean or last.net[2].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def bert(**kwargs):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, num_labels=3, **kwargs)
+    return BertForSequenceClassification(config)
+
+
+@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_changes_nothing(lean, reentrant):
+    plain, checked = (made(bert).train() for _ in range(2))
+    checked.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    if reentrant:
+        checked.enable_input_require_grads()
+    a, b = Subspace(plain, 40, structure="layer"), Subspace(checked, 40, structure="layer", lean=lean)
+    torch.testing.assert_close(trained(b, call=lambda x: b.model(x).logits), trained(a, call=lambda x: a.model(x).logits))
+
+
+def test_a_compiled_model_trains_alike():
+    plain, compiled = (made(bert, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0) for _ in range(2))
+    a, b = Subspace(plain, 40), Subspace(compiled, 40)
+    call = torch.compile(compiled, backend="aot_eager")
+    torch.testing.assert_close(
+        trained(b, call=lambda x: call(x).logits), trained(a, call=lambda x: a.model(x).logits), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_a_wrapped_decoder_generates(lean):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    def decoder():
+        config = GPT2Config(vocab_size=300, n_positions=32, n_embd=16, n_layer=2, n_head=2, eos_token_id=299, pad_token_id=299)
+        return GPT2LMHeadModel(config).eval()
+
+    plain, wrapped = made(decoder), made(decoder)
+    sub = Subspace(wrapped, 20, lean=lean)
+    written = [m.generate(IDS[0], max_new_tokens=5, do_sample=False) for m in (plain, wrapped)]
+    assert torch.equal(*written) and wrapped.config is sub.model.config
+    with torch.no_grad():
+        sub.theta.fill_(3.0)
+    moved = wrapped.generate(IDS[0], max_new_tokens=5, do_sample=False)
+    assert torch.equal(sub.bake().generate(IDS[0], max_new_tokens=5, do_sample=False), moved)
+
+
+def test_bf16_says_how_much_it_rounds_away():
+    sub = Subspace(made(), 40)
+    assert sub.rounded_away(torch.bfloat16) == 0
+    with torch.no_grad():
+        sub.theta.fill_(1e-3)
+    small = sub.rounded_away(torch.bfloat16)
+    with torch.no_grad():
+        sub.theta.fill_(10.0)
+    assert small > 0.8 and sub.rounded_away(torch.bfloat16) < 0.1 and sub.rounded_away(torch.float32) == 0
+
+
+def _rank(rank: int, port: int, where: str) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    sent = []
+    inner = distributed.all_reduce
+    distributed.all_reduce = lambda x, **kwargs: (sent.append(x.numel()), inner(x, **kwargs))[1]
+    model = made().eval()
+    sub = Subspace(model, 40, structure="layer", group=distributed.group.WORLD)
+    optimizer = torch.optim.Adam(sub.parameters(), lr=0.05)
+    for ids in IDS:
+        mine = ids[2 * rank: 2 * rank + 2]
+        with sub.no_sync():
+            (nn.functional.cross_entropy(model(mine[:1]), mine[:1, 0] % 3) / 2).backward()
+        (nn.functional.cross_entropy(model(mine[1:]), mine[1:, 0] % 3) / 2).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    torch.save((sub.theta.detach(), sub.scales.detach(), sent), f"{where}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_reach_the_theta_of_one(tmp_path):
+    """Each has half of every batch, in two micro-batches; d numbers a step go between them, not D."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(_rank, (port, str(tmp_path)), nprocs=2)
+    (theta, scales, sent), (other, _, _) = (torch.load(tmp_path / f"{r}.pt") for r in (0, 1))
+    model = made().eval()
+    sub = Subspace(model, 40, structure="layer")
+    optimizer = torch.optim.Adam(sub.parameters(), lr=0.05)
+    for ids in IDS:
+        nn.functional.cross_entropy(model(ids), ids[:, 0] % 3).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert torch.equal(theta, other) and sent == [40] * len(IDS)
+    torch.testing.assert_close(theta, sub.theta.detach(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(scales, sub.scales.detach(), rtol=1e-3, atol=1e-4)
