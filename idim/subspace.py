@@ -250,7 +250,6 @@ class Subspace(nn.Module):
                 self._tables.pop(i).close()
                 self._unalias([i])
                 self._formed = None
-                grad = grad.to_dense() if grad.is_sparse else grad
             if grad.is_sparse:
                 grad = grad.coalesce()
                 rows = grad.indices()[0]

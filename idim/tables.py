@@ -11,8 +11,9 @@ from torch import nn
 class Table:
     """The weight of an embedding, its present rows, and the hook that forms a row before it is looked up.
 
-    Until its first gradient has shown that nothing but the look-up reads it, the table is formed whole (at theta = 0 it is theta_0 itself).
-    From then on a row exists once it was looked up, and the look-up's gradient is sparse: neither memory nor time is spent on the others.
+    The look-up's gradient is made sparse, so that neither memory nor time is spent on the other rows; and a gradient that
+    comes dense shows that something else reads the table. Until the first one has shown that nothing does, the table is formed whole (at
+    theta = 0 it is theta_0 itself). From then on a row exists once it was looked up.
     """
 
     def __init__(self, owner: nn.Embedding, form: Callable[[torch.Tensor], None]):
@@ -21,20 +22,16 @@ class Table:
         self._owner, self._form = owner, form
         self._hook = owner.register_forward_pre_hook(torch.compiler.disable(self._look))
         # A compiled graph has no sparse gradients, so the look-up stays out of it.
-        owner.forward = torch.compiler.disable(owner.forward)
+        owner.forward, owner.sparse = torch.compiler.disable(owner.forward), True
 
     def prove(self, grad: torch.Tensor) -> bool:
-        """Take in a gradient. False: rows that no look-up asked for have one, so something else reads the table."""
-        if grad.is_sparse:
-            return True
-        if bool((grad[~self.fresh] != 0).any()):
-            return False
-        if not self.proven:
+        """Take in a gradient. False: it is dense, so something else than the look-up reads the table."""
+        if grad.is_sparse and not self.proven:
             self.proven = True
             # On a CPU memory that nobody wrote to takes no room: rows that are never looked up never do.
             self.weight.data = torch.empty_like(self.weight)
             self.fresh.zero_()
-        return True
+        return grad.is_sparse
 
     def missing(self) -> torch.Tensor:
         return (~self.fresh).nonzero().flatten()
@@ -44,13 +41,12 @@ class Table:
         self._owner.sparse = False
         del self._owner.forward
 
-    def _look(self, module: nn.Module, args: tuple) -> None:
-        rows = torch.unique(args[0])
-        rows = rows[~self.fresh[rows]]
-        if self.proven and rows.numel():
-            self._form(rows)
-        self.fresh[rows] = True
-        module.sparse = self.proven
+    def _look(self, _: nn.Module, args: tuple) -> None:
+        if self.proven:
+            rows = torch.unique(args[0])
+            rows = rows[~self.fresh[rows]]
+            if rows.numel():
+                self._form(rows)
 
 
 def owners(model: nn.Module, weights: list[nn.Parameter]) -> dict[int, nn.Embedding]:
