@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 
 import torch
 from torch import distributed, nn
@@ -13,6 +14,10 @@ import projections
 from idim.errors import IdimError, expected, one_of
 from idim.lean import Block, blocks
 from idim.tables import Table, owners
+
+
+#: Floats up to which neighbouring weights are formed, and gradients folded, in one call: a call costs as much as some 2^15 of them.
+_TOGETHER = 1 << 18
 
 
 class Subspace(nn.Module):
@@ -83,6 +88,7 @@ class Subspace(nn.Module):
         self._formed: tuple[int, ...] | None = None
         self._image: projections.Image | None = None
         self._shares: projections.Shares | None = None
+        self._waiting: dict[int, torch.Tensor] = {}
         self._were = [(p, p.requires_grad) for p in model.parameters()]
         for p in model.parameters():
             p.requires_grad_(False)
@@ -129,6 +135,7 @@ class Subspace(nn.Module):
     def _before_forward(self) -> None:
         # Left over only where a backward pass broke off.
         self._shares = None
+        self._waiting.clear()
         if self._formed == self._version():
             return
         self._image = self.projection.image(self.theta.detach())
@@ -162,25 +169,26 @@ class Subspace(nn.Module):
 
     @torch.no_grad()
     def _form(self, indices: list[int]) -> None:
-        """These weights, in order. What two neighbours share of P's grain is made once, for both."""
+        """These weights, in order: large ones in their place, small neighbours together through a buffer."""
         slices, grain = self.layout.slices, self.projection.grain
         flat = {i: self._flat(i) for i in indices}
         for run in _runs(indices):
             at, stop = slices[run[0]].start, slices[run[-1]].stop
-            for i in run:
-                piece = slices[i]
-                end = piece.stop if piece.stop == stop else piece.stop - piece.stop % grain
-                if end > at:
+            while at < stop:
+                i = bisect_right(self._starts, at) - 1
+                piece, end = slices[i], min(_up(at + _TOGETHER, grain), stop)
+                if end <= piece.stop:
+                    end = stop if piece.stop == stop else piece.stop - piece.stop % grain
                     self._form_range(flat[i], i, at, end)
-                    at = end
-                if at < piece.stop:
-                    at = self._form_shared(flat, at, min(at - at % grain + grain, stop))
+                else:
+                    self._form_together(flat, at, end)
+                at = end
         for i, made in flat.items():
             p = self._hold[1][i].data
             if not p.is_contiguous():
                 p.copy_(made.view_as(p))
 
-    def _form_shared(self, flat: dict[int, torch.Tensor], start: int, stop: int) -> int:
+    def _form_together(self, flat: dict[int, torch.Tensor], start: int, stop: int) -> None:
         move = torch.empty(stop - start, device=self.theta.device)
         self._image.write(move, start)
         for i in range(bisect_right(self._starts, start) - 1, bisect_left(self._starts, stop)):
@@ -188,7 +196,6 @@ class Subspace(nn.Module):
             a, b = max(piece.start, start), min(piece.stop, stop)
             at = slice(a - piece.start, b - piece.start)
             _shift(flat[i][at], self._origin[i].reshape(-1)[at], move[a - start: b - start], self._scale(i))
-        return stop
 
     def _form_range(self, flat: torch.Tensor, i: int, start: int, stop: int) -> None:
         at = slice(start - self.layout.slices[i].start, stop - self.layout.slices[i].start)
@@ -254,6 +261,10 @@ class Subspace(nn.Module):
                 grad = grad.coalesce()
                 rows = grad.indices()[0]
                 self._shares.add_rows(grad.values().float(), piece.start + rows * p.shape[1], piece.group)
+            elif piece.size < _TOGETHER:
+                self._waiting[i] = grad.reshape(-1).float()
+                if sum(g.numel() for g in self._waiting.values()) >= _TOGETHER:
+                    self._fold_waiting()
             else:
                 self._shares.add(grad.reshape(-1).float(), piece.start, piece.group)
             if i in self._block_of:
@@ -261,9 +272,20 @@ class Subspace(nn.Module):
 
         return fold
 
+    def _fold_waiting(self) -> None:
+        """Small gradients, those of neighbours in one group together."""
+        slices = self.layout.slices
+        for run in _runs(sorted(self._waiting)):
+            for group, part in groupby(run, key=lambda i: slices[i].group):
+                together = list(part)
+                whole = [self._waiting[i] for i in together]
+                self._shares.add(whole[0] if len(whole) == 1 else torch.cat(whole), slices[together[0]].start, group)
+        self._waiting.clear()
+
     @torch.no_grad()
     def _finish(self) -> None:
         """At the end of a backward pass: what was gathered goes into the gradients of theta and of the scales."""
+        self._fold_waiting()
         shares, self._shares = self._shares, None
         for block in self._blocks:
             block.end()
@@ -353,6 +375,10 @@ def _runs(indices: Iterable[int]) -> list[list[int]]:
         else:
             runs.append([i])
     return runs
+
+
+def _up(n: int, grain: int) -> int:
+    return -(-n // grain) * grain
 
 
 def _shift(out: torch.Tensor, origin: torch.Tensor, move: torch.Tensor, scale: torch.Tensor | float) -> None:

@@ -3,8 +3,11 @@
     python scripts/benchmark_steps.py
 
 Steps of all arms are interleaved in one process and the ratios are of medians; AdamW, fp32, every weight in the subspace. Full
-fine-tuning is given torch's fused AdamW, its fastest. Peak memory is that of a process with one arm alone, over its steps. Run it on an
-idle machine.
+fine-tuning is given torch's fused AdamW, its fastest; "full, unfused" is what torch.optim.AdamW does unless told. Peak memory is that of a
+process with one arm alone, over its steps. Run it on an idle machine.
+
+The case llama-8b is for one GPU of 80 GB and is run by name: the shape of Llama 3.1 8B with random weights, bf16, gradient checkpointing,
+every linear layer of its blocks in a subspace of d = 10,000; it has no full arm, which would not fit.
 """
 
 from __future__ import annotations
@@ -19,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -33,31 +35,64 @@ class Case:
     batch: int
     length: int  # tokens; 0 for images
     d: int
-    arms: tuple[str, ...]
+    arms: tuple[str, ...]  # family, then +said and +lean; the first is what the others are compared with
     pairs: int
+    by_name: bool = False  # and then each arm alone
 
 
-_TEXT = ("orthonormal+said", "fastfood+said", "onehot+said", "orthonormal", "onehot")
+_FULL = ("full", "full, unfused")
+_TEXT = (*_FULL, "orthonormal+said", "fastfood+said", "onehot+said", "orthonormal", "onehot", "orthonormal+said+lean")
 CASES = {
     "minilm-32x64": Case("minilm", 32, 64, 1000, _TEXT, 21),
     "minilm-16x32": Case("minilm", 16, 32, 1000, _TEXT, 31),
-    "mnist-fc-128": Case("mnist-fc", 128, 0, 750, ("orthonormal", "fastfood", "onehot", "sparse", "dense"), 201),
+    "mnist-fc-128": Case("mnist-fc", 128, 0, 750, (*_FULL, "orthonormal", "fastfood", "onehot", "sparse", "dense"), 201),
+    "smollm2-4x64": Case("smollm2", 4, 64, 1000, (*_FULL, "orthonormal+said", "onehot+said", "orthonormal+said+lean"), 21),
+    "llama-8b": Case("llama-8b", 1, 1024, 10_000, ("orthonormal", "orthonormal+lean", "onehot"), 5, by_name=True),
 }
+#: Decoders built from their published shape, with random weights: a step's cost does not depend on the weights' values.
+_DECODERS = {
+    "smollm2": dict(
+        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
+        tie_word_embeddings=True),
+    "llama-8b": dict(
+        vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
+        tie_word_embeddings=False),
+}
+
+
+def load(name: str, classes: int, device: torch.device) -> nn.Module:
+    if name not in _DECODERS:
+        return models.load(name, classes, seed=0).module.to(device)
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    large = name == "llama-8b"
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16 if large else torch.float32)
+    try:
+        with device:
+            model = LlamaForCausalLM(LlamaConfig(**_DECODERS[name]))
+    finally:
+        torch.set_default_dtype(before)
+    if large:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return model
 
 
 class Arm:
     """A model, its optimiser, and one step of it."""
 
     def __init__(self, case: Case, name: str, device: torch.device):
-        self.model = models.load(case.model, 10 if case.length == 0 else 2, seed=0).module.to(device)
+        self.model = load(case.model, 10 if case.length == 0 else 2, device)
         self.model.train()
-        if name == "full":
+        self.decodes = case.model in _DECODERS
+        if name.startswith("full"):
             for p in self.model.parameters():
                 p.requires_grad_(True)
-            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=name == "full")
         else:
-            family, _, said = name.partition("+")
-            sub = Subspace(self.model, case.d, family, "layer" if said else None)
+            family, *how = name.split("+")
+            include = (lambda n: "_proj" in n) if case.model == "llama-8b" else None
+            sub = Subspace(self.model, case.d, family, "layer" if "said" in how else None, include=include, lean="lean" in how)
             self.optimizer = torch.optim.AdamW(sub.parameters(), lr=1e-3, fused=True)
         draw = torch.Generator().manual_seed(1)
         if case.length:
@@ -75,8 +110,12 @@ class Arm:
         if x.is_cuda:
             torch.cuda.synchronize()
         began = time.perf_counter()
-        out = self.model(x)
-        nn.functional.cross_entropy(getattr(out, "logits", out), self.labels).backward()
+        if self.decodes:
+            loss = self.model(x, labels=x).loss
+        else:
+            out = self.model(x)
+            loss = nn.functional.cross_entropy(getattr(out, "logits", out), self.labels)
+        loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if x.is_cuda:
@@ -85,7 +124,7 @@ class Arm:
 
 
 def timed(case: Case, device: torch.device) -> list[dict]:
-    arms = {name: Arm(case, name, device) for name in ("full", *case.arms)}
+    arms = {name: Arm(case, name, device) for name in case.arms}
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(2):
         for arm in arms.values():
@@ -93,43 +132,47 @@ def timed(case: Case, device: torch.device) -> list[dict]:
     for _ in range(case.pairs):
         for name, arm in arms.items():
             seconds[name].append(arm.step())
-    full = median(seconds["full"])
-    return [{"arm": name, "step_ms": 1e3 * median(s), "ratio": median(s) / full, "steps": len(s)} for name, s in seconds.items()]
+    first = median(next(iter(seconds.values())))
+    return [{"arm": name, "step_ms": 1e3 * median(s), "ratio": median(s) / first, "steps": len(s)} for name, s in seconds.items()]
 
 
-def peak_bytes(case: Case, name: str, device: torch.device) -> int:
-    """Of this process: everything in it, the interpreter and torch too."""
+def alone(case: Case, name: str, device: torch.device) -> dict:
+    """An arm in a process of its own: its peak bytes, in which the interpreter and torch count too, and its median step."""
     arm = Arm(case, name, device)
     memory.reset_peak(device)
-    for _ in range(6):
-        arm.step()
-    return memory.peak(device)
+    seconds = [arm.step() for _ in range(6)]
+    return {"peak_bytes": memory.peak(device), "step_ms": 1e3 * median(seconds[1:])}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--cases", default=",".join(name for name, case in CASES.items() if not case.by_name))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", default="results/steps")
-    parser.add_argument("--peak", nargs=2, metavar=("CASE", "ARM"), help="one arm's peak memory, printed")
+    parser.add_argument("--alone", nargs=2, metavar=("CASE", "ARM"), help="print one arm's peak memory and step")
     args = parser.parse_args()
     device = torch.device(args.device)
-    if args.peak:
-        print(peak_bytes(CASES[args.peak[0]], args.peak[1], device))
+    if args.alone:
+        print(json.dumps(alone(CASES[args.alone[0]], args.alone[1], device)))
         return
-    rows = []
+    name = "steps" if device.type == "cpu" else f"steps-{device.type}"
+    kept = Path(args.out, f"{name}.json")
+    # The cases that are not measured now stay.
+    rows = [r for r in json.loads(kept.read_text())["rows"] if r["case"] not in args.cases.split(",")] if kept.exists() else []
     for key in args.cases.split(","):
-        for row in timed(CASES[key], device):
-            done = subprocess.run(
-                [sys.executable, __file__, "--peak", key, row["arm"], "--device", args.device], capture_output=True, text=True, check=True,
-            )
-            rows.append({"case": key, **row, "peak_mib": int(done.stdout.split()[-1]) / 2**20})
+        # Arms of a case that only just fits are not in one process.
+        timings = [{"arm": name} for name in CASES[key].arms] if CASES[key].by_name else timed(CASES[key], device)
+        for row in timings:
+            command = [sys.executable, __file__, "--alone", key, row["arm"], "--device", args.device]
+            done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+            rows.append({"case": key, "step_ms": done["step_ms"], **row, "peak_mib": done["peak_bytes"] / 2**20})
             rows[-1]["peak_ratio"] = rows[-1]["peak_mib"] / next(r["peak_mib"] for r in rows if r["case"] == key)
             print(json.dumps(rows[-1]), flush=True)
     record = {"rows": rows, "threads": torch.get_num_threads(), "torch": torch.__version__,
               "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()}
-    name = "steps" if device.type == "cpu" else f"steps-{device.type}"
-    write_json(Path(args.out, f"{name}.json"), record)
+    write_json(kept, record)
+    import pandas as pd  # here, because it would count in the processes whose memory is measured
+
     text = pd.DataFrame(rows).to_string(index=False, float_format=lambda x: f"{x:.3f}")
     Path(args.out, f"{name}.txt").write_text(f"{record['threads']} threads, {record['device']}, torch {record['torch']}\n{text}\n")
     print(text)
