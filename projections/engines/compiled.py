@@ -19,9 +19,13 @@ def jit(function: Callable, **options):
         return numba.njit(function, nogil=True, **options)
 
 
+#: Floats below which a second thread, which takes a tenth of a millisecond to wake, costs more than it does.
+_A_THREADS_WORK = 1 << 19
+
+
 def parallel(run: Callable[[int, int], None], work: int, most: int = 1 << 30) -> None:
     """``run(part, parts)`` for every part, on as many threads as torch uses; on one where the work (floats) is small."""
-    parts = min(torch.get_num_threads(), max(1, work // (1 << 15)), most)
+    parts = min(torch.get_num_threads(), max(1, work // _A_THREADS_WORK), most)
     if parts == 1:
         return run(0, 1)
     others = [_pool(parts - 1).submit(run, part, parts) for part in range(1, parts)]

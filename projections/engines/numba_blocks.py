@@ -86,51 +86,67 @@ def _eight(a, b, c, d, e, f, g, h):
     return a + e, b + f, c + g, d + h, a - e, b - f, c - g, d - h
 
 
-# Below, the counters run from 0 by 1 and x is never y: only so are these loops turned into vector instructions.
+# Below, the counters run from 0 by 1, strides are literal and x is never y: only so are these loops turned into vector instructions.
+
+
+@jit
+def _narrow(x, y):
+    """The levels of strides 1, 2 and 4, from x to y, which may be one."""
+    for k in range(y.shape[0] // 8):
+        i = 8 * k
+        y[i], y[i + 1], y[i + 2], y[i + 3], y[i + 4], y[i + 5], y[i + 6], y[i + 7] = _eight(
+            x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7])
+
+
+@jit
+def _rest(y):
+    """The levels of y that ``_narrow`` leaves, in place."""
+    for near in range(0, y.shape[0], _NEAR):
+        v = y[near: min(near + _NEAR, y.shape[0])]
+        if v.shape[0] < 64:
+            _wide(v, 8)
+            continue
+        for k in range(v.shape[0] // 64):
+            z = v[64 * k: 64 * k + 64]
+            for i in range(8):
+                z[i], z[i + 8], z[i + 16], z[i + 24], z[i + 32], z[i + 40], z[i + 48], z[i + 56] = _eight(
+                    z[i], z[i + 8], z[i + 16], z[i + 24], z[i + 32], z[i + 40], z[i + 48], z[i + 56])
+        _wide(v, 64)
+    _wide(y, _NEAR)
+
+
+@jit
+def _sign(x, signs, table, y):
+    """``y = signs * x``."""
+    for k in range(signs.shape[0]):
+        t, i = table[signs[k]], 8 * k
+        u, v = x[i: i + 8], y[i: i + 8]
+        for c in range(8):
+            v[c] = u[c] * t[c]
 
 
 @jit
 def _transform_signed(x, signs, table, y):
-    """``y = H (signs * x)``. The three narrowest levels are done on the way in."""
-    for near in range(0, y.shape[0], _NEAR):
-        n = min(_NEAR, y.shape[0] - near)
-        u, v, s = x[near: near + n], y[near: near + n], signs[near >> 3: (near + n) >> 3]
-        for k in range(n // 8):
-            t, i = table[s[k]], 8 * k
-            v[i], v[i + 1], v[i + 2], v[i + 3], v[i + 4], v[i + 5], v[i + 6], v[i + 7] = _eight(
-                u[i] * t[0], u[i + 1] * t[1], u[i + 2] * t[2], u[i + 3] * t[3],
-                u[i + 4] * t[4], u[i + 5] * t[5], u[i + 6] * t[6], u[i + 7] * t[7])
-        _wide(v, 8)
-    _wide(y, _NEAR)
+    """``y = H (signs * x)``."""
+    _sign(x, signs, table, y)
+    _narrow(y, y)
+    _rest(y)
 
 
 @jit
 def _transform_scaled(x, weights, y):
     """``y = H (weights * x)``."""
-    for near in range(0, y.shape[0], _NEAR):
-        n = min(_NEAR, y.shape[0] - near)
-        u, v, w = x[near: near + n], y[near: near + n], weights[near: near + n]
-        for k in range(n // 8):
-            i = 8 * k
-            v[i], v[i + 1], v[i + 2], v[i + 3], v[i + 4], v[i + 5], v[i + 6], v[i + 7] = _eight(
-                u[i] * w[i], u[i + 1] * w[i + 1], u[i + 2] * w[i + 2], u[i + 3] * w[i + 3],
-                u[i + 4] * w[i + 4], u[i + 5] * w[i + 5], u[i + 6] * w[i + 6], u[i + 7] * w[i + 7])
-        _wide(v, 8)
-    _wide(y, _NEAR)
+    for i in range(y.shape[0]):
+        y[i] = weights[i] * x[i]
+    _narrow(y, y)
+    _rest(y)
 
 
 @jit
 def _transform(x, y):
     """``y = H x``."""
-    for near in range(0, y.shape[0], _NEAR):
-        n = min(_NEAR, y.shape[0] - near)
-        u, v = x[near: near + n], y[near: near + n]
-        for k in range(n // 8):
-            i = 8 * k
-            v[i], v[i + 1], v[i + 2], v[i + 3], v[i + 4], v[i + 5], v[i + 6], v[i + 7] = _eight(
-                u[i], u[i + 1], u[i + 2], u[i + 3], u[i + 4], u[i + 5], u[i + 6], u[i + 7])
-        _wide(v, 8)
-    _wide(y, _NEAR)
+    _narrow(x, y)
+    _rest(y)
 
 
 @jit
