@@ -20,6 +20,8 @@ class Adapted:
     groups: dict[str, list[nn.Parameter]]
     info: dict[str, object] = field(default_factory=dict)
     close: Callable[[], object] = lambda: None
+    #: The share of the weights' moves that computing in a precision loses; 0 where the weights themselves are trained.
+    rounded_away: Callable[[torch.dtype], float] = lambda dtype: 0.0
 
     @property
     def d_total(self) -> int:
@@ -47,7 +49,7 @@ def said(model: nn.Module, settings: Mapping) -> Adapted:
 def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Adapted:
     sub = Subspace(
         model, settings["d"], settings["projection"], structure, settings["scope"], settings["seed_projection"],
-        engine=settings.get("engine", "auto"),
+        engine=settings.get("engine", "auto"), lean=settings.get("lean", False),
     )
     groups = {"theta": [sub.theta]}
     if sub.scales is not None:
@@ -60,7 +62,7 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         "engine": sub.projection.engine, "head": "inside D",
         "untouched_weights": getattr(sub.projection, "untouched", 0.0),
     }
-    return Adapted(_Called(sub), groups, info, sub.release)
+    return Adapted(_Called(sub), groups, info, sub.release, sub.rounded_away)
 
 
 class _Called(nn.Module):

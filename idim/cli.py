@@ -33,7 +33,8 @@ LoraRate = Annotated[Optional[float], typer.Option(help="The rate of LoRA, in pl
 Epochs = Annotated[Optional[float], typer.Option(help="Passes over the training split, for every arm.")]
 Steps = Annotated[Optional[int], typer.Option(help="Optimiser steps, for every arm; in place of epochs.")]
 Batch = Annotated[Optional[int], typer.Option(help="Examples a step.")]
-Precision = Annotated[Optional[str], typer.Option(help="fp32, or bf16 by autocast (weights and theta stay fp32).")]
+Precision = Annotated[Optional[str], typer.Option(help="fp32, or bf16 or fp16 by autocast (weights and theta stay fp32).")]
+Lean = Annotated[Optional[bool], typer.Option("--lean/--no-lean", help="Hold theta_0 alone and form a block's weights while it runs: less memory, more time. Default: off.")]
 Length = Annotated[Optional[int], typer.Option(help="Tokens a text is cut to. Default: 128, or the quick protocol's.")]
 TrainCap = Annotated[Optional[int], typer.Option(help="Train on a fixed random subset of this size.")]
 EvalCap = Annotated[Optional[int], typer.Option(help="Score on a fixed random subset of this size.")]
@@ -61,7 +62,7 @@ def search(
     grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas, in place of bisection.")] = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
-    subspace_learning_rate: SubspaceRate = None, precision: Precision = None, max_seq_length: Length = None,
+    subspace_learning_rate: SubspaceRate = None, precision: Precision = None, lean: Lean = None, max_seq_length: Length = None,
     max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, baselines: Baselines = None,
     repeats: Repeats = None, checks: Checks = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,
@@ -113,7 +114,7 @@ def train(
     projection: Projection = None, engine: Engine = None, targets: Targets = None, lora_alpha: Alpha = None, protocol: ProtocolName = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
     batch_size: Batch = None, learning_rate: Rate = None, subspace_learning_rate: SubspaceRate = None,
-    lora_learning_rate: LoraRate = None, precision: Precision = None, max_seq_length: Length = None,
+    lora_learning_rate: LoraRate = None, precision: Precision = None, lean: Lean = None, max_seq_length: Length = None,
     max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, quick: Quick = False, as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
@@ -145,7 +146,7 @@ def compare(
     ranks: Annotated[Optional[str], typer.Option(help="LoRA's ranks, with commas.")] = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
-    subspace_learning_rate: SubspaceRate = None, lora_learning_rate: LoraRate = None, precision: Precision = None,
+    subspace_learning_rate: SubspaceRate = None, lora_learning_rate: LoraRate = None, precision: Precision = None, lean: Lean = None,
     max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
     baselines: Baselines = None, repeats: Repeats = None, checks: Checks = None, workers: Workers = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,

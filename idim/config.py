@@ -12,7 +12,7 @@ from idim.errors import expected, one_of
 from idim.protocols import PROTOCOLS, Protocol
 
 EXECUTORS = ("local",)
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 ENGINES = ("auto", "plain", "numba", "triton", "fht")
 ARMS = ("full", "did", "said", "lora")
 
@@ -42,6 +42,7 @@ class Config:
     max_steps: int = 0
     batch_size: int = 0
     precision: str = "fp32"
+    lean: bool = False
     max_seq_length: int = 0
     max_train_samples: int = 0
     max_eval_samples: int = 0

@@ -59,6 +59,8 @@ class Study:
             raise one_of("--projection", projections.KINDS, self.protocol.projection)
         if self.protocol.projection in projections.FLAWED and self.protocol.scope != projections.TENSOR:
             raise one_of("--projection", projections.KINDS, self.protocol.projection)
+        if config.lean and (projections.KINDS | projections.FLAWED)[self.protocol.projection].staged:
+            raise expected("--lean", "a projection that takes gradients in as they come, as orthonormal does", self.protocol.projection)
         self.task: Task = task_for(config.model, config.task, self.options)
         loaded = models.load(config.model, self.task.classes, seed=0)
         _fits(loaded.module, self.task, config.model)
@@ -110,6 +112,8 @@ class Study:
                 settings["version"] = version
             if self.config.engine != "auto":
                 settings["engine"] = self.config.engine
+            if self.config.lean:
+                settings["lean"] = True
         elif arm == "lora":
             settings = {"rank": size, "lora_alpha": self.config.lora_alpha, "targets": list(self.config.targets)}
         return Spec(
@@ -129,6 +133,8 @@ class Study:
             info = record["train_info"]
             score = record["reason"] if info["score"] is None else f"{info['score']:.4f}"
             self.watch.say(f"{_title(spec)}: {record['status']}, {self.task.metric} {score}, {info['seconds']:.0f} s")
+            for warning in info["warnings"]:
+                self.watch.say(f"warning: {warning}")
         self.note(store, specs)
         kept = len(specs) - len(todo)
         if kept:

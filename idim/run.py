@@ -18,9 +18,10 @@ import torch
 
 from idim import arms, memory, models, tasks
 from idim.tasks.base import Options, Task
-from idim.train import Outcome, Recipe, train
+from idim.train import COMPUTE, Outcome, Recipe, train
 
 SCHEMA = 1
+_ROUNDED_AWAY = 0.1  # the share of lost moves from which a record warns
 _PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "numba", "pandas")
 
 
@@ -50,9 +51,9 @@ class Spec:
 
     @property
     def key(self) -> str:
-        """A digest of what a record keeps, less what moves no result: the engine."""
+        """A digest of what a record keeps, less what moves no result: how P's arithmetic is done and which memory it takes."""
         config = self.config()
-        config["settings"] = {k: v for k, v in config["settings"].items() if k != "engine"}
+        config["settings"] = {k: v for k, v in config["settings"].items() if k not in ("engine", "lean")}
         if not self.model_fingerprint:
             del config["model_fingerprint"]
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:20]
@@ -72,12 +73,16 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
     memory.reset_peak(device)
     model = loaded.module.to(device)
     adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
-    began = time.time()
+    began, warnings = time.time(), []
     try:
         outcome = train(
             adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
             seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=progress,
         )
+        if spec.recipe.precision in COMPUTE:
+            adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
+            if lost > _ROUNDED_AWAY:
+                warnings.append(f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not")
     except (MemoryError, torch.OutOfMemoryError) as error:
         outcome = Outcome("failed", f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'no detail'}")
     finally:
@@ -93,7 +98,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
             "majority": task.majority, "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
             "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
             "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total, "adaptation": adapted.info,
-            "splits": task.sizes(),
+            "splits": task.sizes(), "warnings": warnings,
         },
         "meta_info": {
             "D": loaded.D, "model_fingerprint": loaded.fingerprint, "task_fingerprint": task.fingerprint,

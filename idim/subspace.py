@@ -46,7 +46,7 @@ class Subspace(nn.Module):
 
     Attributes: ``theta`` ``(d - m,)``, ``scales`` ``(m,)`` or None, ``projection``, ``layout``, ``D``.
     Errors: ``IdimError`` for a model without parameters, meta tensors, weights that are not floating point, a model wrapped
-    already, ``d < 1``, ``d > D``, ``d <= m``, lean with a family that forms no short ranges. The model is then left as it was.
+    already, ``d < 1``, ``d > D``, ``d <= m``, lean with a family that gathers the whole gradient. The model is then left as it was.
     Cost: one product with P for each change of theta and one with its transpose for each backward pass; embedding rows that no
     batch asked for are skipped in both, which is exact.
     Source: Li et al. 2018; Aghajanyan et al. 2021.
@@ -75,8 +75,8 @@ class Subspace(nn.Module):
             )
         except projections.ProjectionError as error:
             raise IdimError(str(error)) from None
-        if lean and not self.projection.row_wise:
-            raise expected("lean", "a projection that forms short ranges of D at little cost, as orthonormal does", f"{projection} at d = {d}")
+        if lean and (projections.KINDS | projections.FLAWED)[projection].staged:
+            raise expected("lean", "a projection that takes gradients in as they come, as orthonormal does", projection)
         self.structure, self.scope, self.d, self.lean = structure, scope, d, lean
         self.theta = nn.Parameter(torch.zeros(d_theta, device=device))
         self.scales = nn.Parameter(torch.ones(m, device=device)) if m else None
@@ -85,7 +85,7 @@ class Subspace(nn.Module):
         self._hold = (model, weights, group)
         self._reduces = True
         self._starts = [piece.start for piece in self.layout.slices]
-        self._formed: tuple[int, ...] | None = None
+        self._formed: list[torch.Tensor] | None = None
         self._image: projections.Image | None = None
         self._shares: projections.Shares | None = None
         self._waiting: dict[int, torch.Tensor] = {}
@@ -126,8 +126,12 @@ class Subspace(nn.Module):
 
     # Forming the weights.
 
-    def _version(self) -> tuple[int, ...]:
-        return (self.theta._version, self.scales._version if self.scales is not None else 0)
+    def _unchanged(self) -> bool:
+        """Whether the weights are those of the present theta and scales.
+
+        By value, d comparisons: torch's count of a tensor's changes (``_version``) misses those of its fused optimisers.
+        """
+        return self._formed is not None and all(torch.equal(a, b) for a, b in zip(self._formed, self.parameters(), strict=True))
 
     def _scale(self, i: int) -> torch.Tensor | float:
         return 1.0 if self.scales is None else self.scales.detach()[self.layout.slices[i].group]
@@ -136,7 +140,7 @@ class Subspace(nn.Module):
         # Left over only where a backward pass broke off.
         self._shares = None
         self._waiting.clear()
-        if self._formed == self._version():
+        if self._unchanged():
             return
         self._image = self.projection.image(self.theta.detach())
         unproven = [i for i, table in self._tables.items() if not table.proven]
@@ -146,7 +150,7 @@ class Subspace(nn.Module):
         self._form([i for i in self._kept if i not in unproven and not self._proven(i)])
         for table in self._tables.values():
             table.fresh.zero_()
-        self._formed = self._version()
+        self._formed = [p.detach().clone() for p in self.parameters()]
 
     def _proven(self, i: int) -> bool:
         return i in self._tables and self._tables[i].proven

@@ -16,8 +16,12 @@ from idim.errors import one_of
 #: What each named choice of a recipe may be.
 CHOICES = {
     "optimizer": ("adam", "adamw", "sgd"), "schedule": ("constant", "linear", "cosine"),
-    "rule": ("last", "mean_of_last_3"), "precision": ("fp32", "bf16"),
+    "rule": ("last", "mean_of_last_3"), "precision": ("fp32", "bf16", "fp16"),
 }
+
+
+#: What a precision computes in, by autocast.
+COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,10 @@ def train(
     # dimension long, is not among them.
     weights = [p for p in module.parameters() if p.requires_grad and p.dim() > 1] if recipe.l2 else []
     device = next(module.parameters()).device
-    amp = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+    compute = COMPUTE.get(recipe.precision)
+    amp = torch.autocast(device.type, compute, enabled=compute is not None)
+    # fp16's gradients would underflow; the factor is taken out again before the step.
+    scaler = torch.amp.GradScaler(device.type, enabled=compute == torch.float16)
 
     def evaluate(step: int) -> None:
         module.eval()
@@ -124,10 +131,12 @@ def train(
                 break
             if recipe.l2:
                 loss = loss + recipe.l2 * sum(w.square().sum() for w in weights)
-            loss.backward()
+            scaler.scale(loss).backward()
             if recipe.clip:
+                scaler.unscale_(optimizer)
                 nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip)
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
             out.steps, out.tokens = step, out.tokens + data.tokens(batch)
@@ -173,7 +182,8 @@ def _optimizer(groups: dict[str, list[nn.Parameter]], recipe: Recipe) -> torch.o
             rate = recipe.scale_learning_rate
         decay = 0.0 if name == "scales" else recipe.weight_decay
         listed.append({"params": params, "lr": rate, "weight_decay": decay})
+    # Fused: one pass over the weights, not ten, which is a fifth of the time of full fine-tuning on a CPU. (SGD's does not skip overflown steps there.)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(listed, lr=recipe.learning_rate, momentum=0.9)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(listed, lr=recipe.learning_rate, betas=(0.9, recipe.beta2))
+    return kind(listed, lr=recipe.learning_rate, betas=(0.9, recipe.beta2), fused=True)

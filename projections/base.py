@@ -82,6 +82,8 @@ class Projection(ABC):
 
     family: ClassVar[str]
     version: ClassVar[int] = 1
+    #: Whether P^T is applied to all of v at once, so that an accumulator keeps v itself.
+    staged: ClassVar[bool] = False
 
     def __init__(self, D: int, d: int, *, seed: int, device: str | torch.device, dtype: torch.dtype, engine: str = "auto"):
         self.D, self.d, self.seed = D, d, seed

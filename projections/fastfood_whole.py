@@ -28,6 +28,7 @@ class FastfoodWhole(Projection):
     """
 
     family = "fastfood-whole"
+    staged = True
 
     def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)

@@ -23,6 +23,7 @@ class Sparse(Projection):
     """
 
     family = "sparse"
+    staged = True
 
     def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto", memory: int = 1 << 33):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)

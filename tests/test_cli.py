@@ -143,6 +143,20 @@ def test_a_text_model_from_a_folder_and_a_table_of_ones_own(tmp_path, tiny_bert,
         assert set(record["run_info"]["config"]["seeds"]) == {"projection", "theta_0", "data", "dropout"}
 
 
+def test_lean_is_the_same_run_and_bf16_says_what_it_loses(tmp_path):
+    words = ["train", *FAST[:6], *RATE, "--arm", "said", "--d", "200", "--out", tmp_path, "--subspace-learning-rate"]
+    code, first, _ = idim(*words, "0.001", "--precision", "bf16", "--json")
+    info = json.loads(first)["train_info"]
+    lost = info["adaptation"]["rounded_away"]
+    assert code == 0 and 0.1 < lost < 1 and info["warnings"] == [f"bf16 rounds away {lost:.0%} of the weights' moves; fp32 would not"]
+    code, again, stderr = idim(*words, "0.001", "--precision", "bf16", "--lean", "--json")
+    assert code == 0 and json.loads(again)["key"] == json.loads(first)["key"] and "from the store" in stderr
+    lean = json.loads(idim(*words, "0.05", "--lean", "--json")[1])
+    whole = json.loads(idim(*words[:-2], tmp_path / "other", words[-1], "0.05", "--json")[1])
+    assert lean["train_info"]["score"] == pytest.approx(whole["train_info"]["score"], abs=0.02)
+    assert lean["train_info"]["warnings"] == [] and "rounded_away" not in lean["train_info"]["adaptation"]
+
+
 def test_a_diverged_run_is_a_record(tmp_path):
     code, stdout, _ = idim("train", *FAST[:6], "--arm", "full", "--learning-rate", "1e30", "--out", tmp_path / "out")
     assert code == 3 and "diverged" in stdout
@@ -200,7 +214,8 @@ def test_doctor():
     ([*FAST, "--protocol", "trust", "--quick"], "--protocol with --quick"),
     ([*FAST, "--executor", "nosuch"], "--executor: expected one of local"),
     ([*FAST, "--threshold", "1.5"], "--threshold: expected a fraction between 0 and 1; got 1.5"),
-    ([*FAST, "--precision", "fp8"], "--precision: expected one of fp32, bf16"),
+    ([*FAST, "--precision", "fp8"], "--precision: expected one of fp32, bf16, fp16"),
+    ([*FAST, "--lean", "--projection", "sparse"], "--lean: expected a projection that takes gradients in as they come"),
     ([*FAST, "--workers", "0"], "--workers: expected a whole number of at least 1"),
     ([*FAST, "--learning-rate", "-1"], "--learning-rate: expected a number that is not negative"),
     ([*FAST, "--learning-rate", "nan"], "--learning-rate: expected a number that is not negative"),

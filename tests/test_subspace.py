@@ -213,6 +213,25 @@ def test_unused_embedding_rows_are_right_whenever_they_are_looked_at(family):
     torch.testing.assert_close(sub.bake().words.weight.detach(), origin + 2 * (want - origin))
 
 
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad])
+@pytest.mark.parametrize("how", [{"fused": True}, {"foreach": True}, {}])
+def test_weights_follow_theta_whatever_changed_it(kind, how):
+    """torch's fused optimisers change a parameter without counting up its version."""
+    model = small()
+    sub = Subspace(model, 20, structure="layer")
+    optimizer = kind(sub.parameters(), lr=0.1, **how)
+    for _ in range(3):
+        loss_of(model).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss_of(model)
+        p = sub.projection(sub.theta.detach())
+        piece = next(s for s in sub.layout.slices if s.name == "out.bias")
+        want = small().out.bias.detach() + sub.scales.detach()[piece.group] * p[piece.start: piece.stop]
+        torch.testing.assert_close(model.out.bias.detach(), want)
+    assert sub.theta.norm() > 0
+
+
 def test_gradients_accumulate_over_micro_batches():
     model = small(dropout=0.0)
     sub = Subspace(model, 25, structure="module")

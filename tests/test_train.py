@@ -48,6 +48,14 @@ def test_it_learns_and_tells_what_it_did():
     assert [p["step"] for p in outcome.curve] == [0, 10, 20, 30, 40]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_it_learns_in_every_precision_by_every_optimizer(optimizer, precision):
+    outcome, module = fit(optimizer=optimizer, precision=precision, clip=1.0, epochs=60)
+    assert outcome.status == "ok" and outcome.final > outcome.untouched
+    assert all(p.dtype == torch.float32 for p in module.parameters())
+
+
 def test_the_same_seeds_give_the_same_curve_and_no_global_draw():
     state = torch.random.get_rng_state()
     assert fit()[0].curve == fit()[0].curve

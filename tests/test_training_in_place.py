@@ -93,9 +93,9 @@ def test_lean_keeps_no_weights_between_the_passes(monkeypatch):
     assert named >= {i for i, name in enumerate(names) if name.startswith("layers.") and sub._origin[i].dim() == 2}
 
 
-def test_lean_asks_for_short_ranges():
+def test_lean_asks_for_gradients_folded_as_they_come():
     model = made()
-    with pytest.raises(IdimError, match="lean: expected a projection that forms short ranges"):
+    with pytest.raises(IdimError, match="lean: expected a projection that takes gradients in as they come, as orthonormal does; got 'sparse'"):
         Subspace(model, 10, "sparse", lean=True)
     assert all(p.requires_grad for p in model.parameters()) and not model._forward_pre_hooks
 
