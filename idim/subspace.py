@@ -18,6 +18,8 @@ from idim.tables import Table, owners
 
 #: Floats up to which neighbouring weights are formed, and gradients folded, in one call: a call costs as much as some 2^15 of them.
 _TOGETHER = 1 << 18
+#: Floats of gradients that are gathered before they are folded, so that threads need not be woken for each.
+_WAITING = 1 << 21
 
 
 class Subspace(nn.Module):
@@ -174,7 +176,7 @@ class Subspace(nn.Module):
     @torch.no_grad()
     def _form(self, indices: list[int]) -> None:
         """These weights, in order: large ones in their place, small neighbours together through a buffer."""
-        slices, grain = self.layout.slices, self.projection.grain
+        slices, grain, jobs = self.layout.slices, self.projection.grain, []
         flat = {i: self._flat(i) for i in indices}
         for run in _runs(indices):
             at, stop = slices[run[0]].start, slices[run[-1]].stop
@@ -183,10 +185,11 @@ class Subspace(nn.Module):
                 piece, end = slices[i], min(_up(at + _TOGETHER, grain), stop)
                 if end <= piece.stop:
                     end = stop if piece.stop == stop else piece.stop - piece.stop % grain
-                    self._form_range(flat[i], i, at, end)
+                    jobs.append(self._job(flat[i], i, at, end))
                 else:
                     self._form_together(flat, at, end)
                 at = end
+        self._image.shift_all(jobs)
         for i, made in flat.items():
             p = self._hold[1][i].data
             if not p.is_contiguous():
@@ -201,9 +204,9 @@ class Subspace(nn.Module):
             at = slice(a - piece.start, b - piece.start)
             _shift(flat[i][at], self._origin[i].reshape(-1)[at], move[a - start: b - start], self._scale(i))
 
-    def _form_range(self, flat: torch.Tensor, i: int, start: int, stop: int) -> None:
+    def _job(self, flat: torch.Tensor, i: int, start: int, stop: int) -> projections.Job:
         at = slice(start - self.layout.slices[i].start, stop - self.layout.slices[i].start)
-        self._image.shift(flat[at], self._origin[i].reshape(-1)[at], self._scale(i), start)
+        return start, flat[at], self._origin[i].reshape(-1)[at], self._scale(i)
 
     def _flat(self, i: int) -> torch.Tensor:
         """Where weight i is formed: its own memory, or, where that lies in another order (channels last), memory to copy from."""
@@ -215,7 +218,7 @@ class Subspace(nn.Module):
         """Weight i at the present theta, in memory of its own."""
         origin, piece = self._origin[i], self.layout.slices[i]
         made = torch.empty(origin.shape, dtype=dtype or origin.dtype, device=origin.device)
-        self._form_range(made.view(-1), i, piece.start, piece.stop)
+        self._image.shift_all([self._job(made.view(-1), i, piece.start, piece.stop)])
         return made
 
     def _row_former(self, i: int) -> Callable[[torch.Tensor], None]:
@@ -223,13 +226,13 @@ class Subspace(nn.Module):
 
     @torch.no_grad()
     def _form_rows(self, i: int, rows: torch.Tensor) -> None:
-        width, start = self._hold[1][i].shape[1], self.layout.slices[i].start
+        table, origin, start = self._hold[1][i].data, self._origin[i], self.layout.slices[i].start
+        width = table.shape[1]
         # In pieces, so that forming a whole table of a large vocabulary needs no second copy of it.
         for part in rows.split(max(1, (1 << 22) // width)):
             move = self._image.rows(start + part * width, width)
-            moved = torch.empty_like(move)
-            _shift(moved, self._origin[i][part], move, self._scale(i))
-            self._hold[1][i].data[part] = moved.to(self._hold[1][i].dtype)
+            _shift(move, origin.index_select(0, part), move, self._scale(i))
+            table.index_copy_(0, part, move.to(table.dtype))
         self._tables[i].fresh[rows] = True
 
     def rounded_away(self, dtype: torch.dtype) -> float:
@@ -265,26 +268,25 @@ class Subspace(nn.Module):
                 grad = grad.coalesce()
                 rows = grad.indices()[0]
                 self._shares.add_rows(grad.values().float(), piece.start + rows * p.shape[1], piece.group)
-            elif piece.size < _TOGETHER:
-                self._waiting[i] = grad.reshape(-1).float()
-                if sum(g.numel() for g in self._waiting.values()) >= _TOGETHER:
-                    self._fold_waiting()
             else:
-                self._shares.add(grad.reshape(-1).float(), piece.start, piece.group)
+                self._waiting[i] = grad.reshape(-1).float()
+                if sum(g.numel() for g in self._waiting.values()) >= _WAITING:
+                    self._fold_waiting()
             if i in self._block_of:
                 self._block_of[i].done(i)
 
         return fold
 
     def _fold_waiting(self) -> None:
-        """Small gradients, those of neighbours in one group together."""
-        slices = self.layout.slices
+        """The gradients that came since the last time; small ones of neighbours in one group as one."""
+        slices, jobs = self.layout.slices, []
         for run in _runs(sorted(self._waiting)):
-            for group, part in groupby(run, key=lambda i: slices[i].group):
+            for (group, _), part in groupby(run, key=lambda i: (slices[i].group, i if slices[i].size >= _TOGETHER else None)):
                 together = list(part)
                 whole = [self._waiting[i] for i in together]
-                self._shares.add(whole[0] if len(whole) == 1 else torch.cat(whole), slices[together[0]].start, group)
+                jobs.append((whole[0] if len(whole) == 1 else torch.cat(whole), slices[together[0]].start, group))
         self._waiting.clear()
+        self._shares.add_all(jobs)
 
     @torch.no_grad()
     def _finish(self) -> None:

@@ -11,7 +11,7 @@ from inspect import signature
 
 import torch
 
-from projections.base import Accumulator, Image, Projection, ProjectionError
+from projections.base import Accumulator, Image, Job, Projection, ProjectionError
 from projections.blocks import HadamardBlocks
 from projections.dense import Dense
 from projections.engines import ENGINES
@@ -31,7 +31,7 @@ KINDS: dict[str, type[Projection]] = {
 FLAWED: dict[str, type[Projection]] = {LineageFastfood.family: LineageFastfood}
 
 __all__ = [
-    "Accumulator", "ENGINES", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "Shares", "TENSOR", "make",
+    "Accumulator", "ENGINES", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "Job", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "Shares", "TENSOR", "make",
 ]
 
 

@@ -13,6 +13,10 @@ from projections.engines import at_once, choose
 from projections.said import GroupedShares, Shares
 
 
+#: A range to shift: where it starts in D, where to write it, theta_0 there, and the scale.
+Job = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor | float]
+
+
 class ProjectionError(ValueError):
     """A projection that cannot be made or applied as asked."""
 
@@ -32,6 +36,9 @@ class Image(ABC):
 
         ``scale`` is a number or a tensor of no dimension. Works in pieces: no copy of out is made.
         """
+        self.shift_all([(start, out, origin, scale)])
+
+    def _shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
         n, step = out.numel(), max(self._p.grain, at_once(self._p.device))
         buffer = torch.empty(min(n, step), dtype=self._p.dtype, device=self._p.device)
         for lo in range(start - start % step, start + n, step):
@@ -41,6 +48,11 @@ class Image(ABC):
             at = slice(a - start, b - start)
             torch.add(origin[at].to(move.dtype), move.mul_(scale), out=move)
             out[at] = move
+
+    def shift_all(self, jobs: list[Job]) -> None:
+        """``shift`` for each ``(start, out, origin, scale)``; threads share the work of all."""
+        for start, out, origin, scale in jobs:
+            self._shift(out, origin, scale, start)
 
     def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
         """P theta on the ranges ``[s, s + length)``: ``(k,) -> (k, length)``. For embedding tables, of which a batch needs few rows."""
@@ -56,6 +68,11 @@ class Accumulator(ABC):
     @abstractmethod
     def add(self, v: torch.Tensor, start: int = 0) -> None:
         """Take in ``v (n,)`` as entries ``start .. start + n``, of the projection's dtype. It may be kept until ``finish``."""
+
+    def add_all(self, jobs: list[tuple[torch.Tensor, int]]) -> None:
+        """``add`` for each ``(v, start)``; threads share the work of all."""
+        for v, start in jobs:
+            self.add(v, start)
 
     def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
         """Take in ``v (k, length)`` on the disjoint ranges ``[s, s + length)``."""

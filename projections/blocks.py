@@ -104,17 +104,22 @@ class _BlockShares(Shares):
         self._along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
 
     def add(self, g: torch.Tensor, start: int, group: int) -> None:
-        self._fold(g.reshape(1, -1), start, group)
+        self._fold([(start, g.reshape(1, -1), group)])
+
+    def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
+        self._fold([(start, g.reshape(1, -1), group) for g, start, group in jobs])
 
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
-        self._fold(g.contiguous(), starts, group)
+        self._fold([(starts, g.contiguous(), group)])
 
-    def _fold(self, g: torch.Tensor, starts: int | torch.Tensor, group: int) -> None:
+    def _fold(self, jobs: list[tuple[int | torch.Tensor, torch.Tensor, int]]) -> None:
         work = self._p.work
         if self._along is None:
-            work.fold(self._buckets, starts, g)
-        else:
-            self._along[group] += work.fold(self._buckets, starts, g, self._scales[group], self._image.values)
+            work.fold_all(self._buckets, [(starts, g, 1.0) for starts, g, _ in jobs])
+            return
+        found = work.fold_all(self._buckets, [(starts, g, self._scales[group]) for starts, g, group in jobs], self._image.values)
+        for (_, _, group), along in zip(jobs, found, strict=True):
+            self._along[group] += along
 
     def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         return self._p.unfold(self._buckets), None if self._along is None else self._along.to(theta.dtype)

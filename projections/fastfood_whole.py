@@ -108,7 +108,7 @@ class _Tiled(Image):
         for at, piece in self._pieces(start, out.numel()):
             out[at] = piece
 
-    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
+    def _shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
         for at, piece in self._pieces(start, out.numel()):
             out[at] = piece.mul_(scale).add_(origin[at])
 

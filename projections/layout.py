@@ -158,7 +158,7 @@ class _Images(Image):
         for i, a, b, at in self._p.overlaps(start, out.numel()):
             self._images[i].write(out[a:b], at)
 
-    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
+    def _shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
         for i, a, b, at in self._p.overlaps(start, out.numel()):
             self._images[i].shift(out[a:b], origin[a:b], scale, at)
 

@@ -24,6 +24,11 @@ class Shares(ABC):
     def add(self, g: torch.Tensor, start: int, group: int) -> None:
         """Take in ``g (n,)`` as entries ``start .. start + n``, all of one group. It may be kept until ``finish``."""
 
+    def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
+        """``add`` for each ``(g, start, group)``; threads share the work of all."""
+        for g, start, group in jobs:
+            self.add(g, start, group)
+
     @abstractmethod
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
         """Take in ``g (k, length)`` on the disjoint ranges ``[s, s + length)``, all of one group."""
@@ -42,6 +47,13 @@ class GroupedShares(Shares):
 
     def add(self, g: torch.Tensor, start: int, group: int) -> None:
         self._of(group).add(g, start)
+
+    def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
+        of_group: dict[int, list[tuple[torch.Tensor, int]]] = {}
+        for g, start, group in jobs:
+            of_group.setdefault(group, []).append((g, start))
+        for group, own in of_group.items():
+            self._of(group).add_all(own)
 
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
         self._of(group).add_rows(g, starts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from projections.base import Accumulator, Image, Projection
+from projections.base import Accumulator, Image, Job, Projection
 from projections.engines.contract import SHIFTING
 
 
@@ -18,12 +18,12 @@ class WorkedImage(Image):
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         self._p.work.form(self.values, start, out[None])
 
-    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
+    def shift_all(self, jobs: list[Job]) -> None:
         p = self._p
-        if p.engine in SHIFTING and out.dtype == origin.dtype == p.dtype and out.is_contiguous() and origin.is_contiguous():
-            p.work.form(self.values, start, out[None], origin[None], scale)
+        if p.engine in SHIFTING and all(x.dtype == p.dtype and x.is_contiguous() for _, *pair, _ in jobs for x in pair):
+            p.work.form_all(self.values, [(start, out[None], origin[None], scale) for start, out, origin, scale in jobs])
         else:
-            super().shift(out, origin, scale, start)
+            super().shift_all(jobs)
 
     def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
         out = torch.empty(len(starts), length, dtype=self._p.dtype, device=self._p.device)
@@ -39,6 +39,9 @@ class WorkedAccumulator(Accumulator):
 
     def add(self, v: torch.Tensor, start: int = 0) -> None:
         self._p.work.fold(self._sums, start, v.reshape(1, -1))
+
+    def add_all(self, jobs: list[tuple[torch.Tensor, int]]) -> None:
+        self._p.work.fold_all(self._sums, [(start, v.reshape(1, -1), 1.0) for v, start in jobs])
 
     def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
         self._p.work.fold(self._sums, starts, v.contiguous())

@@ -145,11 +145,11 @@ def test_a_text_model_from_a_folder_and_a_table_of_ones_own(tmp_path, tiny_bert,
 
 def test_lean_is_the_same_run_and_bf16_says_what_it_loses(tmp_path):
     words = ["train", *FAST[:6], *RATE, "--arm", "said", "--d", "200", "--out", tmp_path, "--subspace-learning-rate"]
-    code, first, _ = idim(*words, "0.001", "--precision", "bf16", "--json")
+    code, first, _ = idim(*words, "0.0001", "--precision", "bf16", "--json")
     info = json.loads(first)["train_info"]
     lost = info["adaptation"]["rounded_away"]
     assert code == 0 and 0.1 < lost < 1 and info["warnings"] == [f"bf16 rounds away {lost:.0%} of the weights' moves; fp32 would not"]
-    code, again, stderr = idim(*words, "0.001", "--precision", "bf16", "--lean", "--json")
+    code, again, stderr = idim(*words, "0.0001", "--precision", "bf16", "--lean", "--json")
     assert code == 0 and json.loads(again)["key"] == json.loads(first)["key"] and "from the store" in stderr
     lean = json.loads(idim(*words, "0.05", "--lean", "--json")[1])
     whole = json.loads(idim(*words[:-2], tmp_path / "other", words[-1], "0.05", "--json")[1])

@@ -30,9 +30,20 @@ class Engine(ABC):
     ) -> None:
         """``out = origin + scale * P theta`` on the ranges. Only the engines in ``SHIFTING`` take an origin."""
 
+    def form_all(self, values: torch.Tensor, jobs: list[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor | float]]) -> None:
+        """``form`` for each ``(start, out, origin, scale)`` with out and origin ``(1, n)``; at once, where threads share the work."""
+        for start, out, origin, scale in jobs:
+            self.form(values, start, out, origin, scale)
+
     @abstractmethod
     def fold(
         self, sums: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor, factor: torch.Tensor | float = 1.0,
         values: torch.Tensor | None = None,
     ) -> torch.Tensor | float:
         """Add ``factor * v`` on the ranges to the sums. Where a family can, <v, P theta> comes back for the values of an image."""
+
+    def fold_all(
+        self, sums: torch.Tensor, jobs: list[tuple[int, torch.Tensor, torch.Tensor | float]], values: torch.Tensor | None = None,
+    ) -> list[torch.Tensor | float]:
+        """``fold`` for each ``(start, v, factor)`` with v ``(1, n)``; at once, where threads share the work."""
+        return [self.fold(sums, start, v, factor, values) for start, v, factor in jobs]

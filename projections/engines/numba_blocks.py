@@ -28,31 +28,40 @@ class NumbaBlocks(BlockEngine):
         p = self.p
         half = torch.empty(p.halves, p.m, dtype=p.dtype)
         x, out = array(theta), array(half)
-        self._run(half.numel(), _halves, x, self._outer, self._gather, self._table, out)
+        self._run(_halves, half.numel(), [(x, self._outer, self._gather, self._table, out)])
         return half
 
     def form(self, half, starts, out, origin=None, scale=1.0) -> None:
-        z = None if origin is None else array(origin)
-        self._run(
-            out.numel(), _form, array(half), *self._middle, self._table, places(starts), out.shape[1], z,
-            self._table.dtype.type(float(scale)), array(out),
-        )
+        self.form_all(half, [(starts, out, origin, scale)])
+
+    def form_all(self, half, jobs) -> None:
+        first = array(half), *self._middle, self._table
+        self._run(_form, sum(out.numel() for _, out, _, _ in jobs), [
+            (*first, places(starts), out.shape[1], None if origin is None else array(origin), self._table.dtype.type(float(scale)), array(out))
+            for starts, out, origin, scale in jobs
+        ])
 
     def fold(self, buckets, starts, v, factor=1.0, half=None):
-        along = np.zeros(torch.get_num_threads())
-        self._run(
-            v.numel(), _fold, array(buckets), *self._middle, self._table, places(starts), v.shape[1], array(v),
-            self._table.dtype.type(float(factor)), None if half is None else array(half), along,
-        )
-        return float(along.sum())
+        return self.fold_all(buckets, [(starts, v, factor)], half)[0]
+
+    def fold_all(self, buckets, jobs, half=None):
+        along = np.zeros((len(jobs), torch.get_num_threads()))
+        first, x = (array(buckets), *self._middle, self._table), None if half is None else array(half)
+        self._run(_fold, sum(v.numel() for _, v, _ in jobs), [
+            (*first, places(starts), v.shape[1], array(v), self._table.dtype.type(float(factor)), x, row)
+            for (starts, v, factor), row in zip(jobs, along, strict=True)
+        ])
+        return along.sum(1).tolist()
 
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
-        self._run(buckets.numel(), _unhalve, array(buckets), self._outer, self._scatter, self._table)
+        self._run(_unhalve, buckets.numel(), [(array(buckets), self._outer, self._scatter, self._table)])
         return buckets.sum(0)
 
-    def _run(self, work: int, loop, *arguments) -> None:
+    def _run(self, loop, work: int, calls: list[tuple]) -> None:
+        """Each thread makes its part of every call, so that it is woken once."""
         def run(part: int, parts: int) -> None:
-            loop(*arguments, self._scratch[part], part, parts)
+            for arguments in calls:
+                loop(*arguments, self._scratch[part], part, parts)
 
         while len(self._scratch) < torch.get_num_threads():
             self._scratch.append(np.empty((2, self.p.m), self._table.dtype))

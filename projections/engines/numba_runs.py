@@ -19,21 +19,32 @@ class NumbaRuns(RunEngine):
         return torch.zeros(min(torch.get_num_threads(), max(1, self.p.runs // 8)), self.p.run + self.p.d, dtype=self.p.dtype)
 
     def form(self, values, starts, out, origin=None, scale=1.0) -> None:
-        x, z, y = array(values), None if origin is None else array(origin), array(out)
-        at, factor = places(starts), self._table.dtype.type(float(scale))
+        self.form_all(values, [(starts, out, origin, scale)])
+
+    def form_all(self, values, jobs) -> None:
+        x = array(values)
+        calls = [
+            (places(starts), None if origin is None else array(origin), self._table.dtype.type(float(scale)), array(out))
+            for starts, out, origin, scale in jobs
+        ]
 
         def run(part: int, parts: int) -> None:
-            _read(x, self._signs, self._shifts, self._table, self.p.run, at, z, factor, y, part, parts)
+            for at, z, factor, y in calls:
+                _read(x, self._signs, self._shifts, self._table, self.p.run, at, z, factor, y, part, parts)
 
-        parallel(run, out.numel())
+        parallel(run, sum(out.numel() for _, out, _, _ in jobs))
 
     def fold(self, sums, starts, v, factor=1.0, values=None) -> None:
-        x, at, total = array(v), places(starts), array(sums)
+        self.fold_all(sums, [(starts, v, factor)])
+
+    def fold_all(self, sums, jobs, values=None) -> None:
+        total, calls = array(sums), [(places(starts), array(v)) for starts, v, _ in jobs]
 
         def run(part: int, parts: int) -> None:
-            _add(total[part], self._signs, self._shifts, self._table, self.p.run, at, x, part, parts)
+            for at, x in calls:
+                _add(total[part], self._signs, self._shifts, self._table, self.p.run, at, x, part, parts)
 
-        parallel(run, v.numel(), len(total))
+        parallel(run, sum(v.numel() for _, v, _ in jobs), len(total))
 
 
 @jit
