@@ -334,7 +334,10 @@ class Subspace(nn.Module):
         return self.release()
 
     def release(self) -> nn.Module:
-        """Let go of the model, its weights as they are. Without it the hooks keep the model in memory for good."""
+        """Let go of the model, its weights as they are: table rows and lean blocks that are not formed hold nothing, which ``bake`` mends.
+
+        Without it the hooks keep the model in memory for good.
+        """
         for hook in self._hooks:
             hook.remove()
         for part in [*self._tables.values(), *self._blocks]:

@@ -71,6 +71,17 @@ def test_the_projections_costs_are_the_measured_ones():
     assert most < 35
 
 
+def test_the_steps_costs_are_the_measured_ones():
+    measured = {(r["case"], r["arm"]): r for r in json.loads((ROOT / "results/steps/steps.json").read_text())["rows"]}
+    cases = ("minilm-32x64", "minilm-16x32", "smollm2-4x64", "mnist-fc-128")
+    shown = [row for row in rows_of("`") if len(row) == 7 and re.fullmatch(r"[\d.]+", row[1])]
+    assert len(shown) == 8
+    for arm, *figures in shown:
+        want = [(case, "ratio") for case in cases] + [("minilm-16x32", "peak_ratio"), ("smollm2-4x64", "peak_ratio")]
+        arm = arm.strip("`")
+        assert figures == [f"{measured[case, arm][what]:.2f}" if (case, arm) in measured else "–" for case, what in want]
+
+
 def test_the_curve_of_mnist_fc_is_the_measured_one():
     measured = json.loads((ROOT / "results/li2018/mnist-fc.json").read_text())["rows"]
     for r in measured:
