@@ -240,7 +240,7 @@ class Subspace(nn.Module):
         moved = lost = 0
         self._before_forward()
         for i, origin in enumerate(self._origin):
-            plain = not self.projection.row_wise and origin.dtype == torch.float32
+            plain = not (self.projection.row_wise or i in self._block_of) and origin.dtype == torch.float32
             now, before = self._hold[1][i].detach() if plain else self._made(i, torch.float32), origin.float()
             off = now != before
             moved += int(off.sum())
@@ -269,6 +269,8 @@ class Subspace(nn.Module):
                 rows = grad.indices()[0]
                 self._shares.add_rows(grad.values().float(), piece.start + rows * p.shape[1], piece.group)
             else:
+                if i in self._waiting:  # reentrant checkpointing gives a shared weight one gradient a call
+                    self._fold_waiting()
                 self._waiting[i] = grad.reshape(-1).float()
                 if sum(g.numel() for g in self._waiting.values()) >= _WAITING:
                     self._fold_waiting()

@@ -8,6 +8,7 @@ import socket
 import pytest
 import torch
 from torch import distributed, multiprocessing, nn
+from torch.utils.checkpoint import checkpoint
 
 from idim.errors import IdimError
 from idim.lean import Block
@@ -17,8 +18,9 @@ from idim.subspace import Subspace
 class Blocks(nn.Module):
     """A table, blocks whose attention reads its output matrix itself, a shared block called twice, and a head."""
 
-    def __init__(self, width: int = 16, tied: bool = False):
+    def __init__(self, width: int = 16, tied: bool = False, reentrant: bool | None = None):
         super().__init__()
+        self.reentrant = reentrant
         self.words = nn.Embedding(300, width)
         self.layers = nn.ModuleList(nn.TransformerEncoderLayer(width, 2, 32, dropout=0.1, batch_first=True) for _ in range(2))
         self.out = nn.Linear(width, 300 if tied else 3)
@@ -28,7 +30,7 @@ class Blocks(nn.Module):
     def forward(self, ids):
         x = self.words(ids)
         for layer in [*self.layers, self.layers[0]]:
-            x = layer(x)
+            x = layer(x) if self.reentrant is None else checkpoint(layer, x, use_reentrant=self.reentrant)
         return self.out(x).mean(1)
 
 
@@ -138,6 +140,15 @@ def test_gradient_checkpointing_changes_nothing(lean, reentrant):
         checked.enable_input_require_grads()
     a, b = Subspace(plain, 40, structure="layer"), Subspace(checked, 40, structure="layer", lean=lean)
     torch.testing.assert_close(trained(b, call=lambda x: b.model(x).logits), trained(a, call=lambda x: a.model(x).logits))
+
+
+@pytest.mark.parametrize("lean", [True, False])
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_shared_block_may_be_checkpointed(lean, reentrant):
+    """Reentrant checkpointing gives a weight that two calls share two gradients in one backward pass."""
+    a = Subspace(made(tied=True), 40, structure="layer")
+    b = Subspace(made(tied=True, reentrant=reentrant), 40, structure="layer", lean=lean)
+    torch.testing.assert_close(trained(b), trained(a), rtol=1e-4, atol=1e-5)
 
 
 def test_a_compiled_model_trains_alike():
