@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from idim.tables import users
+
 
 @dataclass(frozen=True)
 class _Weight:
@@ -118,10 +120,7 @@ def _tensors(out: object) -> Iterator[torch.Tensor]:
 
 def blocks(model: nn.Module, weights: list[nn.Parameter], skip: set[int]) -> list[tuple[nn.Module, list[int]]]:
     """The outermost members of ``nn.ModuleList`` and ``nn.Sequential``, each with the weights that no module outside it owns."""
-    users: dict[int, set[int]] = {}
-    for module in model.modules():
-        for p in module.parameters(recurse=False):
-            users.setdefault(id(p), set()).add(id(module))
+    using = users(model)
     found: list[tuple[nn.Module, list[int]]] = []
     inside: set[int] = set()
     for module in model.modules():
@@ -130,7 +129,7 @@ def blocks(model: nn.Module, weights: list[nn.Parameter], skip: set[int]) -> lis
         for child in module:
             own = {id(m) for m in child.modules()}
             inside |= own
-            indices = [i for i, p in enumerate(weights) if i not in skip and users[id(p)] <= own]
+            indices = [i for i, p in enumerate(weights) if i not in skip and all(id(m) in own for m in using[id(p)])]
             if indices:
                 found.append((child, indices))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -101,13 +102,12 @@ class Subspace(nn.Module):
         self._origin = [p.detach() for p in weights]
         found = owners(model, weights) if self.projection.row_wise else {}
         in_blocks = blocks(model, weights, set(found)) if lean else []
-        self._absent = [i for _, indices in in_blocks for i in indices]
-        self._kept = sorted(set(range(len(weights))) - set(self._absent))
-        for i in set(self._kept) - set(found):
-            weights[i].data = weights[i].detach().clone()
-        self._tables = {i: Table(owner, self._row_former(i)) for i, owner in found.items()}
+        self._tables = {i: Table(owner, partial(self._form_rows, i)) for i, owner in found.items()}
         self._blocks = [Block(module, indices, weights, self._form, self._made) for module, indices in in_blocks]
         self._block_of = {i: block for block, (_, indices) in zip(self._blocks, in_blocks, strict=True) for i in indices}
+        self._kept = [i for i in range(len(weights)) if i not in self._block_of]
+        for i in set(self._kept) - set(found):
+            weights[i].data = weights[i].detach().clone()
         # A compiler need not look into what forms the weights.
         before = torch.compiler.disable(lambda *_: self._before_forward())
         self._hooks = [model.register_forward_pre_hook(before)]
@@ -146,16 +146,14 @@ class Subspace(nn.Module):
             return
         self._image = self.projection.image(self.theta.detach())
         unproven = [i for i, table in self._tables.items() if not table.proven]
+        skip = set(self._tables)  # at theta = 0 an unproven table is theta_0 itself
         if unproven and bool(self.theta.any()):
             self._unalias(unproven)
-            unproven = []
-        self._form([i for i in self._kept if i not in unproven and not self._proven(i)])
+            skip -= set(unproven)
+        self._form([i for i in self._kept if i not in skip])
         for table in self._tables.values():
             table.fresh.zero_()
         self._formed = [p.detach().clone() for p in self.parameters()]
-
-    def _proven(self, i: int) -> bool:
-        return i in self._tables and self._tables[i].proven
 
     def _unalias(self, tables: Iterable[int]) -> None:
         """Give a table whose memory is still theta_0's its own."""
@@ -169,9 +167,9 @@ class Subspace(nn.Module):
         for i, table in self._tables.items():
             if table.proven:
                 self._form_rows(i, table.missing())
-        for i in self._absent:
+        for i in self._block_of:
             self._hold[1][i].data = torch.empty_like(self._origin[i])
-        self._form(sorted(self._absent))
+        self._form(sorted(self._block_of))
 
     @torch.no_grad()
     def _form(self, indices: list[int]) -> None:
@@ -220,9 +218,6 @@ class Subspace(nn.Module):
         made = torch.empty(origin.shape, dtype=dtype or origin.dtype, device=origin.device)
         self._image.shift_all([self._job(made.view(-1), i, piece.start, piece.stop)])
         return made
-
-    def _row_former(self, i: int) -> Callable[[torch.Tensor], None]:
-        return lambda rows: self._form_rows(i, rows)
 
     @torch.no_grad()
     def _form_rows(self, i: int, rows: torch.Tensor) -> None:

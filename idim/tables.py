@@ -49,15 +49,20 @@ class Table:
                 self._form(rows)
 
 
-def owners(model: nn.Module, weights: list[nn.Parameter]) -> dict[int, nn.Embedding]:
-    """Which weights are tables that only one plain embedding owns. A tied table is read whole elsewhere: there every row counts."""
-    users: dict[int, list[nn.Module]] = {}
+def users(model: nn.Module) -> dict[int, list[nn.Module]]:
+    """The modules that own each parameter, by its id: more than one where it is tied."""
+    found: dict[int, list[nn.Module]] = {}
     for module in model.modules():
         for p in module.parameters(recurse=False):
-            users.setdefault(id(p), []).append(module)
-    found = {}
+            found.setdefault(id(p), []).append(module)
+    return found
+
+
+def owners(model: nn.Module, weights: list[nn.Parameter]) -> dict[int, nn.Embedding]:
+    """Which weights are tables that only one plain embedding owns. A tied table is read whole elsewhere: there every row counts."""
+    found, using = {}, users(model)
     for i, p in enumerate(weights):
-        (first, *others) = users[id(p)]
+        (first, *others) = using[id(p)]
         plain = type(first) is nn.Embedding and not (first.sparse or first.scale_grad_by_freq or first.max_norm is not None)
         if plain and not others:
             found[i] = first

@@ -13,15 +13,13 @@ from torch import nn
 
 from idim.errors import one_of
 
+#: What a precision other than fp32 computes in, by autocast.
+COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 #: What each named choice of a recipe may be.
 CHOICES = {
     "optimizer": ("adam", "adamw", "sgd"), "schedule": ("constant", "linear", "cosine"),
-    "rule": ("last", "mean_of_last_3"), "precision": ("fp32", "bf16", "fp16"),
+    "rule": ("last", "mean_of_last_3"), "precision": ("fp32", *COMPUTE),
 }
-
-
-#: What a precision computes in, by autocast.
-COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
