@@ -40,10 +40,12 @@ TrainCap = Annotated[Optional[int], typer.Option(help="Train on a fixed random s
 EvalCap = Annotated[Optional[int], typer.Option(help="Score on a fixed random subset of this size.")]
 Baselines = Annotated[Optional[int], typer.Option(help="Full runs that set the threshold.")]
 Repeats = Annotated[Optional[int], typer.Option(help="Runs with fresh seeds at each d or rank.")]
-MaxRuns = Annotated[Optional[int], typer.Option(help="Cap on the runs of a bisection. Default: 30.")]
+MaxRuns = Annotated[Optional[int], typer.Option(help="Cap on the runs of a search, baselines and tuning aside. Default: 30.")]
+Design = Annotated[Optional[str], typer.Option(help="How the next d is chosen: posterior, quantiles, bisect, or grid. Default: the protocol's.")]
+Early = Annotated[Optional[bool], typer.Option("--early/--no-early", help="Stop runs far from d90 once it is known on which side they end. Default: the protocol's.")]
 Workers = Annotated[Optional[int], typer.Option(help="Local processes that share the cores. Default: 1.")]
 Executor = Annotated[Optional[str], typer.Option(help="Where runs go: local.")]
-Checks = Annotated[Optional[bool], typer.Option("--checks/--no-checks", help="The run at twice the budget and the locked split, after a search. Default: on.")]
+Checks = Annotated[Optional[bool], typer.Option("--checks/--no-checks", help="After a search: a run at twice the budget, runs at twice and half the rate, and the locked split. Default: on.")]
 Quick = Annotated[bool, typer.Option("--quick", help="Short for --protocol quick: a first look in minutes.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else, on standard output.")]
 ConfigFile = Annotated[Optional[str], typer.Option("--config", help="A TOML file; every flag has a key of the same name.")]
@@ -57,17 +59,17 @@ Alpha = Annotated[Optional[int], typer.Option(help="LoRA's alpha. Default: twice
 def search(
     model: Model = None, task: TaskName = None,
     arm: Annotated[Optional[str], typer.Option(help="did (P alone) or said (with a scale a layer). Default: said.")] = None,
-    projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, threshold: Threshold = None,
+    projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, design: Design = None, threshold: Threshold = None,
     absolute: Annotated[Optional[float], typer.Option(help="A score to reach, in place of a fraction of full.")] = None,
-    grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas, in place of bisection.")] = None,
+    grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas: the design grid.")] = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, precision: Precision = None, lean: Lean = None, max_seq_length: Length = None,
     max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, baselines: Baselines = None,
-    repeats: Repeats = None, checks: Checks = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
+    repeats: Repeats = None, early: Early = None, checks: Checks = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
-    """Find d90: full baselines, then subspaces of growing and shrinking d, until the answer is bracketed."""
+    """Find d90: full baselines, then subspaces of growing and shrinking d, until d90 is known well enough."""
     with _errors():
         given = _given(locals(), lists={"grid": int})
         from idim import measure
@@ -141,14 +143,14 @@ def compare(
     models: Annotated[Optional[str], typer.Option(help="Models, with commas.")] = None,
     tasks: Annotated[Optional[str], typer.Option(help="Tasks, with commas.")] = None,
     arms: Annotated[str, typer.Option(help="Of did, said and lora, with commas.")] = "did,said",
-    projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, threshold: Threshold = None,
-    grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas, in place of bisection.")] = None,
+    projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, design: Design = None, threshold: Threshold = None,
+    grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas: the design grid.")] = None,
     ranks: Annotated[Optional[str], typer.Option(help="LoRA's ranks, with commas.")] = None,
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, lora_learning_rate: LoraRate = None, precision: Precision = None, lean: Lean = None,
     max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
-    baselines: Baselines = None, repeats: Repeats = None, checks: Checks = None, workers: Workers = None, quick: Quick = False,
+    baselines: Baselines = None, repeats: Repeats = None, early: Early = None, checks: Checks = None, workers: Workers = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """The table of d90 (and r90) by model, task and arm. Runs what the store does not hold yet."""

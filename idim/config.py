@@ -10,6 +10,7 @@ from pathlib import Path
 
 from idim.errors import expected, one_of
 from idim.protocols import PROTOCOLS, Protocol
+from idim.search.design import DESIGNS
 
 EXECUTORS = ("local",)
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -27,6 +28,7 @@ class Config:
     protocol: str = "trust"
     projection: str = ""
     engine: str = "auto"
+    design: str = ""
     threshold: float = 0.9
     absolute: float | None = None
     grid: tuple[int, ...] = ()
@@ -49,6 +51,7 @@ class Config:
     baselines: int = 0
     repeats: int = 0
     max_runs: int = 30
+    early: bool = True
     checks: bool = True
     seed: int = 0
     data_dir: str = ""
@@ -62,6 +65,8 @@ class Config:
         ):
             if getattr(self, name) not in known:
                 raise one_of(_flag(name), known, getattr(self, name))
+        if self.design and self.design not in DESIGNS:
+            raise one_of("--design", DESIGNS, self.design)
         if not 0 < self.threshold < 1:
             raise expected("--threshold", "a fraction between 0 and 1", self.threshold)
         for name in ("max_runs", "workers"):
@@ -89,8 +94,13 @@ class Config:
             changes["repeats"] = self.repeats
         if self.absolute is not None:
             changes |= {"rule": "absolute", "absolute": self.absolute}
+        if self.design or self.grid:
+            changes["design"] = self.design or "grid"
+        if not self.early:
+            changes["early"] = False
         if not self.checks and PROTOCOLS[self.protocol].budget_check:
-            changes |= {"budget_check": False, "locked": False, "left_out": ("the check at twice the budget", "the locked split")}
+            changes |= {"budget_check": False, "rate_check": False, "locked": False}
+            changes["left_out"] = ("the check at twice the budget", "the check at twice and half the rate", "the locked split")
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 
 

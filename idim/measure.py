@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,12 @@ from idim import models
 from idim.config import Config
 from idim.errors import expected, one_of
 from idim.executors import Local, Progress
-from idim.protocols import FACTORS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_SHARE, Protocol
+from idim.protocols import ANCHOR_STRIDE, FACTORS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_SHARE, Protocol
 from idim.report.page import note_search
-from idim.report.summary import baseline_of, points_of, score_of, summarise, summarise_sweep
+from idim.report.summary import baseline_of, points_of, score_of, summarise, summarise_sweep, target_of
 from idim.run import Spec, task_for
-from idim.search.design import Limits, Stop, bisect, grid
-from idim.search.threshold import signal
+from idim.search.design import ADAPTIVE, DESIGNS, Limits, Stop
+from idim.search.threshold import Baseline, signal
 from idim.store import Store
 from idim.tasks.base import Options, Task
 from idim.train import Recipe, total_steps
@@ -96,9 +97,10 @@ class Study:
     # Specifications of runs.
 
     def spec(
-        self, kind: str, arm: str, size: int, repeat: int, rate: float, split: str = "measure", budget: float = 1.0
+        self, kind: str, arm: str, size: int, repeat: int, rate: float, split: str = "measure", budget: float = 1.0,
+        stop: tuple[float, float] | None = None,
     ) -> Spec:
-        """``size`` is d or the rank; ``budget`` multiplies the number of steps."""
+        """``size`` is d or the rank; ``budget`` multiplies the number of steps; ``stop``: the threshold and chance, of a run that may stop early."""
         recipe = dataclasses.replace(self.recipe, learning_rate=rate)
         if budget != 1.0:
             steps = max(1, round(budget * total_steps(self.recipe, self.task.train_size())))
@@ -118,7 +120,7 @@ class Study:
             settings = {"rank": size, "lora_alpha": self.config.lora_alpha, "targets": list(self.config.targets)}
         return Spec(
             self.config.model, self.config.task, arm, recipe, self.options, self.protocol.name, kind, split,
-            _seeds(self.config.seed, kind, arm, size, repeat), settings, self.task.fingerprint, self._fingerprint,
+            _seeds(self.config.seed, kind, arm, size, repeat), settings, self.task.fingerprint, self._fingerprint, stop,
         )
 
     def execute(self, store: Store, specs: Sequence[Spec], curve: str) -> list[dict]:
@@ -155,10 +157,12 @@ class Study:
 
     # Rates.
 
-    def rate(self, store: Store, arm: str, anchor: int) -> Callable[[int], float]:
-        """The learning rate as a function of d (or rank): given, by law, or tuned at ``anchor``.
+    def rate(self, store: Store, arm: str, anchors: Sequence[int], base: Baseline | None = None) -> Callable[[int], float]:
+        """The learning rate as a function of d (or rank): given, by law, or tuned at the anchors.
 
-        Tuning a subspace arm bends the law: the line keeps full training's rate at d = D and takes the tuned one at the anchor.
+        Tuned, it is the straight line of log rate in log size that fits the best rates at the anchors (least squares); with one anchor in a subspace,
+        the line through it and through full training at d = D; for LoRA and full training then one rate for all.
+        An anchor where no rate learns a tenth of what ``base`` does says nothing of rates, and is left out.
         """
         given = self.given_rate(arm)
         if given:
@@ -167,11 +171,17 @@ class Study:
         # The toy has one batch, which serves as every split: there is nothing to tune on.
         if not self.protocol.tune or self.task.majority is None:
             return law
-        factor = self._tuned(store, arm, anchor, law)
-        if arm in ("full", "lora") or self.protocol.rate_law == "constant":
-            return lambda size: factor * law(size)
-        bend = math.log(factor) / math.log(self.D / (anchor - self.m(arm)))
-        return lambda size: law(size) * (self.D / (size - self.m(arm))) ** bend
+        floor = -math.inf if base is None else base.chance + 0.1 * (base.mean - base.chance)
+        best = self._tuned(store, arm, anchors, law, floor)
+        if not best:
+            return law
+        m, subspace = self.m(arm), arm in ("did", "said")
+        if len(best) < 2 and subspace and self.protocol.rate_law != "constant":
+            best.setdefault(self.D + m, law(self.D + m))
+        if len(best) < 2:
+            return lambda size: min(best.values())
+        slope, level = statistics.linear_regression([math.log(a - m) for a in best], [math.log(r) for r in best.values()])
+        return lambda size: math.exp(level + slope * math.log(size - m))
 
     def given_rate(self, arm: str) -> float:
         given = {"full": self.config.learning_rate, "lora": self.config.lora_learning_rate}
@@ -190,25 +200,34 @@ class Study:
         norm = math.sqrt(len(self.layout.slices)) if self.protocol.scope == projections.TENSOR else 1.0
         return lambda size: full * (self.D / (size - self.m(arm))) ** self._exponent / norm
 
-    def _tuned(self, store: Store, arm: str, anchor: int, law: Callable[[int], float]) -> float:
-        """The best of the law's multiples on the tuning split, extended while the best lies at an edge."""
+    def _tuned(self, store: Store, arm: str, anchors: Sequence[int], law: Callable[[int], float], floor: float) -> dict[int, float]:
+        """For each anchor the best rate of the law's multiples on the tuning split, extended while the best lies at an edge."""
         split = "tune" if "tune" in self.task.sizes() else "measure"
-        tried: dict[float, float] = {}
-        wanted = list(FACTORS[arm])
+        tried: dict[int, dict[float, float]] = {a: {} for a in anchors}
+        best: dict[int, float] = {}
+        most = len(FACTORS[arm]) + 3
+        wanted = [(a, f) for a in anchors for f in FACTORS[arm]]
         while wanted:
-            specs = [self.spec("tune", arm, anchor, 0, f * law(anchor), split, TUNE_SHARE) for f in wanted]
-            for f, record in zip(wanted, self.execute(store, specs, self.curve(arm)), strict=True):
+            specs = [self.spec("tune", arm, a, 0, f * law(a), split, TUNE_SHARE) for a, f in wanted]
+            for (a, f), record in zip(wanted, self.execute(store, specs, self.curve(arm)), strict=True):
                 score = score_of(record)
-                tried[f] = -math.inf if score is None else score
-            # On a tie the one nearest to the law's wins: a tie is mostly runs that all stayed at chance.
-            best = min(tried, key=lambda f: (-tried[f], abs(math.log(f))))
-            edge = {min(tried): best / 3, max(tried): best * 3}.get(best)
-            wanted = [edge] if edge and len(tried) < 6 else []
-        self.watch.say(f"{arm}: rate {best * law(anchor):.3g} at {anchor or 'full'}, the best of {len(tried)} on the {split} split")
-        return best
+                tried[a][f] = -math.inf if score is None else score
+            wanted = []
+            for a, scores in tried.items():
+                # On a tie the one nearest to the law's wins: a tie is mostly runs that all stayed at chance.
+                best[a] = min(scores, key=lambda f: (-scores[f], abs(math.log(f))))
+                edge = {min(scores): best[a] / 3, max(scores): best[a] * 3}.get(best[a])
+                if edge and len(scores) < most and scores[best[a]] > floor:
+                    wanted.append((a, edge))
+        for a, f in best.items():
+            if tried[a][f] > floor:
+                self.watch.say(f"{arm}: rate {f * law(a):.3g} at {a or 'full'}, the best of {len(tried[a])} on the {split} split")
+            else:
+                self.watch.say(f"{arm}: no rate learns at {a} in a quarter of the budget; it does not bear on the law")
+        return {a: f * law(a) for a, f in best.items() if tried[a][f] > floor}
 
     def baselines(self, store: Store) -> list[dict]:
-        rate = self.rate(store, "full", 0)(0)
+        rate = self.rate(store, "full", (0,))(0)
         specs = [self.spec("baseline", "full", 0, i, rate) for i in range(self.protocol.baselines)]
         return self.execute(store, specs, "full")
 
@@ -217,11 +236,11 @@ class Study:
         p, c = self.protocol, self.config
         curve = self.curve(arm)
         name = "-".join([c.model, c.task, arm, p.name]).replace("/", "_")
-        digest = hashlib.sha256(f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}".encode()).hexdigest()[:6]
+        digest = hashlib.sha256(f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}{p.design if p.design in ADAPTIVE else ''}".encode()).hexdigest()[:6]
         return {
             "id": f"{name}-{digest}", "keys": [], "finished": False, "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,
             "projection": p.projection, "scope": p.scope, "structure": p.structure if arm == "said" else None,
-            "protocol": p.name, "metric": self.task.metric, "D": self.D, "m": self.m(arm), "rule": p.rule,
+            "protocol": p.name, "design": p.design, "metric": self.task.metric, "D": self.D, "m": self.m(arm), "rule": p.rule,
             "absolute": p.absolute, "strict": p.strict, "threshold": c.threshold, "left_out": list(p.left_out),
             "n_scored": self.task.sizes().get("measure", 0),
             "steps": total_steps(self.recipe, self.task.train_size()), **more,
@@ -236,6 +255,13 @@ def check_search(study: Study) -> None:
     for d in c.grid:
         if not m < d <= most:
             raise expected("--grid", f"values of d from {m + 1} to {most} ({m} scales, D = {study.D})", d)
+    design = study.protocol.design
+    if (design == "grid") != bool(c.grid):
+        raise expected("--grid", "values of d with --design grid, and with no other", f"--design {design}")
+    if design in ADAPTIVE and c.repeats:
+        raise expected("--repeats", f"a bracket or a grid; the design {design} draws fresh seeds for every run and chooses where to run", c.repeats)
+    if design in ADAPTIVE and study.protocol.baselines < 2:
+        raise expected("--baselines", "at least 2 for an interval: one run has no error to carry", study.protocol.baselines)
 
 
 def search(config: Config, watcher: Watcher = Watcher()) -> dict:
@@ -253,32 +279,39 @@ def search(config: Config, watcher: Watcher = Watcher()) -> dict:
 
     if base is None:
         return answer(True)
-    tau = base.tau(config.threshold, protocol.rule, protocol.absolute)
-    watcher.say(f"full {base.mean:.4f}, chance {base.chance:.4f}: a d passes from {tau:.4f} ({protocol.rule} rule)")
-    if base.chance >= tau or not signal(base, question["n_scored"], question["metric"]):
+    target = target_of(base, question)
+    watcher.say(f"full {base.mean:.4f}, chance {base.chance:.4f}: a d passes from {target.tau:.4f} ({protocol.rule} rule)")
+    if base.chance >= target.tau or not signal(base, question["n_scored"], question["metric"]):
         return answer(True)
     limits = _limits(study, arm)
-    rate = study.rate(store, arm, limits.start)
+    rate = study.rate(store, arm, _anchors(study, arm, limits), base)
     history = []
-    while True:
-        if config.grid:
-            step = grid(sorted(config.grid), history, limits)
-        else:
-            step = bisect(history, tau, base.chance, protocol.strict, limits)
-        if isinstance(step, Stop):
-            watcher.say(step.reason)
-            break
-        specs = [study.spec("search", arm, d, i, rate(d)) for d, i in step.runs]
+    while not isinstance(step := DESIGNS[protocol.design](history, target, limits), Stop):
+        specs = [
+            study.spec("search", arm, run.d, run.repeat, rate(run.d), stop=(target.tau, base.chance) if run.far and protocol.early else None)
+            for run in step.runs
+        ]
         history += points_of(study.execute(store, specs, study.curve(arm)))
+    watcher.say(step.reason)
     found = answer(step.finished)
-    # A resumed search may know its check already.
+    # A resumed search may know its checks already.
     if found["verdict"] in ("reached", "budget_limited"):
-        low, high = found["answer"]["low"], found["answer"]["high"]
+        low, d = found["answer"]["low"], found["answer"]["estimate"]
+        study.note(store, rate=rate(d))
+        specs = []
         if protocol.budget_check and low:
-            study.execute(store, [study.spec("check", arm, low, 0, rate(low), budget=2.0)], study.curve(arm))
+            specs.append(study.spec("check", arm, low, 0, rate(low), budget=2.0))
+        if protocol.rate_check:
+            specs += [study.spec("rate", arm, d, 0, f * rate(d)) for f in (0.5, 2.0)]
         if protocol.locked and "locked" in study.task.sizes():
-            study.execute(store, [study.spec("locked", arm, high, 0, rate(high), split="locked")], study.curve(arm))
+            specs.append(study.spec("locked", arm, d, 0, rate(d), split="locked"))
+        study.execute(store, specs, study.curve(arm))
     return answer(step.finished)
+
+
+def _anchors(study: Study, arm: str, limits: Limits) -> list[int]:
+    tried = [min(limits.start * ANCHOR_STRIDE**i, limits.largest) for i in range(study.protocol.anchors)]
+    return list(dict.fromkeys(tried))
 
 
 def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
@@ -287,11 +320,11 @@ def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
     ranks = sorted(config.ranks or (1, 2, 4, 8, 16))
     _lora_fits(study, max(ranks))
     store = Store(config.out)
-    question = study.ask(store, "lora", learning_rate=None, tuned=study.protocol.tune and not config.lora_learning_rate)
-    study.baselines(store)
+    question = study.ask(store, "lora", tuned=study.protocol.tune and not config.lora_learning_rate)
+    base = baseline_of(study.baselines(store))
     middle = ranks[len(ranks) // 2]
-    rate = study.rate(store, "lora", middle)
-    study.note(store, learning_rate=rate(middle))
+    # One rate does not fit all ranks: what is best at 4 can be far too high at 16.
+    rate = study.rate(store, "lora", sorted({ranks[0], middle, ranks[-1]}) if study.protocol.anchors > 1 else (middle,), base)
     specs = [study.spec("sweep", "lora", r, i, rate(r)) for r in ranks for i in range(study.protocol.repeats)]
     study.execute(store, specs, study.curve("lora"))
     study.note(store, finished=True)
@@ -345,11 +378,11 @@ def _length(config: Config, default: int) -> int:
 
 
 def _limits(study: Study, arm: str) -> Limits:
-    m, D = study.m(arm), study.D
+    m, D, c, p = study.m(arm), study.D, study.config, study.protocol
     # A quarter of sqrt(D), the order of published values, as a power of two.
     start = 2 ** max(1, round(math.log2(math.sqrt(D) / 4)))
     smallest = m + 1
-    return Limits(smallest, D + m, max(start, smallest), study.protocol.repeats, study.protocol.ratio, study.config.max_runs)
+    return Limits(smallest, D + m, max(start, smallest), p.repeats, p.ratio, c.max_runs, c.workers, tuple(sorted(c.grid)))
 
 
 def _seeds(master: int, kind: str, arm: str, size: int, repeat: int) -> dict[str, int]:

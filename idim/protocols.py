@@ -10,9 +10,11 @@ class Protocol:
 
     ``rule`` sets the threshold: chance is c + q (full - c), raw is q x full, absolute is the score ``absolute``. ``rate_law`` is
     "law" (``RATE_EXPONENTS``) or "constant" (``rate`` for every d).
-    ``official`` keeps the published split whole. ``baselines`` full runs set tau; ``repeats`` runs with fresh seeds decide each d.
-    The bracket is narrowed until high/low <= ``ratio``. ``tune`` chooses rates on the tuning split first. ``recipe`` holds what
-    the protocol fixes of the training recipe. ``left_out`` is printed: what a number from this protocol does not carry.
+    ``design`` says how the next d is chosen (search/design.py). ``official`` keeps the published split whole. ``baselines`` full runs set
+    tau; ``repeats`` runs with fresh seeds decide each d of a bracket or grid. A bracket is narrowed until high/low <= ``ratio``, an interval until
+    either end lies within it of the middle. ``tune`` chooses rates on the tuning split first, at ``anchors`` values of d. ``budget_check``,
+    ``rate_check`` and ``locked`` are the runs after a search: twice the budget, twice and half the rate, the split used once.
+    ``early`` lets runs far from d90 stop early. ``recipe`` holds what the protocol fixes of the training recipe. ``left_out`` is printed: what a number from this protocol does not carry.
     """
 
     name: str
@@ -23,12 +25,16 @@ class Protocol:
     rule: str = "chance"
     absolute: float | None = None
     strict: bool = False
+    design: str = "bisect"
     official: bool = False
     baselines: int = 3
     repeats: int = 3
     ratio: float = 1.25
     tune: bool = False
+    anchors: int = 1
+    early: bool = False
     budget_check: bool = False
+    rate_check: bool = False
     locked: bool = False
     rate_law: str = "law"
     rate: float | None = None
@@ -38,8 +44,10 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
     Protocol(
-        "trust", "the default: orthonormal P, tuned rates, chance-corrected threshold, fresh seeds, locked split",
-        baselines=5, tune=True, budget_check=True, locked=True,
+        "trust", "the default: orthonormal P, tuned rates, chance-corrected threshold, a 90 % interval, fresh seeds, locked split",
+        design="posterior", baselines=5, tune=True, anchors=3, early=True, budget_check=True, rate_check=True, locked=True,
+        # So many that a run which may stop early can.
+        recipe={"evaluations": 8},
     ),
     Protocol(
         "quick", "a first look in minutes: one baseline, one run a value of d, the raw rule, a factor-2 bracket",
@@ -78,10 +86,12 @@ RECIPES: dict[str, dict[str, object]] = {
 #: tried: MNIST FC at d = 750 (0.03 to 0.1 equally good), MiniLM x SST-2 at 1,024 (0.2), 4,096 (0.1) and 16,384 (0.035). A constant
 #: times sqrt(D / d) that fits 1,024 diverges at 16,384. The toy has one well-scaled batch and takes one rate for all d.
 RATE_EXPONENTS: dict[str, float] = {"net": 0.75, "transformer": 0.75, "toy": 0.0}
-#: Rates tried for an arm, as multiples of its default.
+#: Rates tried, as multiples of the law's; of the subspace's, where the constant is not known in advance, a wider range.
 FACTORS: dict[str, tuple[float, ...]] = {
-    "full": (1 / 3, 1.0, 3.0), "did": (1 / 3, 1.0, 3.0), "said": (1 / 3, 1.0, 3.0), "lora": (1 / 3, 1.0, 3.0),
+    "full": (1 / 3, 1.0, 3.0), "did": (1 / 9, 1 / 3, 1.0, 3.0, 9.0), "said": (1 / 9, 1 / 3, 1.0, 3.0, 9.0), "lora": (1 / 3, 1.0, 3.0),
 }
+#: Anchor dimensions lie this factor apart, from a quarter of sqrt(D) up.
+ANCHOR_STRIDE = 8
 #: Default LoRA rate, as a multiple of the full one.
 LORA_FACTOR = 10.0
 #: Tuning runs get this share of the budget.

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from idim import arms, memory, models, tasks
+from idim.search.early import outlook
 from idim.tasks.base import Options, Task
 from idim.train import COMPUTE, Outcome, Recipe, train
 
@@ -44,6 +45,8 @@ class Spec:
     task_fingerprint: str = ""
     #: Of a model in a folder, whose content its name does not fix.
     model_fingerprint: str = ""
+    #: The run may stop once it is known to end above or below this score; the other is chance.
+    stop: tuple[float, float] | None = None
 
     def config(self) -> dict:
         """What a record keeps: all but where the data lay on this machine, which the task's fingerprint stands for."""
@@ -54,8 +57,9 @@ class Spec:
         """A digest of what a record keeps, less what moves no result: how P's arithmetic is done and which memory it takes."""
         config = self.config()
         config["settings"] = {k: v for k, v in config["settings"].items() if k not in ("engine", "lean")}
-        if not self.model_fingerprint:
-            del config["model_fingerprint"]
+        for name in ("model_fingerprint", "stop"):
+            if not config[name]:
+                del config[name]
         return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:20]
 
 
@@ -78,6 +82,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
         outcome = train(
             adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
             seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=progress,
+            stop=(lambda curve: outlook(curve, *spec.stop)) if spec.stop else None,
         )
         if spec.recipe.precision in COMPUTE:
             adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
@@ -99,6 +104,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
             "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
             "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total, "adaptation": adapted.info,
             "splits": task.sizes(), "warnings": warnings,
+            "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.share} if outcome.stopped else None,
         },
         "meta_info": {
             "D": loaded.D, "model_fingerprint": loaded.fingerprint, "task_fingerprint": task.fingerprint,

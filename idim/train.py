@@ -65,10 +65,15 @@ class Data(Protocol):
 
 @dataclass
 class Outcome:
-    """What a run gave. ``status`` is ok, diverged or failed; a failed run keeps the curve up to its end."""
+    """What a run gave. ``status`` is ok, stopped, diverged or failed; a failed run keeps the curve up to its end.
+
+    ``stopped``: on which side of what it had to reach; ``share`` of the steps were made.
+    """
 
     status: str = "ok"
     reason: str = ""
+    stopped: str = ""
+    share: float = 1.0
     untouched: float = math.nan
     final: float = math.nan
     curve: list[dict[str, float]] = field(default_factory=list)
@@ -85,10 +90,12 @@ def total_steps(recipe: Recipe, train_size: int) -> int:
 def train(
     module: nn.Module, groups: dict[str, list[nn.Parameter]], data: Data, recipe: Recipe, *,
     split: str, seed_data: int, seed_dropout: int, progress: Callable[[int, int, float], None] | None = None,
+    stop: Callable[[list[tuple[float, float]]], str] | None = None,
 ) -> Outcome:
     """Train ``groups`` of ``module`` and score it on ``split`` before, during and after.
 
-    ``progress(step, steps, score)`` is called at each evaluation. Dropout draws from torch's generator, seeded and forked, so the
+    ``progress(step, steps, score)`` is called at each evaluation. ``stop`` is asked there too, with the curve as (share of steps, score), and
+    ends the run where it answers. Dropout draws from torch's generator, seeded and forked, so the
     caller's draws are not disturbed. A loss that is not finite ends the run as diverged.
     """
     out = Outcome()
@@ -140,8 +147,12 @@ def train(
             out.steps, out.tokens = step, out.tokens + data.tokens(batch)
             if step in due:
                 evaluate(step)
+                if stop and (side := stop([(p["step"] / steps, p["score"]) for p in out.curve])):
+                    out.status, out.stopped, out.share = "stopped", side, step / steps
+                    out.reason = f"known to end {side} the threshold at step {step} of {steps}"
+                    break
     out.final = _final([point["score"] for point in out.curve[1:]], recipe.rule)
-    if out.status == "ok" and not math.isfinite(out.final):
+    if out.status in ("ok", "stopped") and not math.isfinite(out.final):
         out.status, out.reason = "diverged", f"score {out.final} at the end of {steps} steps"
     out.seconds = time.perf_counter() - began
     return out

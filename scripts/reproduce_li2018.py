@@ -18,7 +18,7 @@ from idim import measure
 from idim.config import Config
 from idim.report.page import render
 from idim.report.summary import score_of
-from idim.report.tables import bracket_text
+from idim.report.tables import answer_text
 from idim.store import Store, write_json
 
 CURVES = {"mnist-fc": "mnist_fc_784_200_200_10", "mnist-lenet": "mnist_lenet"}
@@ -72,8 +72,8 @@ def main() -> None:
     text = frame.to_string(index=False, float_format=lambda v: f"{v:.4f}")
     lines = [
         f"{args.model}, {args.epochs:g} epochs, full {summary['full']['mean']:.4f} (n = {summary['full']['n']})", text,
-        f"d at accuracy > 0.900: {bracket_text(summary['answer'])}",
-        f"d90 of the own baseline, threshold {summary['tau_raw']:.4f}: {bracket_text(summary['d90_raw'])}",
+        f"d at accuracy > 0.900: {answer_text(summary['answer'])}",
+        f"d90 of the own baseline, threshold {summary['tau_raw']:.4f}: {answer_text(summary['d90_raw'])}",
     ]
     print("\n".join(lines))
     Path(args.out, f"{args.model}.txt").write_text("\n".join(lines) + "\n")

@@ -8,18 +8,26 @@ import random
 import pytest
 
 from idim.report.summary import summarise
-from idim.search.design import Limits, Next, Stop, bisect, grid
-from idim.search.threshold import Baseline, Bracket, Point, bracket, means, signal
+from idim.search.answer import Belief, isotonic
+from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
+from idim.search.early import outlook
+from idim.search.posterior import Posterior
+from idim.search.threshold import Baseline, Bracket, Point, Target, bracket, means, signal
 
 
 def test_thresholds():
     base = Baseline.of([0.8, 0.9, 0.85], chance=0.6)
     assert base.mean == pytest.approx(0.85)
     assert base.se == pytest.approx(0.05 / math.sqrt(3))
-    assert base.tau(0.9, "raw") == pytest.approx(0.765)
-    assert base.tau(0.9, "chance") == pytest.approx(0.6 + 0.9 * 0.25)
-    assert base.tau(0.9, "absolute", 0.7) == 0.7
+    assert Target(base, "raw").tau == pytest.approx(0.765)
+    assert Target(base, "chance").tau == pytest.approx(0.6 + 0.9 * 0.25)
+    assert Target(base, "absolute", absolute=0.7).tau == 0.7
+    assert Target(base, "chance", 0.5).at(0.7) == pytest.approx(0.65)
     assert Baseline.of([0.8], 0.5).se is None
+
+
+def at(tau: float, strict: bool = False, chance: float = 0.0) -> Target:
+    return Target(Baseline(1.0, 0.01, 5, chance), "absolute", absolute=tau, strict=strict)
 
 
 def test_means_count_a_failed_run_at_the_floor():
@@ -28,11 +36,11 @@ def test_means_count_a_failed_run_at_the_floor():
 
 def test_bracket_and_strictness():
     points = [Point(8, 0.5), Point(16, 0.7), Point(32, 0.9)]
-    assert bracket(points, 0.7, 0) == Bracket(8, 16)
-    assert bracket(points, 0.7, 0, strict=True) == Bracket(16, 32)
-    assert bracket(points, 0.95, 0) == Bracket(32, None)
-    assert bracket(points, 0.1, 0) == Bracket(None, 8)
-    assert bracket([Point(8, 0.9), Point(16, 0.5)], 0.7, 0) == Bracket(16, 8)
+    assert bracket(points, at(0.7)) == Bracket(8, 16)
+    assert bracket(points, at(0.7, strict=True)) == Bracket(16, 32)
+    assert bracket(points, at(0.95)) == Bracket(32, None)
+    assert bracket(points, at(0.1)) == Bracket(None, 8)
+    assert bracket([Point(8, 0.9), Point(16, 0.5)], at(0.7)) == Bracket(16, 8)
 
 
 def test_signal_needs_four_standard_errors_of_runs_and_of_the_sample():
@@ -45,10 +53,10 @@ def test_signal_needs_four_standard_errors_of_runs_and_of_the_sample():
 def measured(truth: float, limits: Limits, score=lambda d, truth, i: float(d >= truth)) -> tuple[list[Point], Stop]:
     history: list[Point] = []
     for _ in range(200):
-        step = bisect(history, 0.5, 0.0, False, limits)
+        step = bisect(history, at(0.5), limits)
         if isinstance(step, Stop):
             return history, step
-        history += [Point(d, score(d, truth, i)) for d, i in step.runs]
+        history += [Point(r.d, score(r.d, truth, r.repeat)) for r in step.runs]
     raise AssertionError("the search does not stop")
 
 
@@ -57,7 +65,7 @@ def measured(truth: float, limits: Limits, score=lambda d, truth, i: float(d >= 
 def test_bisection_brackets_a_sharp_threshold(truth, repeats):
     limits = Limits(1, 100_000, 128, repeats, 1.25, 10_000)
     history, stop = measured(truth, limits)
-    b = bracket(history, 0.5, 0.0)
+    b = bracket(history, at(0.5))
     assert b.high is not None and b.high >= truth and (b.low is None or b.low < truth)
     if b.low:
         assert b.high <= b.low * 1.25 or b.high - b.low == 1
@@ -69,7 +77,7 @@ def test_bisection_brackets_a_sharp_threshold(truth, repeats):
 def test_bisection_gives_up_at_the_largest_d_and_at_the_cap():
     limits = Limits(1, 1000, 128, 2, 1.25, 10_000)
     history, stop = measured(10**9, limits)
-    assert stop.reason == "the largest d fails" and bracket(history, 0.5, 0) == Bracket(1000, None)
+    assert stop.reason == "the largest d fails" and bracket(history, at(0.5)) == Bracket(1000, None)
     history, stop = measured(700, Limits(1, 1000, 128, 3, 1.01, 7))
     assert stop == Stop("the cap of 7 runs is reached", finished=False) and len(history) == 7
 
@@ -79,7 +87,7 @@ def test_bisection_never_contradicts_itself_under_noise():
         draw = random.Random(seed)
         noisy = lambda d, truth, i: 1 / (1 + (truth / d)) + draw.gauss(0, 0.15)  # noqa: E731
         history, _ = measured(500, Limits(1, 10**6, 64, 2, 1.25, 200), noisy)
-        b = bracket(history, 0.5, 0.0)
+        b = bracket(history, at(0.5))
         assert b.low is None or b.high is None or b.low < b.high
 
 
@@ -87,17 +95,140 @@ def test_the_same_history_gives_the_same_decision_however_it_was_cut():
     limits = Limits(1, 100_000, 128, 3, 1.25, 100)
     history, _ = measured(750, limits)
     for n in range(0, len(history), 2):
-        step = bisect(history[:n], 0.5, 0.0, False, limits)
+        step = bisect(history[:n], at(0.5), limits)
         assert isinstance(step, Next)
-        d, i = step.runs[0]
-        assert history[n].d == d and i == sum(p.d == d for p in history[:n])
+        run = step.runs[0]
+        assert history[n].d == run.d and run.repeat == sum(p.d == run.d for p in history[:n])
 
 
 def test_grid_asks_for_what_is_missing():
-    limits = Limits(1, 100, 1, 2, 1.25, 100)
-    assert grid([4, 8], [], limits) == Next(((4, 0), (4, 1), (8, 0), (8, 1)))
-    assert grid([4, 8], [Point(4, 1.0), Point(8, 1.0), Point(4, 0.9)], limits) == Next(((8, 1),))
-    assert isinstance(grid([4], [Point(4, 1.0)] * 2, limits), Stop)
+    limits = Limits(1, 100, repeats=2, grid=(4, 8))
+    assert grid([], at(0.5), limits) == Next((Run(4, 0), Run(4, 1), Run(8, 0), Run(8, 1)))
+    assert grid([Point(4, 1.0), Point(8, 1.0), Point(4, 0.9)], at(0.5), limits) == Next((Run(8, 1),))
+    assert isinstance(grid([Point(4, 1.0)] * 2, at(0.5), Limits(1, 100, repeats=2, grid=(4,))), Stop)
+
+
+# The posterior, and the designs on it.
+
+
+CHANCE = Target(Baseline(0.98, 0.001, 5, 0.1), "chance")
+WIDE = Limits(1, 200_000)
+
+
+def world(x90: float, slope: float = 0.7, sigma: float = 0.01, seed: int = 0):
+    """A logistic curve that crosses CHANCE at x90, and normal noise."""
+    noise = random.Random(seed)
+    at90 = math.log(0.9 / 0.1)
+
+    def score(d: int) -> float:
+        return 0.1 + 0.88 / (1 + math.exp(-slope * (math.log2(d) - x90) - at90)) + noise.gauss(0, sigma)
+
+    return score
+
+
+def searched(score, design: str, limits: Limits) -> tuple[list[Point], str]:
+    history: list[Point] = []
+    while not isinstance(step := DESIGNS[design](history, CHANCE, limits), Stop):
+        assert all(limits.smallest <= r.d <= limits.largest for r in step.runs)
+        history += [Point(r.d, score(r.d)) for r in step.runs]
+    return history, step.reason
+
+
+@pytest.mark.parametrize("design", ADAPTIVE)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_adaptive_search_finds_d90_within_a_quarter(design, workers):
+    for seed, x90 in enumerate((4.0, 7.5, 9.7, 12.3, 15.0)):
+        history, reason = searched(world(x90, seed=seed), design, Limits(1, 200_000, workers=workers))
+        found = Belief(history, CHANCE, 1, 200_000).interval(CHANCE)
+        assert found["low"] < found["estimate"] < found["high"] and found["level"] == 0.9
+        assert found["high"] / found["estimate"] <= 1.26 and abs(math.log2(found["estimate"]) - x90) < 2 * math.log2(1.25)
+        assert len(history) <= 30 and reason == "the interval is narrow enough"
+
+
+def test_an_adaptive_search_says_when_no_d_passes_and_when_all_do():
+    assert searched(lambda d: 0.2, "posterior", WIDE)[1] == "the largest d fails"
+    assert searched(lambda d: 0.97, "posterior", WIDE)[1] == "the smallest d passes"
+    history, reason = searched(world(9.0, sigma=0.2), "posterior", WIDE)
+    assert reason == "the cap of 30 runs is reached" and len(history) == 30
+    found = Belief(history, CHANCE, 1, 200_000).interval(CHANCE)
+    assert found["high"] is None or found["high"] > 2 * found["estimate"]
+
+
+def test_the_posterior_does_not_depend_on_the_order_of_runs():
+    history = searched(world(9.0), "posterior", WIDE)[0]
+    ways = [Posterior(h, CHANCE, *WIDE.octaves) for h in (history, history[::-1], sorted(history, key=lambda p: p.score))]
+    assert len({tuple(w.quantile((0.05, 0.5, 0.95))) for w in ways}) == 1
+
+
+@pytest.mark.parametrize("design", ADAPTIVE)
+def test_an_adaptive_search_decides_the_same_however_its_history_was_cut(design):
+    for workers in (1, 2):
+        limits = Limits(1, 200_000, workers=workers)
+        history = searched(world(9.0), design, limits)[0]
+        for n in range(0, len(history), workers):
+            step = DESIGNS[design](history[:n], CHANCE, limits)
+            assert [r.d for r in step.runs] == [p.d for p in history[n: n + workers]]
+
+
+def test_failed_runs_do_not_decide_and_outliers_neither():
+    clean = [Point(round(2**x), world(9.0, sigma=0.0)(round(2**x))) for x in (7.0, 8.0, 8.5, 8.8, 9.0, 9.2, 9.5, 10.0)]
+    known = Posterior(clean, CHANCE, *WIDE.octaves)
+    for odd in (Point(1000, None), Point(1000, 0.3), Point(100, 0.97)):
+        moved = Posterior([*clean, odd], CHANCE, *WIDE.octaves)
+        assert abs(moved.quantile(0.5) - known.quantile(0.5)) < 0.2
+
+
+def test_a_stopped_run_counts_on_its_side_only():
+    near = [Point(d, world(9.0, sigma=0.0)(d)) for d in (300, 700)]
+    alone = Posterior(near, CHANCE, *WIDE.octaves)
+    tau = CHANCE.tau
+    above = Posterior([*near, Point(400, 0.95, "above", tau, 0.4)], CHANCE, *WIDE.octaves)
+    below = Posterior([*near, Point(600, 0.5, "below", tau, 0.4)], CHANCE, *WIDE.octaves)
+    assert above.quantile(0.5) < alone.quantile(0.5) < below.quantile(0.5)
+    # What the score was when it stopped says nothing more.
+    again = Posterior([*near, Point(400, 0.90, "above", tau, 0.4)], CHANCE, *WIDE.octaves)
+    assert again.quantile(0.5) == above.quantile(0.5)
+
+
+def test_other_thresholds_come_from_the_same_curve_in_their_order():
+    belief = Belief(searched(world(9.0), "posterior", WIDE)[0], CHANCE, 1, 200_000)
+    levels = [belief.interval(Target(CHANCE.baseline, "chance", q)) for q in (0.5, 0.75, 0.9, 0.95)]
+    assert [v["estimate"] for v in levels] == sorted(v["estimate"] for v in levels)
+    # logit .5 is 0 and logit .9 is log 9: with slope .7 the halves lie 3.1 octaves apart.
+    assert abs(math.log2(levels[2]["estimate"] / levels[0]["estimate"]) - math.log(9) / 0.7) < 0.5
+    own, direct = belief.interval(CHANCE), belief.known.quantile((0.05, 0.5, 0.95))
+    assert [own[k] for k in ("low", "estimate", "high")] == pytest.approx(list(2**direct), rel=0.05)
+
+
+def test_the_error_of_few_baselines_widens_the_interval():
+    history = searched(world(9.0), "posterior", WIDE)[0]
+    widths = []
+    for se in (0.0005, 0.01):
+        found = Belief(history, Target(Baseline(0.98, se, 5, 0.1), "chance"), 1, 200_000)
+        low, high = found.known.quantile((0.05, 0.95))
+        widths.append(high - low)
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_the_isotonic_crossing():
+    rising = [Point(4, 0.2), Point(16, 0.6), Point(64, 0.8)]
+    assert isotonic(rising, at(0.7)) == pytest.approx(5.0)
+    # 0.9 and 0.5 pool to 0.7, and cross between 16 and 32.
+    assert isotonic([Point(4, 0.2), Point(16, 0.5), Point(32, 0.9), Point(64, 0.5), Point(256, 1.0)], at(0.6)) == pytest.approx(4.5)
+    assert isotonic(rising, at(0.9)) is None and isotonic(rising, at(0.1)) is None
+
+
+@pytest.mark.parametrize(("curve", "verdict"), [
+    ([(0, 0.1), (0.2, 0.95), (0.4, 0.96), (0.6, 0.96)], "above"),
+    ([(0, 0.1), (0.2, 0.95), (0.4, 0.96), (0.6, 0.8)], ""),
+    ([(0, 0.1), (0.25, 0.40), (0.5, 0.45), (0.75, 0.46)], "below"),
+    ([(0, 0.1), (0.25, 0.1), (0.5, 0.1), (0.75, 0.12)], ""),  # a plateau may end
+    ([(0, 0.1), (0.25, 0.7), (0.5, 0.8), (0.75, 0.85)], ""),
+    ([(0, 0.1), (0.05, 0.95), (0.1, 0.95), (0.15, 0.95)], ""),  # too early
+    ([(0, 0.1), (0.5, 0.95), (0.75, 0.95), (1.0, 0.95)], ""),  # done anyway
+])
+def test_what_a_curve_foretells(curve, verdict):
+    assert outlook(curve, 0.9, 0.1) == verdict
 
 
 # Verdicts, from records.
@@ -116,7 +247,7 @@ def record(kind: str, score: float | None, d: int = 0, untouched: float = 0.5, s
 QUESTION = {
     "keys": KEYS, "model": "m", "task": "t", "arm": "did", "projection": "orthonormal", "scope": "global",
     "structure": None, "protocol": "trust", "metric": "accuracy", "D": 1000, "m": 0, "rule": "chance", "absolute": None,
-    "strict": False, "threshold": 0.9, "left_out": [], "n_scored": 1000, "steps": 10, "finished": True,
+    "strict": False, "threshold": 0.9, "design": "bisect", "left_out": [], "n_scored": 1000, "steps": 10, "finished": True,
 }
 FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
 

@@ -38,7 +38,8 @@ def score_against_rank(records: list[dict], sweep: dict, searches: list[dict], p
     left.plot([c["rank"] for c in sweep["curve"]], [c["mean"] for c in sweep["curve"]], "-" + marker, color=colour, label="LoRA")
     left.set_xscale("log", base=2)
     left.set_xticks([c["rank"] for c in sweep["curve"]], [str(c["rank"]) for c in sweep["curve"]])
-    left.set_xlabel(f"rank r   ({sweep['alpha_rule']}, rate {sweep['learning_rate']:.3g})")
+    rates = sorted({f"{c['rate']:.2g}" for c in sweep["curve"]}, key=float)
+    left.set_xlabel(f"rank r   ({sweep['alpha_rule']}, rate {' to '.join(dict.fromkeys((rates[0], rates[-1])))})")
     left.set_ylabel(sweep["metric"])
     if searches:
         _curves(right, records, searches)
@@ -56,9 +57,16 @@ def _curves(axes: Axes, records: list[dict], summaries: list[dict]) -> None:
     for summary in summaries:
         colour, marker = STYLE[summary["arm"]]
         runs = [r for r in records if r["kind"] == "search" and r["key"] in summary["keys"] and score_of(r) is not None]
-        axes.plot([r["train_info"]["d_total"] for r in runs], [score_of(r) for r in runs], marker, color=colour, alpha=0.35, ms=5)
-        curve = summary["curve"]
-        axes.plot([c["d"] for c in curve], [c["mean"] for c in curve], "-" + marker, color=colour, ms=5, label=summary["arm"].upper())
+        for stopped, fill in ((False, colour), (True, "none")):
+            some = [r for r in runs if (r["status"] == "stopped") == stopped]
+            axes.plot([r["train_info"]["d_total"] for r in some], [score_of(r) for r in some], marker, color=colour, mfc=fill, alpha=0.5, ms=5,
+                      label=f"{summary['arm'].upper()}, stopped early" if stopped and some else None)
+        curve, fit = summary["curve"], summary["fit"]
+        if fit:
+            axes.plot([f["d"] for f in fit], [f["mean"] for f in fit], color=colour, label=f"{summary['arm'].upper()}: posterior curve, 90 % band")
+            axes.fill_between([f["d"] for f in fit], [f["low"] for f in fit], [f["high"] for f in fit], color=colour, alpha=0.15, lw=0)
+        else:
+            axes.plot([c["d"] for c in curve], [c["mean"] for c in curve], "-" + marker, color=colour, ms=5, label=summary["arm"].upper())
         answer = summary["answer"]
         if answer and answer["high"]:
             axes.axvspan(answer["low"] or answer["high"], answer["high"], color=colour, alpha=0.12, lw=0)

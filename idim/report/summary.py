@@ -6,9 +6,13 @@ import math
 from collections.abc import Iterable
 from statistics import fmean
 
-from idim.search.threshold import Baseline, Bracket, Point, bracket, means, passes, signal
+from idim.search.answer import Belief, bracketed, isotonic
+from idim.search.design import ADAPTIVE
+from idim.search.threshold import Baseline, Point, Target, means, signal
 
 LEVELS = (0.5, 0.75, 0.9, 0.95)
+#: Octaves of d90 from which a change of the rate is worth saying so: a factor of 1.25.
+RATE_MOVES = 0.32
 #: What a search can end with; README and science explain each.
 VERDICTS = (
     "reached", "not_reached", "trivial", "no_signal", "baseline_failed", "budget_limited", "unfinished", "contradictory",
@@ -31,75 +35,116 @@ def baseline_of(records: Iterable[dict]) -> Baseline | None:
 
 
 def points_of(records: Iterable[dict]) -> list[Point]:
-    return [Point(r["train_info"]["d_total"], score_of(r)) for r in records if r["kind"] == "search"]
+    points = []
+    for r in records:
+        if r["kind"] == "search":
+            points.append(Point(r["train_info"]["d_total"], score_of(r), **(r["train_info"].get("stopped") or {})))
+    return points
 
 
 def score_of(record: dict) -> float | None:
-    return record["train_info"]["score"] if record["status"] == "ok" else None
+    return record["train_info"]["score"] if record["status"] in ("ok", "stopped") else None
+
+
+def target_of(base: Baseline, search: dict) -> Target:
+    return Target(base, search["rule"], search["threshold"], search["absolute"], search["strict"])
 
 
 def summarise(records: Iterable[dict], search: dict) -> dict:
-    """One JSON object. ``search`` is what measure wrote of the question: names, threshold, rule, whether it is finished."""
+    """One JSON object. ``search`` is what measure wrote of the question: names, threshold, rule, whether it is finished.
+
+    The answers are brackets, or intervals where the search's design is built on them; ``interval`` is there for every design.
+    """
     mine = [r for r in records if belongs(r, search)]
     base = baseline_of(mine)
     points = points_of(mine)
-    rule, strict = search["rule"], search["strict"]
     out = {
         "model": search["model"], "task": search["task"], "arm": search["arm"], "projection": search["projection"],
         "protocol": search["protocol"], "metric": search["metric"], "D": search["D"], "m": search["m"],
-        "scope": search["scope"], "structure": search["structure"], "steps": search["steps"],
-        "verdict": None, "rule": rule, "threshold": search["threshold"], "tau": None, "tau_raw": None, "tau_chance": None,
+        "scope": search["scope"], "structure": search["structure"], "steps": search["steps"], "design": search.get("design", "bisect"),
+        "verdict": None, "rule": search["rule"], "threshold": search["threshold"], "tau": None, "tau_raw": None, "tau_chance": None,
         "chance": None, "full": None, "curve": [], "left_out": search["left_out"],
     }
     if base is None:
         return out | {"verdict": "baseline_failed"} | _cost(mine)
-    q = search["threshold"]
-    tau = base.tau(q, rule, search["absolute"])
-    floor = base.chance
-    out |= {
-        "tau": tau, "tau_raw": base.tau(q, "raw"), "tau_chance": base.tau(q, "chance"), "chance": base.chance,
-        "full": {"mean": base.mean, "se": base.se, "n": base.n},
-        "curve": [{"d": d, "mean": s, "n": sum(p.d == d for p in points), "passes": passes(s, tau, strict)}
-                  for d, s in means(points, floor).items()],
+    target = target_of(base, search)
+    out |= _thresholds(target) | {
+        "curve": [
+            {"d": d, "mean": s, "n": sum(p.d == d for p in points), "stopped": sum(bool(p.side) for p in points if p.d == d),
+             "passes": target.passes(s)}
+            for d, s in means(points, base.chance).items()
+        ],
     }
-    found = bracket(points, tau, floor, strict)
+    belief = None
+    if base.n > 1 and points and base.chance < target.tau < base.mean + 0.05 * (base.mean - base.chance):
+        belief = Belief(points, target, search["m"] + 1, search["D"] + search["m"])
+    out["interval"] = belief and belief.interval(target)
+    adaptive = belief is not None and out["design"] in ADAPTIVE
+    tried = [row["d"] for row in out["curve"]]
+    out["fit"] = belief.band(tried[0], tried[-1]) if adaptive and len(tried) > 1 else None
+
+    def answer(question: Target) -> dict | None:
+        return belief.interval(question) if adaptive else bracketed(points, question)
+
     for level in LEVELS:
-        out[f"d{level * 100:.0f}"] = _interval(bracket(points, base.tau(level, rule if rule != "absolute" else "chance"), floor))
-    out["d90_raw"] = _interval(bracket(points, base.tau(0.9, "raw"), floor))
-    out["d90_chance"] = _interval(bracket(points, base.tau(0.9, "chance"), floor))
+        out[f"d{level * 100:.0f}"] = answer(Target(base, search["rule"] if search["rule"] != "absolute" else "chance", level))
+    out["d90_raw"], out["d90_chance"] = answer(Target(base, "raw")), answer(Target(base, "chance"))
     # The search's own question; it is d90 unless another threshold or an absolute one was asked for.
-    out["answer"] = _interval(found)
-    if rule != "absolute" and math.isclose(q, 0.9):
-        out["d90"] = out["answer"]
+    out["answer"] = found = answer(target)
+    if search["rule"] != "absolute" and math.isclose(search["threshold"], 0.9):
+        out["d90"] = found
     # Those of this answer: a store that answered another threshold too holds checks at other d.
-    checks = [r for r in mine if r["kind"] == "check" and r["train_info"]["d_total"] == found.low]
-    longer = [r for r in checks if score_of(r) is not None and passes(score_of(r), tau, strict)]
-    locked = [score_of(r) for r in mine if r["kind"] == "locked" and r["train_info"]["d_total"] == found.high and score_of(r) is not None]
+    checks = [score_of(r) for r in mine if r["kind"] == "check" and found and r["train_info"]["d_total"] == found["low"]]
+    longer = any(score is not None and target.passes(score) for score in checks)
+    locked = [score_of(r) for r in mine if r["kind"] == "locked" and found and r["train_info"]["d_total"] == found["estimate"]]
     out["locked_score"] = locked[0] if locked else None
-    out["checks"] = {"twice_the_budget": None if not checks else not longer}
-    out["verdict"] = _verdict(base, tau, found, search, bool(longer))
+    crossing = isotonic(points, target) if adaptive else None
+    out["checks"] = {
+        "twice_the_budget": None if not checks else not longer, "rate": _rates(mine, found, belief, search),
+        "isotonic": None if crossing is None else {"d": round(2**crossing), "inside": (found["low"] or 0) <= 2**crossing <= (found["high"] or math.inf)},
+    }
+    out["verdict"] = _verdict(target, found, search, longer)
     return out | _cost(mine)
 
 
-def _verdict(base: Baseline, tau: float, found: Bracket, search: dict, longer: bool = False) -> str:
+def _thresholds(target: Target) -> dict:
+    base = target.baseline
+    return {
+        "tau": target.tau, "chance": base.chance, "full": {"mean": base.mean, "se": base.se, "n": base.n},
+        **{f"tau_{rule}": Target(base, rule, target.fraction).tau for rule in ("raw", "chance")},
+    }
+
+
+def _rates(records: list[dict], found: dict | None, belief: Belief | None, search: dict) -> dict | None:
+    """By how many octaves d90 would move at twice and at half the rate: one run each, read off the slope of the curve."""
+    runs = [r for r in records if r["kind"] == "rate" and found and r["train_info"]["d_total"] == found["estimate"]]
+    if not runs or belief is None:
+        return None
+    chance = belief.known.target.baseline.chance
+    shifts = {}
+    for r in runs:
+        factor = r["run_info"]["config"]["recipe"]["learning_rate"] / search["rate"]
+        score = score_of(r)
+        shifts[f"{factor:g}"] = belief.shift(found["estimate"], chance if score is None else score)
+    return {"shift": shifts, "noise": belief.noise(found["estimate"]), "moved": any(abs(s) > RATE_MOVES for s in shifts.values())}
+
+
+def _verdict(target: Target, found: dict | None, search: dict, longer: bool = False) -> str:
+    base = target.baseline
     if not signal(base, search["n_scored"], search["metric"]):
         return "no_signal"
-    if base.chance >= tau:
+    if base.chance >= target.tau:
         return "trivial"
     if not search["finished"]:
         return "unfinished"
-    if found.high is None:
+    if found is None or found["estimate"] is None:
         return "not_reached"
-    if found.low is not None and found.low >= found.high:
+    if found["level"]:
+        # The cap came first: the d that passes may still lie above all that can be tried.
+        return "unfinished" if found["high"] is None else "budget_limited" if longer else "reached"
+    if found["low"] is not None and found["low"] >= found["high"]:
         return "contradictory"
     return "budget_limited" if longer else "reached"
-
-
-def _interval(b: Bracket) -> dict | None:
-    """A bracket's estimate is the smallest d seen to pass; it has no level, because it is not a confidence interval."""
-    if b.high is None and b.low is None:
-        return None
-    return {"estimate": b.high, "low": b.low, "high": b.high, "level": None}
 
 
 def _cost(records: list[dict]) -> dict:
@@ -108,7 +153,7 @@ def _cost(records: list[dict]) -> dict:
     for r in records:
         runs[r["kind"]] = runs.get(r["kind"], 0) + 1
         seconds[r["kind"]] = round(seconds.get(r["kind"], 0.0) + r["train_info"]["seconds"], 1)
-    failed = sum(r["status"] != "ok" for r in records)
+    failed = sum(r["status"] not in ("ok", "stopped") for r in records)
     return {"runs": runs, "seconds": seconds, "failed_runs": failed}
 
 
@@ -121,24 +166,21 @@ def summarise_sweep(records: Iterable[dict], search: dict) -> dict:
     points = [Point(rank[id(r)], score_of(r)) for r in swept]
     out = {
         "model": search["model"], "task": search["task"], "arm": "lora", "protocol": search["protocol"], "n_scored": search["n_scored"],
-        "metric": search["metric"], "D": search["D"], "learning_rate": search["learning_rate"], "tuned": search["tuned"],
+        "metric": search["metric"], "D": search["D"], "tuned": search["tuned"],
         "alpha_rule": swept[0]["train_info"]["adaptation"]["alpha_rule"] if swept else None,
         "targets": swept[0]["train_info"]["adaptation"]["targets"] if swept else None,
         "verdict": "baseline_failed", "full": None,
     }
     if base is None:
         return out | _cost(mine)
-    tau, floor = base.tau(search["threshold"], search["rule"], search["absolute"]), base.chance
+    target, floor = target_of(base, search), base.chance
     average = means(points, floor)
     trained = {rank[id(r)]: r["train_info"]["d_total"] for r in swept}
-    strict = search["strict"]
-    found = bracket(points, tau, floor, strict)
-    return out | {
-        "verdict": _verdict(base, tau, found, search), "rule": search["rule"], "tau": tau,
-        "tau_raw": base.tau(search["threshold"], "raw"), "tau_chance": base.tau(search["threshold"], "chance"),
-        "chance": base.chance, "full": {"mean": base.mean, "se": base.se, "n": base.n},
-        "curve": [{"rank": r, "d_total": trained[r], "mean": s, "n": sum(p.d == r for p in points),
-                   "passes": passes(s, tau, strict)} for r, s in average.items()],
-        "r90": _interval(found), "r90_raw": _interval(bracket(points, base.tau(0.9, "raw"), floor)),
-        "r90_chance": _interval(bracket(points, base.tau(0.9, "chance"), floor)),
+    rates = {rank[id(r)]: r["run_info"]["config"]["recipe"]["learning_rate"] for r in swept}
+    found = bracketed(points, target)
+    return out | _thresholds(target) | {
+        "verdict": _verdict(target, found, search), "rule": search["rule"],
+        "curve": [{"rank": r, "d_total": trained[r], "rate": rates[r], "mean": s, "n": sum(p.d == r for p in points),
+                   "passes": target.passes(s)} for r, s in average.items()],
+        "r90": found, "r90_raw": bracketed(points, Target(base, "raw")), "r90_chance": bracketed(points, Target(base, "chance")),
     } | _cost(mine)

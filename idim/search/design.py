@@ -3,32 +3,65 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from idim.search.threshold import Point, bracket
+from idim.search.posterior import Posterior
+from idim.search.threshold import Point, Target, bracket
 
 #: The first step of the geometric bracket.
 _STRIDE = 4
+#: The adaptive designs' interval: between these quantiles.
+LEVEL = 0.9
+TAILS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
+#: The search stops once this much lies within the factor asked for: more than the level, or one estimate in ten would miss it.
+ENOUGH = 0.95
+#: A run may stop early only further than this many octaves from the middle of what is believed of x90; and an answer needs runs nearer than this.
+NEAR = 0.75
+_RUNS, _RUNS_NEAR = 5, 3
+#: Without a reason to prefer one: the posterior's quantiles in this order.
+_CYCLE = (0.5, 0.25, 0.75, 0.1, 0.9)
+_CANDIDATES = 25
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the search may try: d in [smallest, largest], from ``start``; ``repeats`` runs a value of d."""
+    """What the search may try: d in [smallest, largest], from ``start``; ``repeats`` runs a value of d; ``workers`` runs at once.
+
+    ``ratio``: how far apart the ends of a bracket, or an end of an interval and its middle, may be. ``grid``: the values of a published curve.
+    """
 
     smallest: int
     largest: int
-    start: int
-    repeats: int
-    ratio: float
-    max_runs: int
+    start: int = 1
+    repeats: int = 1
+    ratio: float = 1.25
+    max_runs: int = 30
+    workers: int = 1
+    grid: tuple[int, ...] = ()
+
+    @property
+    def octaves(self) -> tuple[float, float]:
+        """Where x90 may lie, for a prior: an octave more on either side, so that both edges can be found to be passed."""
+        return math.log2(self.smallest) - 1, math.log2(self.largest) + 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run at d; ``repeat`` counts those at the same d. ``far``: from where the answer lies, so that it may stop early."""
+
+    d: int
+    repeat: int
+    far: bool = False
 
 
 @dataclass(frozen=True)
 class Next:
-    """Run these: (d, index of the repeat), all independent of each other."""
+    """Run these, all independent of each other."""
 
-    runs: tuple[tuple[int, int], ...]
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True)
@@ -39,21 +72,70 @@ class Stop:
     finished: bool = True
 
 
-def bisect(history: Sequence[Point], tau: float, floor: float, strict: bool, limits: Limits) -> Next | Stop:
+def posterior(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
+    """The d that tells most about x90 for its cost; with several workers, quantiles of the posterior.
+
+    Stops where a 95 % interval lies within a factor ``ratio`` of its middle on both sides, after five runs of which three lie near it;
+    where an edge of what can be tried is passed; or at the cap, and then the wide interval is the answer.
+    """
+    return _adapt(history, target, limits, _informative)
+
+
+def quantiles(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
+    """As posterior, with its quantiles .5, .25, .75, .1, .9 in turn."""
+    return _adapt(history, target, limits, lambda known, history, limits: [float(known.quantile(_CYCLE[len(history) % len(_CYCLE)]))])
+
+
+def _adapt(history: Sequence[Point], target: Target, limits: Limits, choose: Callable) -> Next | Stop:
+    known = Posterior(history, target, *limits.octaves)
+    low, middle, high = known.quantile(((1 - ENOUGH) / 2, 0.5, (1 + ENOUGH) / 2))
+    near = sum(abs(math.log2(p.d) - middle) <= NEAR for p in history)
+    if len(history) >= _RUNS:
+        if known.rank(math.log2(limits.largest)) < 1 - LEVEL:
+            return Stop("the largest d fails")
+        if known.rank(math.log2(limits.smallest)) > LEVEL:
+            return Stop("the smallest d passes")
+        narrow = max(high - middle, middle - low) <= math.log2(limits.ratio)
+        if near >= _RUNS_NEAR and (narrow or math.ceil(2**low) == math.ceil(2**high)):
+            return Stop("the interval is narrow enough")
+    left = limits.max_runs - len(history)
+    if left <= 0:
+        return Stop(f"the cap of {limits.max_runs} runs is reached")
+    workers = min(limits.workers, left)
+    places = choose(known, history, limits) if workers == 1 else [float(known.quantile((i + 0.5) / workers)) for i in range(workers)]
+    done, runs = Counter(p.d for p in history), []
+    for x in places:
+        d = min(max(round(2**x), limits.smallest), limits.largest)
+        runs.append(Run(d, done[d], abs(math.log2(d) - middle) > NEAR and len(history) >= _RUNS_NEAR))
+        done[d] += 1
+    return Next(tuple(runs))
+
+
+def _informative(known: Posterior, history: Sequence[Point], limits: Limits) -> list[float]:
+    low, middle, high = known.quantile(TAILS)
+    # Once only the count of near runs is missing, no other place is any use.
+    room = NEAR if high - low <= 2 * NEAR else max(high - middle, middle - low) + 1.5
+    edges = math.log2(limits.smallest), math.log2(limits.largest)
+    places = [min(max(middle + room * (2 * i / (_CANDIDATES - 1) - 1), edges[0]), edges[1]) for i in range(_CANDIDATES)]
+    # What early stopping saves far away. In steps, not in seconds: those hardly depend on d, and decisions must not depend on the machine.
+    far = [p.share for p in history if abs(math.log2(p.d) - middle) > NEAR]
+    cost = fmean(far) if far else 1.0
+    return [max(dict.fromkeys(places), key=lambda x: known.information(x) / (cost if abs(x - middle) > NEAR else 1.0))]
+
+
+def bisect(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
     """Geometric bracket, then bisection on log d.
 
     From ``start`` by factors of four, upwards while it fails and downwards while it passes; then the middle of the bracket in
     log d until high/low <= ratio or no whole number lies between. A d is decided by the mean of ``repeats`` fresh runs.
     """
-    count: dict[int, int] = {}
-    for p in history:
-        count[p.d] = count.get(p.d, 0) + 1
+    count = Counter(p.d for p in history)
     for d in sorted(count):
         if count[d] < limits.repeats:
             return _ask(d, count[d], history, limits)
     if not count:
         return _ask(limits.start, 0, history, limits)
-    b = bracket(history, tau, floor, strict)
+    b = bracket(history, target)
     if b.high is None:
         if b.low == limits.largest:
             return Stop("the largest d fails")
@@ -70,16 +152,22 @@ def bisect(history: Sequence[Point], tau: float, floor: float, strict: bool, lim
     return _ask(middle, 0, history, limits)
 
 
-def grid(values: Sequence[int], history: Sequence[Point], limits: Limits) -> Next | Stop:
-    """The published way: every value, ``repeats`` times."""
-    count: dict[int, int] = {}
-    for p in history:
-        count[p.d] = count.get(p.d, 0) + 1
-    wanted = tuple((d, i) for d in values for i in range(count.get(d, 0), limits.repeats))
+def grid(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
+    """The published way: every value of a grid, ``repeats`` times."""
+    count = Counter(p.d for p in history)
+    wanted = tuple(Run(d, i) for d in limits.grid for i in range(count[d], limits.repeats))
     return Next(wanted) if wanted else Stop("the grid is done")
+
+
+#: By the name that ``--design`` takes.
+DESIGNS: dict[str, Callable[[Sequence[Point], Target, Limits], Next | Stop]] = {
+    "posterior": posterior, "quantiles": quantiles, "bisect": bisect, "grid": grid,
+}
+#: Those that end in an interval, not in a bracket.
+ADAPTIVE = ("posterior", "quantiles")
 
 
 def _ask(d: int, done: int, history: Sequence[Point], limits: Limits) -> Next | Stop:
     left = limits.max_runs - len(history)
-    runs = tuple((d, i) for i in range(done, min(limits.repeats, done + left)))
+    runs = tuple(Run(d, i) for i in range(done, min(limits.repeats, done + left)))
     return Next(runs) if runs else Stop(f"the cap of {limits.max_runs} runs is reached", finished=False)

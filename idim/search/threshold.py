@@ -10,10 +10,16 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True)
 class Point:
-    """One finished run at d. ``score`` is None where it diverged or failed: it counts as a failure to pass."""
+    """One finished run at d. ``score`` is None where it diverged or failed: it counts as a failure to pass.
+
+    ``side``: the run stopped early, after ``share`` of its steps, because it would end "above" or "below" ``bound``.
+    """
 
     d: int
     score: float | None
+    side: str = ""
+    bound: float = 0.0
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,33 @@ class Baseline:
         se = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None
         return cls(fmean(scores), se, len(scores), chance)
 
-    def tau(self, fraction: float, rule: str, absolute: float | None = None) -> float:
-        """raw: fraction x full. chance: chance + fraction x (full - chance). absolute: the given score."""
-        if rule == "absolute":
-            return float(absolute)
-        floor = self.chance if rule == "chance" else 0.0
-        return floor + fraction * (self.mean - floor)
+
+@dataclass(frozen=True)
+class Target:
+    """What a run must reach. raw: fraction x full. chance: chance + fraction x (full - chance). absolute: the given score.
+
+    ``strict``: more than that.
+    """
+
+    baseline: Baseline
+    rule: str
+    fraction: float = 0.9
+    absolute: float | None = None
+    strict: bool = False
+
+    def at(self, full: float) -> float:
+        """The threshold, were ``full`` the score of full training."""
+        if self.rule == "absolute":
+            return float(self.absolute)
+        floor = self.baseline.chance if self.rule == "chance" else 0.0
+        return floor + self.fraction * (full - floor)
+
+    @property
+    def tau(self) -> float:
+        return self.at(self.baseline.mean)
+
+    def passes(self, score: float) -> bool:
+        return score > self.tau if self.strict else score >= self.tau
 
 
 @dataclass(frozen=True)
@@ -57,12 +84,8 @@ def means(points: Iterable[Point], floor: float) -> dict[int, float]:
     return {d: fmean(by_d[d]) for d in sorted(by_d)}
 
 
-def passes(score: float, tau: float, strict: bool) -> bool:
-    return score > tau if strict else score >= tau
-
-
-def bracket(points: Iterable[Point], tau: float, floor: float, strict: bool = False) -> Bracket:
-    verdicts = {d: passes(score, tau, strict) for d, score in means(points, floor).items()}
+def bracket(points: Iterable[Point], target: Target) -> Bracket:
+    verdicts = {d: target.passes(score) for d, score in means(points, target.baseline.chance).items()}
     return Bracket(
         max((d for d, ok in verdicts.items() if not ok), default=None),
         min((d for d, ok in verdicts.items() if ok), default=None),
