@@ -8,22 +8,24 @@ from collections.abc import Sequence
 _EARLIEST = 0.25
 #: How much of its gain so far a curve may add in what is left of its budget, at the same pace: a curve that learns slows down.
 _PACE = 0.5
+#: Shares of the way from chance to tau: what a curve that passes must have to spare, and what it must have learned to be called too slow.
+_SPARE, _BEGUN = 0.02, 0.2
 
 
 def outlook(curve: Sequence[tuple[float, float]], tau: float, chance: float) -> str:
-    """"above" or "below" tau, where the run is sure to end there; else "".
+    """"above" or "below" tau, where the run is all but sure to end there; else "".
 
-    ``curve``: (share of the budget, score), the untouched score first. Above: the mean of the last three scores, and the last, pass by a margin of a
-    fifth of the way from chance to tau that an early pass has left to lose. Below: even at half the average pace so far the rest would not be enough.
+    ``curve``: (share of the budget, score), the untouched score first. Above: the last score and the mean of the last three pass with something to
+    spare. Below: not even half the average pace so far would reach tau in the rest of the budget. A run that has not begun to learn is left alone:
+    plateaus end.
     """
     share, last = curve[-1]
-    if share < _EARLIEST or share >= 1 or len(curve) < 4:
+    if not _EARLIEST <= share < 1 or len(curve) < 4:
         return ""
-    smooth = sum(score for _, score in curve[-3:]) / 3
-    if min(smooth, last) >= tau + 0.02 * (tau - chance):
+    smooth, way = sum(score for _, score in curve[-3:]) / 3, tau - chance
+    if min(smooth, last) >= tau + _SPARE * way:
         return "above"
-    forecast = max(smooth, last) + _PACE * max(0.0, max(smooth, last) - chance) * (1 - share) / share
-    # A run that has not begun to learn may begin yet: plateaus end.
-    if last - chance > 0.2 * (tau - chance) and forecast < tau:
+    gain = max(smooth, last) - chance
+    if gain > _BEGUN * way and gain * (1 + _PACE * (1 - share) / share) < way:
         return "below"
     return ""
