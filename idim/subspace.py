@@ -44,6 +44,8 @@ class Subspace(nn.Module):
         lean: hold theta_0 alone (4 bytes a parameter in fp32). The weights of a block (a member of an ``nn.ModuleList`` or
             ``nn.Sequential``) then exist while it runs, and read as NaN between; call ``sync`` to look at them. Costs one more product
             with P a backward pass. Not for ``torch.compile``.
+        quiet: the weights ask for gradients only from a forward pass to the end of its backward pass, so that whoever lists what is trainable
+            in between (an optimiser, a count) finds theta and the scales alone. The model must then be called as a whole.
         group: a ``torch.distributed`` process group. Each backward pass then leaves the mean over its ranks in the gradients:
             d numbers are sent, not D.
 
@@ -58,7 +60,7 @@ class Subspace(nn.Module):
     def __init__(
         self, model: nn.Module, d: int, projection: str = "orthonormal", structure: str | None = None,
         scope: str = projections.GLOBAL, seed: int = 0, include: Callable[[str], bool] | None = None, engine: str = "auto",
-        lean: bool = False, group: distributed.ProcessGroup | None = None,
+        lean: bool = False, quiet: bool = False, group: distributed.ProcessGroup | None = None,
     ):
         super().__init__()
         chosen = _chosen(model, include)
@@ -80,7 +82,9 @@ class Subspace(nn.Module):
             raise IdimError(str(error)) from None
         if lean and (projections.KINDS | projections.FLAWED)[projection].staged:
             raise expected("lean", "a projection that takes gradients in as they come, as orthonormal does", projection)
-        self.structure, self.scope, self.d, self.lean = structure, scope, d, lean
+        self.structure, self.scope, self.d, self.lean, self.quiet = structure, scope, d, lean, quiet
+        #: False: the model runs at theta_0.
+        self.enabled = True
         self.theta = nn.Parameter(torch.zeros(d_theta, device=device))
         self.scales = nn.Parameter(torch.ones(m, device=device)) if m else None
 
@@ -88,7 +92,7 @@ class Subspace(nn.Module):
         self._hold = (model, weights, group)
         self._reduces = True
         self._starts = [piece.start for piece in self.layout.slices]
-        self._formed: list[torch.Tensor] | None = None
+        self._formed: list | None = None  # enabled, theta, scales: what the weights were last formed from
         self._image: projections.Image | None = None
         self._shares: projections.Shares | None = None
         self._waiting: dict[int, torch.Tensor] = {}
@@ -114,6 +118,11 @@ class Subspace(nn.Module):
         self._hooks.append(model.register_state_dict_pre_hook(lambda *_: self.sync()))
         for i, p in enumerate(weights):
             self._hooks.append(p.register_post_accumulate_grad_hook(self._folder(i)))
+            if quiet:
+                # A second backward pass through the same graph finds them asleep again.
+                self._hooks.append(p.register_hook(partial(_wake, p)))
+                p.requires_grad_(False)
+        self.register_load_state_dict_post_hook(lambda *_: self.forget())
 
     @property
     def D(self) -> int:
@@ -133,27 +142,37 @@ class Subspace(nn.Module):
 
         By value, d comparisons: torch's count of a tensor's changes (``_version``) misses those of its fused optimisers.
         """
-        return self._formed is not None and all(torch.equal(a, b) for a, b in zip(self._formed, self.parameters(), strict=True))
+        if self._formed is None or self._formed[0] != self.enabled:
+            return False
+        return all(torch.equal(a, b) for a, b in zip(self._formed[1:], self.parameters(), strict=True))
+
+    def forget(self) -> None:
+        """Form the weights anew before the next forward pass, theta changed or not."""
+        self._formed = None
 
     def _scale(self, i: int) -> torch.Tensor | float:
-        return 1.0 if self.scales is None else self.scales.detach()[self.layout.slices[i].group]
+        return 1.0 if self.scales is None or not self.enabled else self.scales.detach()[self.layout.slices[i].group]
 
     def _before_forward(self) -> None:
         # Left over only where a backward pass broke off.
         self._shares = None
         self._waiting.clear()
+        if self.quiet and self.enabled and torch.is_grad_enabled():
+            for p in self._hold[1]:
+                p.requires_grad_(True)
         if self._unchanged():
             return
-        self._image = self.projection.image(self.theta.detach())
+        theta = self.theta.detach() if self.enabled else torch.zeros_like(self.theta)
+        self._image = self.projection.image(theta)
         unproven = [i for i, table in self._tables.items() if not table.proven]
         skip = set(self._tables)  # at theta = 0 an unproven table is theta_0 itself
-        if unproven and bool(self.theta.any()):
+        if unproven and (bool(theta.any()) or self._formed is not None):
             self._unalias(unproven)
             skip -= set(unproven)
         self._form([i for i in self._kept if i not in skip])
         for table in self._tables.values():
             table.fresh.zero_()
-        self._formed = [p.detach().clone() for p in self.parameters()]
+        self._formed = [self.enabled, *(p.detach().clone() for p in self.parameters())]
 
     def _unalias(self, tables: Iterable[int]) -> None:
         """Give a table whose memory is still theta_0's its own."""
@@ -290,6 +309,9 @@ class Subspace(nn.Module):
         """At the end of a backward pass: what was gathered goes into the gradients of theta and of the scales."""
         self._fold_waiting()
         shares, self._shares = self._shares, None
+        if self.quiet:
+            for p in self._hold[1]:
+                p.requires_grad_(False)
         for block in self._blocks:
             block.end()
         of_theta, of_scales = shares.finish(self.theta.detach())
@@ -344,6 +366,10 @@ class Subspace(nn.Module):
         for p, required in self._were:
             p.requires_grad_(required)
         return self.model
+
+
+def _wake(p: nn.Parameter, grad: torch.Tensor) -> None:
+    p.requires_grad_(True)
 
 
 def _chosen(model: nn.Module, include: Callable[[str], bool] | None) -> list[tuple[str, nn.Parameter]]:

@@ -59,7 +59,8 @@ def main() -> None:
     store = Store(args.out)
     render(store)
     published = json.loads(Path(args.published).read_text())["curves"][CURVES[args.model]]
-    runs = [r for r in store.all() if r["kind"] == "search" and r["run_info"]["config"]["model"] == args.model]
+    asked = set(json.loads((store.root / "searches" / f"{summary['id']}.json").read_text())["keys"])
+    runs = [r for r in store.all() if r["kind"] == "search" and r["key"] in asked]
     rows = []
     for d in grid:
         scores = [score_of(r) for r in runs if r["train_info"]["d_total"] == d]
@@ -72,7 +73,7 @@ def main() -> None:
     text = frame.to_string(index=False, float_format=lambda v: f"{v:.4f}")
     lines = [
         f"{args.model}, {args.epochs:g} epochs, full {summary['full']['mean']:.4f} (n = {summary['full']['n']})", text,
-        f"d at accuracy > 0.900: {answer_text(summary['answer'])}",
+        f"d at accuracy > 0.900: {answer_text(summary['answer'])}; by the model of the curve {answer_text(summary['interval'])}",
         f"d90 of the own baseline, threshold {summary['tau_raw']:.4f}: {answer_text(summary['d90_raw'])}",
     ]
     print("\n".join(lines))

@@ -82,10 +82,12 @@ def test_the_steps_costs_are_the_measured_ones():
         assert figures == [f"{measured[case, arm][what]:.2f}" if (case, arm) in measured else "–" for case, what in want]
 
 
-def test_the_curve_of_mnist_fc_is_the_measured_one():
-    measured = json.loads((ROOT / "results/li2018/mnist-fc.json").read_text())["rows"]
+@pytest.mark.parametrize(("model", "label"), [("mnist-fc", ""), ("mnist-lenet", "LeNet, ")])
+def test_the_curves_beside_the_published_ones_are_the_measured_ones(model, label):
+    measured = json.loads((ROOT / f"results/li2018/{model}.json").read_text())["rows"]
+    assert len(measured) >= 6
     for r in measured:
-        (row,) = [row for row in rows_of(f"{r['d']:,} |") if len(row) == 3]
+        (row,) = [row for row in rows_of(f"{label}{r['d']:,} |") if len(row) == 3]
         assert row[1:] == [f"{r['ours']:.3f} ({r['lowest']:.3f} to {r['highest']:.3f})", f"{r['published']:.3f}"]
 
 
