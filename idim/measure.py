@@ -102,6 +102,9 @@ class Study:
     ) -> Spec:
         """``size`` is d or the rank; ``budget`` multiplies the number of steps; ``stop``: the threshold and chance, of a run that may stop early."""
         recipe = dataclasses.replace(self.recipe, learning_rate=rate)
+        if kind == "tune":
+            # A short run's curve is of no use, and the scores would take as long as the steps.
+            recipe = dataclasses.replace(recipe, evaluations=1)
         if budget != 1.0:
             steps = max(1, round(budget * total_steps(self.recipe, self.task.train_size())))
             recipe = dataclasses.replace(recipe, max_steps=steps)

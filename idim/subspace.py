@@ -72,6 +72,7 @@ class Subspace(nn.Module):
         m = len(self.layout.groups) if structure else 0
         d_theta = _dimension(d, m, self.layout.D)
         weights = list({id(p): p for _, p in chosen}.values())
+        self._names = [next(name for name, q in chosen if q is p) for p in weights]
         device = weights[0].device
         try:
             self.projection = projections.make(
@@ -134,6 +135,10 @@ class Subspace(nn.Module):
 
     def forward(self, *args, **kwargs):
         return self.model(*args, **kwargs)
+
+    def origins(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Names of the weights, each once, and theta_0's memory. After writing into it call ``forget``."""
+        return zip(self._names, self._origin, strict=True)
 
     # Forming the weights.
 
@@ -248,6 +253,11 @@ class Subspace(nn.Module):
             _shift(move, origin.index_select(0, part), move, self._scale(i))
             table.index_copy_(0, part, move.to(table.dtype))
         self._tables[i].fresh[rows] = True
+
+    def moves(self) -> dict[str, torch.Tensor]:
+        """How far each weight has moved from theta_0, by name, in fp32; D floats in all."""
+        self._before_forward()
+        return {name: self._made(i, torch.float32) - origin.float() for i, (name, origin) in enumerate(self.origins())}
 
     def rounded_away(self, dtype: torch.dtype) -> float:
         """The share of the weights that theta moves whose move is lost when they are rounded to ``dtype``, as for computing in bf16."""

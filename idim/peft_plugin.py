@@ -1,0 +1,184 @@
+"""The subspace as a PEFT method: ``get_peft_model(model, SubspaceConfig(d=10_000))``, and all that follows from it in peft."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import torch
+from peft import PeftConfig, TaskType
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from torch import nn
+
+import projections
+from idim.errors import IdimError, expected
+from idim.subspace import Subspace
+
+NAME = "IDIM_SUBSPACE"
+_PREFIX = "idim_subspace_"
+#: Output layers that a task's model comes with untrained. Their start is random, so it is part of the adapter.
+FRESH = ("classifier", "score", "qa_outputs", "pre_classifier", "classification_head")
+_WITH_HEAD = (TaskType.SEQ_CLS, TaskType.TOKEN_CLS, TaskType.QUESTION_ANS)
+
+
+@dataclass
+class SubspaceConfig(PeftConfig):
+    """A d-dimensional subspace of a model's weights, as a peft method.
+
+    Args:
+        d: trained numbers in all, scales included.
+        projection, structure, scope: as for ``idim.Subspace``; structure "layer" is SAID, None is DID.
+        target_modules: names of modules whose weights move (a list of name endings, a regular expression, or "all-linear": every
+            linear layer but the output). None: all weights.
+        projection_seed: of P, which is made anew from it wherever the adapter is loaded.
+        fresh_modules: modules whose starting weights are saved with the adapter, because the base model on disk lacks them. Default: the
+            output layer of a classification or question-answering ``task_type``, else none.
+        lean: hold theta_0 alone; see ``idim.Subspace``.
+        projection_checksum: of P; filled in when the adapter is made, compared when it is loaded.
+    """
+
+    d: int = field(default=1000, metadata={"help": "Trained numbers in all, scales included."})
+    projection: str = field(default="orthonormal", metadata={"help": "A family of projections."})
+    structure: str | None = field(default="layer", metadata={"help": "What a scale belongs to: layer, module, tensor; None for none."})
+    scope: str = field(default=projections.GLOBAL, metadata={"help": "Where P's columns have unit length: global or tensor."})
+    target_modules: list[str] | str | None = field(default=None, metadata={"help": "Modules whose weights move; None for all."})
+    projection_seed: int = field(default=0, metadata={"help": "The seed of P."})
+    fresh_modules: list[str] | None = field(default=None, metadata={"help": "Modules whose starting weights are saved too."})
+    lean: bool = field(default=False, metadata={"help": "Hold theta_0 alone and form weights while their block runs."})
+    projection_checksum: str | None = field(default=None, metadata={"help": "Of P; filled in."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.peft_type = NAME
+        if isinstance(self.target_modules, (set, tuple)):
+            self.target_modules = sorted(self.target_modules)
+        if self.fresh_modules is None and self.task_type in _WITH_HEAD:
+            self.fresh_modules = list(FRESH)
+
+
+class Held(nn.Module, BaseTunerLayer):
+    """A Subspace where peft looks for adapters. ``fresh``: starting weights that are saved with it."""
+
+    adapter_layer_names = ("subspace",)
+    other_param_names = ()
+
+    def __init__(self, model: nn.Module, config: SubspaceConfig, adapter: str):
+        nn.Module.__init__(self)
+        include = _included(model, config.target_modules)
+        sub = Subspace(
+            model, config.d, config.projection, config.structure, config.scope, config.projection_seed, include=include, lean=config.lean, quiet=True,
+        )
+        try:
+            if config.projection_checksum:
+                sub.projection.verify(config.projection_checksum)
+        except projections.ProjectionError as error:
+            sub.undo()
+            raise IdimError(str(error)) from None
+        config.projection_checksum = sub.projection.checksum()
+        self.subspace = nn.ModuleDict({adapter: sub})
+        self._active_adapter = adapter
+        self._disable_adapters = False
+        self.merged_adapters: list[str] = []
+        for name, origin in sub.origins():
+            if any(part in (config.fresh_modules or ()) for part in name.split(".")):
+                # The very memory that the weights are formed from: what is loaded into it is their new start.
+                sub.register_buffer("fresh_" + name.replace(".", "__"), origin)
+
+    @property
+    def sub(self) -> Subspace:
+        return self.subspace[self._active_adapter]
+
+    def enable_adapters(self, enabled: bool) -> None:
+        self._disable_adapters = not enabled
+        self.sub.enabled = enabled
+        self.sub.requires_grad_(enabled)
+
+
+class SubspaceTuner(BaseTuner):
+    """What peft calls a tuner: the model, and beside it the subspace that moves its weights in place. One adapter a model."""
+
+    prefix = _PREFIX
+    tuner_layer_cls = Held
+    target_module_mapping: dict[str, list[str]] = {}
+    uses_shared_state = True
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args, low_cpu_mem_usage: bool = False, **kwargs) -> None:
+        if low_cpu_mem_usage:
+            raise expected("low_cpu_mem_usage", "False: P is made from its seed in any case", low_cpu_mem_usage)
+        if hasattr(self, _PREFIX):
+            raise expected("adapter", "one subspace a model; unload the present one first", adapter_name)
+        config = self.peft_config[adapter_name]
+        setattr(self, _PREFIX, Held(model, config, adapter_name))
+        if config.inference_mode:
+            self.held.sub.requires_grad_(False)
+
+    @property
+    def held(self) -> Held:
+        return getattr(self, _PREFIX)
+
+    def _create_and_replace(self, *args, **kwargs):  # no module is replaced
+        raise NotImplementedError
+
+    def _enable_adapter_layers(self, enabled: bool = True) -> None:
+        self.held.enable_adapters(enabled)
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        names = [adapter_name] if isinstance(adapter_name, str) else list(adapter_name)
+        if names != [self.held._active_adapter]:
+            raise expected("adapter", self.held._active_adapter, ", ".join(names))
+        self.held.sub.requires_grad_(not inference_mode)
+
+    def set_requires_grad(self, adapter_names, requires_grad: bool = True) -> None:
+        self.held.sub.requires_grad_(requires_grad)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        raise expected("delete_adapter", "unload(), which gives the model back as it was", adapter_name)
+
+    def merge_adapter(self, *args, **kwargs) -> None:
+        """The weights are formed in place, so there is nothing to merge but what no batch has asked for yet."""
+        self.held.sub.sync()
+
+    def unmerge_adapter(self) -> None:
+        pass
+
+    def _unload_and_optionally_merge(self, merge: bool = True, **kwargs) -> nn.Module:
+        sub = self.held.sub
+        model = sub.bake() if merge else sub.undo()
+        for p in model.parameters():
+            p.requires_grad_(True)
+        del model.peft_config
+        return model
+
+    # What an adapter file holds: theta, scales and fresh starts, under keys without the adapter's name.
+
+    @classmethod
+    def _get_adapter_state_dict(cls, model, config, adapter_name, state_dict, unwanted_adapter_names):
+        return {k: v for k, v in state_dict.items() if f"{_PREFIX}.subspace.{adapter_name}." in k}
+
+
+def _included(model: nn.Module, targets: list[str] | str | None):
+    """A predicate on parameter names, or None for all of them."""
+    if targets is None:
+        return None
+    if targets == "all-linear":
+        out = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        names = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not out and n.split(".")[-1] not in FRESH}
+    elif isinstance(targets, str):
+        names = {n for n, _ in model.named_modules() if re.fullmatch(targets, n)}
+    else:
+        names = {n for n, _ in model.named_modules() if any(n == t or n.endswith("." + t) for t in targets)}
+    owned = {f"{n}.{p}" if n else p for n, m in model.named_modules() if n in names for p, _ in m.named_parameters()}
+    if not owned:
+        raise expected("target_modules", "names of modules with weights", targets)
+    return owned.__contains__
+
+
+def register() -> None:
+    """Make the method known to peft, once. Its three tables take a plain string."""
+    PEFT_TYPE_TO_CONFIG_MAPPING[NAME] = SubspaceConfig
+    PEFT_TYPE_TO_TUNER_MAPPING[NAME] = SubspaceTuner
+    PEFT_TYPE_TO_PREFIX_MAPPING[NAME] = _PREFIX
+
+
+register()
