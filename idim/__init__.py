@@ -1,22 +1,48 @@
 """Measure the intrinsic dimension of fine-tuning.
 
-``Subspace`` moves any module's weights along ``theta_0 + P theta``; the command ``idim`` searches for d90.
+``Subspace`` moves any module's weights along ``theta_0 + P theta``; ``SubspaceConfig`` is the same as a PEFT method, which importing this package makes
+known to peft; the command ``idim`` searches for d90.
 """
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.util
+import sys
+
 __version__ = "0.1.0"
-__all__ = ["IdimError", "Subspace"]
+__all__ = ["IdimError", "Subspace", "SubspaceConfig"]
+
+_WHERE = {"IdimError": "idim.errors", "Subspace": "idim.subspace", "SubspaceConfig": "idim.peft_plugin"}
 
 
 def __getattr__(name: str):
     # On demand: the command line must answer `idim ls` and a mistyped flag without loading torch.
-    if name == "Subspace":
-        from idim.subspace import Subspace
-
-        return Subspace
-    if name == "IdimError":
-        from idim.errors import IdimError
-
-        return IdimError
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'idim' has no attribute {name!r}")
+
+
+class _WhenPeftComes(importlib.abc.MetaPathFinder):
+    """Registers the PEFT method right after peft is imported, so that importing idim need not import it."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "peft":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            run = spec.loader.exec_module
+
+            def then_register(module):
+                run(module)
+                importlib.import_module("idim.peft_plugin")
+
+            spec.loader.exec_module = then_register
+        return spec
+
+
+if "peft" in sys.modules:
+    importlib.import_module("idim.peft_plugin")
+else:
+    sys.meta_path.insert(0, _WhenPeftComes())

@@ -22,6 +22,8 @@ class Adapted:
     close: Callable[[], object] = lambda: None
     #: The share of the weights' moves that computing in a precision loses; 0 where the weights themselves are trained.
     rounded_away: Callable[[torch.dtype], float] = lambda dtype: 0.0
+    #: Writes what was trained into a folder; ends the training.
+    save: Callable[[str], object] | None = None
 
     @property
     def d_total(self) -> int:
@@ -33,7 +35,7 @@ def full(model: nn.Module, settings: Mapping) -> Adapted:
     """Every weight is trained."""
     for p in model.parameters():
         p.requires_grad_(True)
-    return Adapted(model, {"weights": list(model.parameters())})
+    return Adapted(model, {"weights": list(model.parameters())}, save=getattr(model, "save_pretrained", None))
 
 
 def did(model: nn.Module, settings: Mapping) -> Adapted:
@@ -62,7 +64,13 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         "engine": sub.projection.engine, "head": "inside D",
         "untouched_weights": getattr(sub.projection, "untouched", 0.0),
     }
-    return Adapted(_Called(sub), groups, info, sub.release, sub.rounded_away)
+
+    def save(folder: str) -> None:
+        from idim.peft_plugin import save_subspace
+
+        save_subspace(sub, folder)
+
+    return Adapted(_Called(sub), groups, info, sub.release, sub.rounded_away, save if hasattr(model, "config") else None)
 
 
 class _Called(nn.Module):
@@ -102,7 +110,7 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
         "rank": rank, "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / rank:g} r",
         "targets": sorted(config.target_modules or []), "head": "trained freely, counted" if head else "none",
     }
-    return Adapted(wrapped, {"lora": params}, info)
+    return Adapted(wrapped, {"lora": params}, info, save=wrapped.save_pretrained if hasattr(model, "config") else None)
 
 
 def _head(model: nn.Module) -> str | None:

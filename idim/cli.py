@@ -117,8 +117,9 @@ def train(
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
     batch_size: Batch = None, learning_rate: Rate = None, subspace_learning_rate: SubspaceRate = None,
     lora_learning_rate: LoraRate = None, precision: Precision = None, lean: Lean = None, max_seq_length: Length = None,
-    max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, quick: Quick = False, as_json: AsJson = False,
-    config: ConfigFile = None,
+    max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
+    save: Annotated[Optional[str], typer.Option(help="A folder for what was trained: an adapter, or for full a model.")] = None,
+    quick: Quick = False, as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """One run of one arm, one record."""
     with _errors():
@@ -196,6 +197,30 @@ def report(
             page.write_html(store, summaries, paths, Path(html))
             paths = [*paths, Path(html)]
         print("\n".join(f"wrote {p}" for p in paths))
+
+
+@app.command()
+def export(
+    adapter: Annotated[str, typer.Argument(help="A folder with a subspace adapter, as `idim train --save` or save_pretrained made it.")],
+    merged: Annotated[Optional[str], typer.Option(help="Write the model with plain weights into this folder.")] = None,
+    lora: Annotated[Optional[str], typer.Option(help="Write a LoRA adapter into this folder.")] = None,
+    rank: Annotated[int, typer.Option(help="LoRA's rank, for every layer. Default: what --energy asks for.")] = 0,
+    energy: Annotated[float, typer.Option(help="The share of each layer's move (squared norm) that LoRA keeps; 1 is all of it.")] = 1.0,
+    base: Annotated[Optional[str], typer.Option(help="The base model, where the adapter's own note of it does not load.")] = None,
+    task: TaskName = None, data_dir: DataDir = None, max_seq_length: Length = None, max_eval_samples: EvalCap = None,
+) -> None:
+    """Turn a subspace adapter into plain weights or a LoRA adapter, and print the rank that each layer needed; with --task, score all."""
+    with _errors():
+        if bool(merged) == bool(lora):
+            raise IdimError(f"--merged, --lora: expected one of them; got {'both' if merged else 'neither'}")
+        from idim import export as exporting
+        from idim.report import tables
+
+        found = exporting.export(
+            adapter, base, merged, lora, rank, energy, task,
+            {"data_dir": data_dir, "max_seq_length": max_seq_length, "max_eval_samples": max_eval_samples},
+        )
+        print(tables.export_text(**found))
 
 
 @app.command(name="ls")

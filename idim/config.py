@@ -56,6 +56,7 @@ class Config:
     seed: int = 0
     data_dir: str = ""
     out: str = "idim-out"
+    save: str = ""
     workers: int = 1
     executor: str = "local"
 

@@ -20,10 +20,11 @@ class Local:
     def __init__(self, workers: int = 1):
         self.workers = workers
 
-    def run(self, specs: Sequence[Spec], progress: Progress | None = None) -> Iterator[tuple[Spec, dict]]:
+    def run(self, specs: Sequence[Spec], progress: Progress | None = None, save: str = "") -> Iterator[tuple[Spec, dict]]:
+        """``save``: a folder for what one run trains; with it, give one run."""
         if self.workers == 1 or len(specs) <= 1:
             for spec in specs:
-                yield spec, execute(spec, progress)
+                yield spec, execute(spec, progress, save)
             return
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         # Spawned, not forked: torch's threads do not survive a fork.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from peft.utils import AuxiliaryTrainingWrapper
+from safetensors import safe_open
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from idim import models
 from idim.errors import expected
+from idim.peft_plugin import NAME, SubspaceConfig, is_fresh
+from idim.run import task_for
 from idim.subspace import Subspace
+from idim.tasks.base import Options
 
 #: Modules whose moves peft's LoRA can hold as factors.
 _FACTORED = (nn.Linear, nn.Embedding, Conv1D)
@@ -27,6 +32,52 @@ class Layer:
     rank: int
     full: int
     kept: float
+
+
+def export(
+    adapter: str, base: str | None, merged_into: str | None, lora_into: str | None, rank: int, energy: float, task: str | None, options: dict,
+) -> dict:
+    """The work of ``idim export``: what it wrote, LoRA's layers, and with a task the scores before and after on its measuring split.
+
+    ``base``: a name as ``--model`` takes it; default: where the adapter says its base model lies. ``options``: of the task.
+    """
+    if not (Path(adapter) / "adapter_config.json").is_file():
+        raise expected("adapter", "a folder with adapter_config.json", adapter)
+    config = PeftConfig.from_pretrained(adapter)
+    if not isinstance(config, SubspaceConfig):
+        raise expected("adapter", f"one of type {NAME}", config.peft_type)
+    name = base or config.base_model_name_or_path
+    if not name:
+        raise expected("--base", "the base model's name, which this adapter does not tell", base)
+    data = task and task_for(name, task, Options(**{k: v for k, v in options.items() if v}))
+
+    def load() -> PeftModel:
+        module = models.load(name, data.classes if data else _classes(adapter), seed=0).module
+        return PeftModel.from_pretrained(module, adapter)
+
+    def score(module: nn.Module) -> float:
+        with torch.no_grad():
+            return data.score(module.eval(), "measure")
+
+    model = load()
+    scores = {"subspace": score(model)} if data else {}
+    layers: list[Layer] = []
+    if merged_into:
+        result = merged(model, merged_into)
+        models.tokenizer(name).save_pretrained(merged_into)
+    else:
+        result, layers = to_lora(model, rank, energy)
+        result.save_pretrained(lora_into)
+    if data:
+        scores["merged" if merged_into else "LoRA"] = score(result)
+    return {"folder": merged_into or lora_into, "layers": [asdict(layer) for layer in layers], "scores": scores, "metric": data.metric if data else None}
+
+
+def _classes(adapter: str) -> int:
+    """Outputs of the head that is saved with the adapter."""
+    with safe_open(Path(adapter) / "adapter_model.safetensors", "pt") as file:
+        sizes = [file.get_slice(key).get_shape()[0] for key in file.keys() if "fresh_" in key]
+    return sizes[-1] if sizes else 2
 
 
 def merged(model: PeftModel, folder: str | Path) -> nn.Module:
@@ -48,18 +99,20 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 0:
         raise expected("rank", "a whole number of at least 1", rank)
     sub: Subspace = model.base_model.held.sub
-    fresh = model.peft_config[model.active_adapter].fresh_modules or ()
+    config = model.peft_config[model.active_adapter]
     moves = sub.moves()
     base = model.unload()
     names = {id(p): moves[name] for name, p in base.named_parameters(remove_duplicate=False) if name in moves}
-    owners = {name: module for name, module in base.named_modules() if any(id(p) in names for p in module.parameters(recurse=False))}
+    modules = dict(base.named_modules())
+    owners = {name: module for name, module in modules.items() if any(id(p) in names for p in module.parameters(recurse=False))}
     factors, layers = {}, []
     for name, module in owners.items():
         # The base model on disk lacks a fresh module, so its factors would be added to some other start.
-        if isinstance(module, _FACTORED) and id(module.weight) in names and not set(name.split(".")) & set(fresh):
+        if isinstance(module, _FACTORED) and id(module.weight) in names and not is_fresh(name, config):
             factors[name], layer = _factored(name, module, names[id(module.weight)], rank, energy)
             layers.append(layer)
-    whole = [name for name, module in owners.items() if name not in factors]
+    fresh = [name for name, module in modules.items() if is_fresh(name, config) and next(module.parameters(recurse=False), None) is not None]
+    whole = list(dict.fromkeys([*(name for name in owners if name not in factors), *fresh]))
     if not factors:
         raise expected("target_modules", "at least one linear layer or embedding that moved", "none")
     for name in whole:
@@ -87,7 +140,7 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
         for name in whole:
             held = lora.base_model.model.get_submodule(name)
             copy = held.modules_to_save["default"] if isinstance(held, AuxiliaryTrainingWrapper) else held
-            for (_, p), q in zip(owners[name].named_parameters(recurse=False), copy.parameters(recurse=False), strict=True):
+            for (_, p), q in zip(modules[name].named_parameters(recurse=False), copy.parameters(recurse=False), strict=True):
                 if id(p) in names:
                     q += names[id(p)]
     return lora.eval(), layers

@@ -126,12 +126,15 @@ class Study:
             _seeds(self.config.seed, kind, arm, size, repeat), settings, self.task.fingerprint, self._fingerprint, stop,
         )
 
-    def execute(self, store: Store, specs: Sequence[Spec], curve: str) -> list[dict]:
-        """Records for these specifications, in their order: from the store where it has them, else made now and stored."""
-        done = {s.key: store.get(s.key) for s in specs}
+    def execute(self, store: Store, specs: Sequence[Spec], curve: str, save: str = "") -> list[dict]:
+        """Records for these specifications, in their order: from the store where it has them, else made now and stored.
+
+        ``save``: a folder for what a single run trains, which the store does not hold: it is trained in any case.
+        """
+        done = {s.key: None if save else store.get(s.key) for s in specs}
         todo = [s for s in specs if done[s.key] is None]
         progress = self.watch.run(_title(todo[0]) if len(todo) == 1 else f"{len(todo)} runs") if todo else None
-        for spec, record in self.executor.run(todo, progress):
+        for spec, record in self.executor.run(todo, progress, save):
             record |= {"study": self.id, "curve": curve}
             store.put(record)
             done[spec.key] = record
@@ -343,9 +346,11 @@ def train_one(config: Config, watcher: Watcher = Watcher()) -> dict:
         _lora_fits(study, size)
     elif arm != "full" and not study.m(arm) < size <= study.D + study.m(arm):
         raise expected("--d", f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})", size)
+    if config.save and not models.is_text(config.model):
+        raise expected("--save", "a transformers model, whose start can be loaded again", config.model)
     store = Store(config.out)
     rate = study.given_rate(arm) or study.law(arm)(size)
-    return study.execute(store, [study.spec("single", arm, size, 0, rate)], study.curve(arm))[0]
+    return study.execute(store, [study.spec("single", arm, size, 0, rate)], study.curve(arm), config.save)[0]
 
 
 def _kind(config: Config) -> str:

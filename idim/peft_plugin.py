@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 import torch
-from peft import PeftConfig, TaskType
+from peft import PeftConfig, TaskType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
@@ -57,6 +57,11 @@ class SubspaceConfig(PeftConfig):
             self.fresh_modules = list(FRESH)
 
 
+def is_fresh(name: str, config: SubspaceConfig) -> bool:
+    """Whether this module's or parameter's start is saved with the adapter."""
+    return any(part in (config.fresh_modules or ()) for part in name.split("."))
+
+
 class Held(nn.Module, BaseTunerLayer):
     """A Subspace where peft looks for adapters. ``fresh``: starting weights that are saved with it."""
 
@@ -80,10 +85,11 @@ class Held(nn.Module, BaseTunerLayer):
         self._active_adapter = adapter
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
-        for name, origin in sub.origins():
-            if any(part in (config.fresh_modules or ()) for part in name.split(".")):
-                # The very memory that the weights are formed from: what is loaded into it is their new start.
-                sub.register_buffer("fresh_" + name.replace(".", "__"), origin)
+        # The very memory that weights are formed from, or lie in: what is loaded into it is their new start.
+        starts = {name: p.detach() for name, p in model.named_parameters()} | dict(sub.origins())
+        for name in starts:
+            if is_fresh(name, config):
+                sub.register_buffer("fresh_" + name.replace(".", "__"), starts[name])
 
     @property
     def sub(self) -> Subspace:
@@ -172,6 +178,19 @@ def _included(model: nn.Module, targets: list[str] | str | None):
     if not owned:
         raise expected("target_modules", "names of modules with weights", targets)
     return owned.__contains__
+
+
+def save_subspace(sub: Subspace, folder: str) -> None:
+    """Write a trained classifier's subspace as an adapter, and give the model back as it was before it was wrapped."""
+    config = SubspaceConfig(
+        d=sub.d, projection=sub.projection.family, structure=sub.structure, scope=sub.scope,
+        projection_seed=sub.projection.identity["seed"], task_type=TaskType.SEQ_CLS,
+    )
+    trained = sub.state_dict()
+    wrapped = get_peft_model(sub.undo(), config)
+    wrapped.base_model.held.sub.load_state_dict(trained, strict=False)
+    wrapped.save_pretrained(folder)
+    wrapped.unload()
 
 
 def register() -> None:

@@ -69,8 +69,8 @@ def task_for(model: str, task: str, options: Options) -> Task:
     return tasks.load(task, models.tokenizer(model), options)
 
 
-def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None) -> dict:
-    """Train and score one run. A run that diverges or runs out of memory is a record too."""
+def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None, save: str = "") -> dict:
+    """Train and score one run, and write what was trained into ``save``. A run that diverges or runs out of memory is a record too."""
     task = task_for(spec.model, spec.task, spec.options)
     loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -88,6 +88,8 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
             adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
             if lost > _ROUNDED_AWAY:
                 warnings.append(f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not")
+        if save and outcome.status == "ok":
+            adapted.save(save)
     except (MemoryError, torch.OutOfMemoryError) as error:
         outcome = Outcome("failed", f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'no detail'}")
     finally:

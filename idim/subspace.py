@@ -114,7 +114,7 @@ class Subspace(nn.Module):
         for i in set(self._kept) - set(found):
             weights[i].data = weights[i].detach().clone()
         # A compiler need not look into what forms the weights.
-        before = torch.compiler.disable(lambda *_: self._before_forward())
+        before = torch.compiler.disable(lambda *_: self._on_forward())
         self._hooks = [model.register_forward_pre_hook(before)]
         self._hooks.append(model.register_state_dict_pre_hook(lambda *_: self.sync()))
         for i, p in enumerate(weights):
@@ -158,13 +158,16 @@ class Subspace(nn.Module):
     def _scale(self, i: int) -> torch.Tensor | float:
         return 1.0 if self.scales is None or not self.enabled else self.scales.detach()[self.layout.slices[i].group]
 
+    def _on_forward(self) -> None:
+        if self.quiet and self.enabled and torch.is_grad_enabled():
+            for p in self._hold[1]:
+                p.requires_grad_(True)
+        self._before_forward()
+
     def _before_forward(self) -> None:
         # Left over only where a backward pass broke off.
         self._shares = None
         self._waiting.clear()
-        if self.quiet and self.enabled and torch.is_grad_enabled():
-            for p in self._hold[1]:
-                p.requires_grad_(True)
         if self._unchanged():
             return
         theta = self.theta.detach() if self.enabled else torch.zeros_like(self.theta)
@@ -245,6 +248,8 @@ class Subspace(nn.Module):
 
     @torch.no_grad()
     def _form_rows(self, i: int, rows: torch.Tensor) -> None:
+        if not len(rows):
+            return
         table, origin, start = self._hold[1][i].data, self._origin[i], self.layout.slices[i].start
         width = table.shape[1]
         # In pieces, so that forming a whole table of a large vocabulary needs no second copy of it.
@@ -365,10 +370,13 @@ class Subspace(nn.Module):
     def release(self) -> nn.Module:
         """Let go of the model, its weights as they are: table rows and lean blocks that are not formed hold nothing, which ``bake`` mends.
 
-        Without it the hooks keep the model in memory for good.
+        Without it the hooks keep the model in memory for good. Once is enough; again does nothing.
         """
+        if not self._hooks:
+            return self.model
         for hook in self._hooks:
             hook.remove()
+        self._hooks.clear()
         for part in [*self._tables.values(), *self._blocks]:
             part.close()
         for p in self._hold[1]:

@@ -91,7 +91,8 @@ def test_the_curves_beside_the_published_ones_are_the_measured_ones(model, label
         assert row[1:] == [f"{r['ours']:.3f} ({r['lowest']:.3f} to {r['highest']:.3f})", f"{r['published']:.3f}"]
 
 
-def test_python_examples_run():
+def test_python_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     for kind, body in BLOCKS:
         if kind == "python":
             exec(compile(body, "README.md", "exec"), {})

@@ -103,6 +103,19 @@ def sweep_text(s: dict) -> str:
     ])
 
 
+def export_text(folder: str, layers: list[dict], scores: dict[str, float], metric: str | None) -> str:
+    """The end of `idim export`."""
+    lines = [f"wrote {folder}"]
+    if layers:
+        frame = pd.DataFrame(layers)
+        frame["shape"] = [" x ".join(map(str, shape)) for shape in frame["shape"]]
+        frame["kept"] = frame["kept"].map("{:.3f}".format)
+        lines += [frame.rename(columns={"full": "of", "kept": "energy kept"}).to_string(index=False),
+                  f"rank needed: median {frame['rank'].median():g}, largest {frame['rank'].max()}, of at most {frame['full'].max()}"]
+    lines += [f"{metric} of the {name}: {score:.4f}" for name, score in scores.items()]
+    return "\n".join(lines)
+
+
 def _cost_text(s: dict) -> str:
     kinds = ", ".join(f"{n} {kind} ({s['seconds'][kind]:.0f} s)" for kind, n in s["runs"].items())
     failed = f", {s['failed_runs']} of them failed" if s["failed_runs"] else ""

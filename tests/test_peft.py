@@ -1,0 +1,269 @@
+"""The subspace as a PEFT method, over the installed peft: register, train, save, load, merge, export."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from peft import AutoPeftModelForSequenceClassification, PeftModel, TaskType, get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from torch import nn
+from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
+
+import idim
+from idim.errors import IdimError
+from idim.export import to_lora
+from test_cli import idim as command
+
+X = torch.randint(0, 13, (8, 9), generator=torch.Generator().manual_seed(0))
+Y = torch.tensor([0, 1] * 4)
+MODES = [
+    {"structure": "layer"}, {"structure": None}, {"structure": "layer", "projection": "onehot"}, {"structure": "tensor", "scope": "tensor"},
+    {"structure": "layer", "target_modules": "all-linear"}, {"structure": None, "target_modules": ["query", "value"]},
+    {"structure": "layer", "target_modules": r".*layer\.1\..*dense"}, {"structure": "layer", "lean": True}, {"structure": None, "projection": "sparse"},
+]
+
+
+def base(folder, head: int = 0) -> nn.Module:
+    """The folder's model with a fresh head of its own."""
+    with torch.random.fork_rng():
+        torch.manual_seed(head)
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        nn.init.normal_(model.classifier.weight)
+    return model.eval()
+
+
+def trained(folder, steps: int = 5, **more) -> PeftModel:
+    model = get_peft_model(base(folder), idim.SubspaceConfig(**{"d": 60, "task_type": TaskType.SEQ_CLS, "projection_seed": 7} | more))
+    train(model, steps)
+    return model.eval()
+
+
+def train(model: nn.Module, steps: int) -> list[float]:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    losses = []
+    for _ in range(steps):
+        loss = model.train()(input_ids=X, labels=Y).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    model.eval()
+    return losses
+
+
+def logits(model: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=X).logits
+
+
+def test_the_method_is_in_pefts_tables():
+    for table in (PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING):
+        assert "IDIM_SUBSPACE" in table
+
+
+@pytest.mark.parametrize("order", ["import idim, peft", "import peft, idim"])
+def test_importing_idim_registers_it_and_loads_neither_torch_nor_peft(order):
+    code = f"""
+import sys, idim
+assert not {{"torch", "peft", "transformers"}} & set(sys.modules)
+{order}
+from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
+assert "IDIM_SUBSPACE" in PEFT_TYPE_TO_TUNER_MAPPING
+"""
+    if order.startswith("import peft"):
+        code = code.replace("import sys, idim\n", "import sys\n")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.parametrize("more", MODES, ids=str)
+def test_only_theta_and_scales_are_trainable_before_and_after_training(tiny_bert, capsys, more):
+    model = get_peft_model(base(tiny_bert), idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS, **more))
+    for _ in range(2):
+        model.print_trainable_parameters()
+        assert "trainable params: 60 ||" in capsys.readouterr().out
+        train(model, 2)
+    assert model.base_model.held.sub.theta.all()
+
+
+@pytest.mark.parametrize("more", MODES, ids=str)
+def test_save_and_load_merge_disable_and_export(tiny_bert, tmp_path, more):
+    model = trained(tiny_bert, **more)
+    untouched, expected = logits(base(tiny_bert)), logits(model)
+    with model.disable_adapter():
+        assert torch.equal(logits(model), untouched)
+    assert torch.equal(logits(model), expected) and not torch.allclose(expected, untouched)
+    model.save_pretrained(tmp_path / "adapter")
+
+    def loaded() -> PeftModel:  # under another fresh head
+        return PeftModel.from_pretrained(base(tiny_bert, head=5), tmp_path / "adapter")
+
+    assert torch.equal(logits(loaded()), expected)
+    again = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "adapter")
+    assert torch.equal(logits(again), expected)
+    plain = loaded().merge_and_unload()
+    assert type(plain) is type(base(tiny_bert)) and (logits(plain) - expected).abs().max() < 1e-6
+    assert all(p.requires_grad for p in plain.parameters()) and not hasattr(plain, "peft_config")
+    assert torch.equal(logits(trained(tiny_bert, **more).unload()), untouched)
+    lora, layers = to_lora(loaded())
+    assert (logits(lora) - expected).abs().max() < 1e-5 and all(layer.kept > 1 - 1e-6 for layer in layers)
+    lora.save_pretrained(tmp_path / "lora")
+    assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    assert (logits(PeftModel.from_pretrained(base(tiny_bert, head=9), tmp_path / "lora")) - expected).abs().max() < 1e-5
+
+
+def test_training_goes_on_from_a_loaded_adapter(tiny_bert, tmp_path):
+    whole = trained(tiny_bert, steps=3)
+    whole.save_pretrained(tmp_path)
+    resumed = PeftModel.from_pretrained(base(tiny_bert, head=4), tmp_path, is_trainable=True)
+    for model in (whole, resumed):
+        torch.manual_seed(1)
+        train(model, 3)
+    assert torch.equal(logits(whole), logits(resumed))
+
+
+def test_a_lora_of_lower_rank_keeps_the_energy_it_says(tiny_bert):
+    sizes = {}
+    for energy in (0.5, 0.9, 1.0):
+        _, layers = to_lora(trained(tiny_bert), energy=energy)
+        assert all(layer.kept >= energy - 1e-6 for layer in layers)
+        sizes[energy] = sum(layer.rank for layer in layers)
+    assert sizes[0.5] < sizes[0.9] < sizes[1.0]
+    lora, layers = to_lora(trained(tiny_bert), rank=3)
+    assert {layer.rank for layer in layers} == {2, 3}  # two token types
+    assert (logits(lora) - logits(trained(tiny_bert))).abs().max() > 1e-3
+
+
+def test_tied_embeddings_stay_tied_and_export(tmp_path):
+    def decoder() -> nn.Module:
+        torch.manual_seed(0)
+        return LlamaForCausalLM(LlamaConfig(
+            vocab_size=13, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, tie_word_embeddings=True)).eval()
+
+    model = get_peft_model(decoder(), idim.SubspaceConfig(d=60, task_type=TaskType.CAUSAL_LM))
+    train_on = {"input_ids": X, "labels": X}
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.02)
+    for _ in range(4):
+        model(**train_on).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    expected = logits(model)
+    assert model.get_base_model().lm_head.weight is model.get_base_model().model.embed_tokens.weight
+    assert model.generate(input_ids=X[:1], max_new_tokens=2, do_sample=False).shape == (1, 11)
+    model.save_pretrained(tmp_path)
+    lora, _ = to_lora(PeftModel.from_pretrained(decoder(), tmp_path))
+    assert (logits(lora) - expected).abs().max() < 1e-5
+    plain = PeftModel.from_pretrained(decoder(), tmp_path).merge_and_unload()
+    assert (logits(plain) - expected).abs().max() < 1e-6 and plain.lm_head.weight is plain.model.embed_tokens.weight
+
+
+def test_another_process_makes_the_same_logits_from_a_few_kilobytes(tmp_path):
+    """MiniLM, d = 10,000: theta, scales, the fresh head's start, seed and checksum."""
+    code = """
+import sys, torch, idim
+from peft import PeftModel, TaskType, get_peft_model
+from idim import models
+base = models.load("minilm", 2, seed=int(sys.argv[2])).module.eval()
+x = torch.arange(40).view(2, 20) + 1000
+if sys.argv[1] == "save":
+    model = get_peft_model(base, idim.SubspaceConfig(d=10_000, task_type=TaskType.SEQ_CLS))
+    with torch.no_grad():
+        model.base_model.held.sub.theta.normal_(std=0.5, generator=torch.Generator().manual_seed(3))
+        model.base_model.held.sub.scales.mul_(1.1)
+    model.save_pretrained(sys.argv[3])
+else:
+    model = PeftModel.from_pretrained(base, sys.argv[3])
+with torch.no_grad():
+    print(model.eval()(input_ids=x).logits.numpy().tobytes().hex())
+"""
+    said = [subprocess.run([sys.executable, "-c", code, what, seed, str(tmp_path)], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+            for what, seed in (("save", "1"), ("load", "2"))]
+    assert said[0] == said[1]
+    assert sum(f.stat().st_size for f in tmp_path.glob("adapter_*")) < 100_000
+
+
+def test_trainer_trains_checkpoints_and_resumes(tiny_bert, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    rows = [{"input_ids": x, "labels": y} for x, y in zip(X, Y, strict=True)]
+
+    def trainer(steps: int) -> Trainer:
+        model = get_peft_model(base(tiny_bert), idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS))
+        return Trainer(model=model, train_dataset=rows, args=TrainingArguments(
+            output_dir=str(tmp_path / "run"), max_steps=steps, per_device_train_batch_size=4, learning_rate=0.05, save_steps=4, logging_steps=2,
+            report_to="none", disable_tqdm=True, use_cpu=True, seed=3, lr_scheduler_type="constant"))
+
+    whole = trainer(8)
+    whole.train()
+    assert [f.name for f in (tmp_path / "run" / "checkpoint-4").glob("adapter_model*")] == ["adapter_model.safetensors"]
+    assert whole.state.log_history[-2]["loss"] < whole.state.log_history[0]["loss"]
+    resumed = trainer(8)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
+    assert torch.equal(logits(whole.model.eval()), logits(resumed.model.eval()))
+
+
+@pytest.mark.parametrize(("more", "says"), [
+    ({"d": 3}, "d: expected more than the"), ({"d": 10**9}, "d: expected at most D"), ({"projection": "nosuch"}, "expected one of dense"),
+    ({"structure": "nosuch"}, "structure: expected one of"), ({"target_modules": ["nosuch"]}, "target_modules: expected names of modules"),
+    ({"projection_checksum": "0" * 64}, "checksum: expected 000"),
+])
+def test_mistakes_leave_the_model_as_it_was(tiny_bert, more, says):
+    model = base(tiny_bert)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(IdimError, match=says):
+        get_peft_model(model, idim.SubspaceConfig(**{"d": 60} | more))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()) and not hasattr(next(model.parameters()), "_idim_wrapped")
+
+
+def test_one_subspace_a_model(tiny_bert):
+    model = trained(tiny_bert)
+    with pytest.raises(IdimError, match="one subspace a model"):
+        model.add_adapter("second", idim.SubspaceConfig(d=60))
+    assert list(model.peft_config) == ["default"] and torch.isfinite(logits(model)).all()
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory, tiny_bert):
+    folder = tmp_path_factory.mktemp("trained")
+    rows = "".join(f"the {'very ' * (i % 3)}{'good' if i % 2 else 'bad'} film,{i % 2}\n" for i in range(200))
+    (folder / "reviews.csv").write_text("text,label\n" + rows)
+    words = ["train", "--model", tiny_bert, "--task", folder / "reviews.csv", "--arm", "said", "--d", 300, "--max-steps", 120, "--learning-rate", 0.003,
+             "--out", folder / "out", "--save", folder / "adapter"]
+    code, stdout, stderr = command(*words)
+    assert code == 0, stderr
+    return folder
+
+
+def test_train_saves_and_export_scores_the_same(adapter, tmp_path):
+    (record,) = [json.loads(p.read_text()) for p in (adapter / "out" / "runs").iterdir()]
+    task = ["--task", adapter / "reviews.csv"]
+    code, stdout, _ = command("export", adapter / "adapter", "--merged", tmp_path / "plain", *task)
+    assert code == 0 and f"accuracy of the subspace: {record['train_info']['score']:.4f}" in stdout
+    assert f"accuracy of the merged: {record['train_info']['score']:.4f}" in stdout
+    assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").num_labels == 2
+    code, stdout, _ = command("export", adapter / "adapter", "--lora", tmp_path / "lora", "--energy", 0.9, *task)
+    assert code == 0 and "rank needed: median" in stdout and "accuracy of the LoRA" in stdout and "bert.encoder.layer.0.attention.self.query" in stdout
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["nosuch", "--merged", "x"], "adapter: expected a folder with adapter_config.json; got 'nosuch'"), ([], "--merged, --lora: expected one of them; got neither"),
+    (["--merged", "x", "--lora", "y"], "got both"), (["--lora", "x", "--energy", "0"], "energy: expected a share above 0"), (["--lora", "x", "--rank", "-1"], "rank: expected"),
+])
+def test_mistakes_of_export(adapter, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    if not words or words[0] != "nosuch":
+        words = [adapter / "adapter", *words]
+    code, out, err = command("export", *words)
+    assert (code, out) == (2, "") and says in err and len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_net_cannot_be_saved(tmp_path):
+    code, _, err = command("train", "--model", "mlp:64-16-10", "--task", "digits", "--arm", "did", "--d", 20, "--out", tmp_path / "o", "--save", tmp_path / "s")
+    assert code == 2 and "--save: expected a transformers model" in err and not (tmp_path / "o").exists()
