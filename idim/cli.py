@@ -42,6 +42,7 @@ Baselines = Annotated[Optional[int], typer.Option(help="Full runs that set the t
 Repeats = Annotated[Optional[int], typer.Option(help="Runs with fresh seeds at each d or rank.")]
 MaxRuns = Annotated[Optional[int], typer.Option(help="Cap on the runs of a search, baselines and tuning aside. Default: 30.")]
 Design = Annotated[Optional[str], typer.Option(help="How the next d is chosen: posterior, quantiles, bisect, or grid. Default: the protocol's.")]
+Tune = Annotated[Optional[bool], typer.Option("--tune/--no-tune", help="Choose rates on the tuning split first, or take the default rate law. Default: the protocol's.")]
 Early = Annotated[Optional[bool], typer.Option("--early/--no-early", help="Stop runs far from d90 once it is known on which side they end. Default: the protocol's.")]
 Workers = Annotated[Optional[int], typer.Option(help="Local processes that share the cores. Default: 1.")]
 Executor = Annotated[Optional[str], typer.Option(help="Where runs go: local.")]
@@ -66,7 +67,7 @@ def search(
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, precision: Precision = None, lean: Lean = None, max_seq_length: Length = None,
     max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, baselines: Baselines = None,
-    repeats: Repeats = None, early: Early = None, checks: Checks = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
+    repeats: Repeats = None, tune: Tune = None, early: Early = None, checks: Checks = None, workers: Workers = None, executor: Executor = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """Find d90: full baselines, then subspaces of growing and shrinking d, until d90 is known well enough."""
@@ -90,7 +91,7 @@ def sweep(
     out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
     batch_size: Batch = None, learning_rate: Rate = None, lora_learning_rate: LoraRate = None, precision: Precision = None,
     max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
-    baselines: Baselines = None, repeats: Repeats = None, workers: Workers = None, executor: Executor = None,
+    baselines: Baselines = None, repeats: Repeats = None, tune: Tune = None, workers: Workers = None, executor: Executor = None,
     quick: Quick = False, as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """Score against LoRA rank, and r90, beside the store's DID and SAID curves."""
@@ -151,7 +152,7 @@ def compare(
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, lora_learning_rate: LoraRate = None, precision: Precision = None, lean: Lean = None,
     max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
-    baselines: Baselines = None, repeats: Repeats = None, early: Early = None, checks: Checks = None, workers: Workers = None, quick: Quick = False,
+    baselines: Baselines = None, repeats: Repeats = None, tune: Tune = None, early: Early = None, checks: Checks = None, workers: Workers = None, quick: Quick = False,
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """The table of d90 (and r90) by model, task and arm. Runs what the store does not hold yet."""

@@ -51,6 +51,7 @@ class Config:
     baselines: int = 0
     repeats: int = 0
     max_runs: int = 30
+    tune: bool = True
     early: bool = True
     checks: bool = True
     seed: int = 0
@@ -99,9 +100,14 @@ class Config:
             changes["design"] = self.design or "grid"
         if not self.early:
             changes["early"] = False
-        if not self.checks and PROTOCOLS[self.protocol].budget_check:
+        named, left_out = PROTOCOLS[self.protocol], []
+        if not self.tune and named.tune:
+            changes["tune"] = False
+            left_out.append("rate tuning: a default rate law was used")
+        if not self.checks and named.budget_check:
             changes |= {"budget_check": False, "rate_check": False, "locked": False}
-            changes["left_out"] = ("the check at twice the budget", "the check at twice and half the rate", "the locked split")
+            left_out += ["the check at twice the budget", "the check at twice and half the rate", "the locked split"]
+        changes["left_out"] = (*named.left_out, *left_out)
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 
 

@@ -42,9 +42,8 @@ class Layout:
     def of(cls, named: Iterable[tuple[str, torch.Tensor]], structure: str | None = None) -> Layout:
         """Lay out ``(name, tensor)`` pairs; a tensor met again under another name (a tied weight) takes no more room.
 
-        ``structure`` puts the tensors in groups: by ``layer`` (each numbered block, what comes before the blocks as
-        ``embeddings``, what comes after as ``head``; without numbered blocks, each module), ``module`` or ``tensor``; None is
-        one group of all.
+        ``structure`` puts the tensors in groups: by ``layer`` (each numbered block; what comes before the blocks, or calls itself an embedding,
+        as ``embeddings``; the rest as ``head``; without numbered blocks, each module), ``module`` or ``tensor``; None is one group of all.
         """
         seen: set[int] = set()
         names, sizes = [], []
@@ -83,7 +82,7 @@ def _labels(names: list[str], structure: str | None) -> list[str]:
     if not numbered:
         return modules
     first = numbered[0]
-    return [block or ("embeddings" if i < first else "head") for i, block in enumerate(blocks)]
+    return [block or ("embeddings" if i < first or "embed" in names[i] else "head") for i, block in enumerate(blocks)]
 
 
 def _block(name: str) -> str | None:
