@@ -73,11 +73,11 @@ def search(
     """Find d90: full baselines, then subspaces of growing and shrinking d, until d90 is known well enough."""
     with _errors():
         given = _given(locals(), lists={"grid": int})
-        from idim import measure
+        from idim import conductor
         from idim.report import tables
 
         with _watch() as watcher:
-            summary = measure.search(_config(given, config), watcher)
+            summary = conductor.search(_config(given, config), watcher)
         _finish(summary, tables.search_text, as_json, Path(_config(given, config).out))
         _exit(DONE if summary["verdict"] in ("reached", "trivial", "budget_limited") else NOT_REACHED)
 
@@ -99,11 +99,11 @@ def sweep(
         if arm != "lora":
             raise one_of("--arm", ("lora",), arm)
         given = _given(locals(), lists={"ranks": int, "targets": str})
-        from idim import measure
+        from idim import conductor
         from idim.report import tables
 
         with _watch() as watcher:
-            summary = measure.sweep(_config(given, config), watcher)
+            summary = conductor.sweep(_config(given, config), watcher)
         _finish(summary, tables.sweep_text, as_json, Path(_config(given, config).out))
         _exit(DONE if summary["verdict"] == "reached" else NOT_REACHED)
 
@@ -125,10 +125,10 @@ def train(
     """One run of one arm, one record."""
     with _errors():
         given = _given(locals(), lists={"targets": str})
-        from idim import measure
+        from idim import conductor
 
         with _watch() as watcher:
-            record = measure.train_one(_config(given, config), watcher)
+            record = conductor.train_one(_config(given, config), watcher)
         info = record["train_info"]
         if as_json:
             print(json.dumps(record))
@@ -158,10 +158,11 @@ def compare(
     """The table of d90 (and r90) by model, task and arm. Runs what the store does not hold yet."""
     with _errors():
         given = _given({k: v for k, v in locals().items() if k not in ("models", "tasks", "arms")}, lists={"grid": int, "ranks": int})
-        from idim import measure
+        from idim import conductor
         from idim.config import ARMS
         from idim.report import page, tables
         from idim.store import Store
+        from idim.study import Study
 
         wanted = [(m, t, a) for m in _list(models, "--models") for t in _list(tasks, "--tasks") for a in _list(arms, "--arms")]
         configs = [_config({**given, "model": m, "task": t, "arm": a}, config) for m, t, a in wanted]
@@ -169,11 +170,11 @@ def compare(
             if c.arm not in ARMS or c.arm == "full":
                 raise one_of("--arms", ("did", "said", "lora"), c.arm)
             # All of them, before any is trained.
-            study = measure.Study(c)
+            study = Study(c)
             if c.arm != "lora":
-                measure.check_search(study)
+                conductor.check_search(study)
         with _watch() as watcher:
-            summaries = [(measure.sweep if c.arm == "lora" else measure.search)(c, watcher) for c in configs]
+            summaries = [(conductor.sweep if c.arm == "lora" else conductor.search)(c, watcher) for c in configs]
         page.render(Store(configs[0].out))
         if as_json:
             print(json.dumps(summaries))
@@ -333,7 +334,7 @@ def _watch() -> Iterator[object]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    from idim.measure import Watcher
+    from idim.study import Watcher
 
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"), TimeElapsedColumn(),

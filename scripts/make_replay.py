@@ -11,10 +11,10 @@ import argparse
 from pathlib import Path
 from statistics import fmean, median
 
-from idim import measure
 from idim.config import Config
 from idim.report.summary import score_of
 from idim.store import Store, write_json
+from idim.study import Study, Watcher
 
 SEEDS = 20
 D = sorted({round(2 ** (4 + 9 * i / 39)) for i in range(40)})
@@ -32,7 +32,7 @@ def main() -> None:
     config = Config(
         "mnist-fc", "idx", arm="did", data_dir=args.data_dir, batch_size=256, num_train_epochs=5, learning_rate=3e-3, out=args.store, workers=args.workers,
     )
-    study, store = measure.Study(config, measure.Watcher(say=lambda line: print(line, flush=True))), Store(args.store)
+    study, store = Study(config, Watcher(say=lambda line: print(line, flush=True))), Store(args.store)
     rate = study.law("did")
     specs = {("full", i): study.spec("baseline", "full", 0, i, 3e-3) for i in range(SEEDS)}
     specs |= {(d, i): study.spec("search", "did", d, i, rate(d)) for d in D for i in range(SEEDS)}

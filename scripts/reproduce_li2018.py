@@ -14,12 +14,13 @@ from statistics import fmean
 
 import pandas as pd
 
-from idim import measure
+from idim import conductor
 from idim.config import Config
 from idim.report.page import render
 from idim.report.summary import score_of
 from idim.report.tables import answer_text
 from idim.store import Store, write_json
+from idim.study import Watcher
 
 CURVES = {"mnist-fc": "mnist_fc_784_200_200_10", "mnist-lenet": "mnist_lenet"}
 
@@ -55,7 +56,7 @@ def main() -> None:
         args.model, "idx", arm="did", protocol="li2018", grid=grid, data_dir=args.data_dir, num_train_epochs=args.epochs,
         baselines=args.seeds, repeats=args.seeds, max_runs=10**6, out=args.out, workers=args.workers,
     )
-    summary = measure.search(config, measure.Watcher(say=lambda line: print(line, flush=True)))
+    summary = conductor.search(config, Watcher(say=lambda line: print(line, flush=True)))
     store = Store(args.out)
     render(store)
     published = json.loads(Path(args.published).read_text())["curves"][CURVES[args.model]]

@@ -55,7 +55,7 @@ def test_accelerators_are_imported_only_where_they_are_chosen():
     "path", rooms("idim/config.py", "idim/protocols.py", "idim/store.py", "idim/errors.py", "idim/search/*.py", "idim/report/*.py"),
     ids=lambda p: p.name)
 def test_deciding_and_reporting_never_import_torch(path):
-    for package in ("torch", "transformers", "projections", "idim.run", "idim.train", "idim.measure"):
+    for package in ("torch", "transformers", "projections", "idim.run", "idim.train", "idim.study", "idim.conductor"):
         assert not reaches(path, package)
 
 
@@ -71,8 +71,8 @@ def test_train_knows_no_projections_and_no_arms():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_only_the_command_line_imports_the_conductor(path):
-    if path.name not in ("cli.py", "measure.py"):
-        assert not reaches(path, "idim.measure")
+    if path.name not in ("cli.py", "conductor.py", "api.py"):
+        assert not reaches(path, "idim.conductor")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

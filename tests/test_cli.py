@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 
 from idim.cli import app
 from idim.config import Config
-from idim.measure import Study
 from idim.protocols import PROTOCOLS
 from idim.report.summary import points_of
 from idim.search.threshold import Point
 from idim.store import Store
+from idim.study import Study
 
 FAST = ["--model", "mlp:64-16-10", "--task", "digits", "--max-steps", "60", "--baselines", "1", "--repeats", "1"]
 RATE = ["--learning-rate", "0.01"]

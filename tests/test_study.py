@@ -1,4 +1,4 @@
-"""The conductor's own arithmetic: rates over d."""
+"""Rates over d."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 import pytest
 
 from idim.config import Config
-from idim.measure import Study
 from idim.search.threshold import Baseline
 from idim.store import Store
+from idim.study import Study
 
 BASE = Baseline(0.95, 0.001, 5, 0.1)
 
