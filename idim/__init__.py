@@ -11,9 +11,9 @@ import importlib.util
 import sys
 
 __version__ = "0.1.0"
-__all__ = ["IdimError", "Subspace", "SubspaceConfig"]
+__all__ = ["IdimError", "Subspace", "SubspaceConfig", "measure"]
 
-_WHERE = {"IdimError": "idim.errors", "Subspace": "idim.subspace", "SubspaceConfig": "idim.peft_plugin"}
+_WHERE = {"IdimError": "idim.errors", "Subspace": "idim.subspace", "measure": "idim.api", "SubspaceConfig": "idim.peft_plugin"}
 
 
 def __getattr__(name: str):

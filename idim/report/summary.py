@@ -30,7 +30,9 @@ def baseline_of(records: Iterable[dict]) -> Baseline | None:
     if not runs:
         return None
     infos = [r["train_info"] for r in runs]
-    chance = max(fmean(i["untouched"] or 0.0 for i in infos), infos[0]["majority"] or 0.0)
+    chance = fmean(i["untouched"] or 0.0 for i in infos)
+    if infos[0]["majority"] is not None:
+        chance = max(chance, infos[0]["majority"])
     return Baseline.of([score_of(r) for r in runs], chance)
 
 

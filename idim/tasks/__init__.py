@@ -21,12 +21,16 @@ CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
         for name in text.GLUE
     },
 }
+#: What a program brought, in the same form.
+GIVEN: dict[str, Callable[[object, Options], Task]] = {}
 #: Tasks whose examples are text; so are a user's files.
 TEXT = ("movie-reviews", *text.GLUE)
 
 
 def load(name: str, tokenizer: object | None, options: Options) -> Task:
     """The task's data, tokenised for the model where it is text. Errors: an unknown name, or data that does not fit it."""
+    if name in GIVEN:
+        return GIVEN[name](tokenizer, options)
     # Before anything is fetched or read.
     if tokenizer is None and (name in TEXT or _is_path(name)):
         raise expected("model", f"one that reads text, as {name} asks", "a net without a tokenizer")
