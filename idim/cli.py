@@ -27,6 +27,9 @@ Threshold = Annotated[Optional[float], typer.Option(help="The fraction of full f
 Out = Annotated[Optional[str], typer.Option(help="The store: a folder for records and figures. Default: idim-out.")]
 Seed = Annotated[Optional[int], typer.Option(help="The master seed; each run draws four fresh ones from it.")]
 DataDir = Annotated[Optional[str], typer.Option(help="A folder with the task's files, in place of the hub.")]
+TextColumns = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the text, or two with a comma for pairs. Default: text, text2.")]
+LabelColumn = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the class, a number or a name. Default: label.")]
+Metric = Annotated[Optional[str], typer.Option(help="Of a table of your own: accuracy or matthews. Default: accuracy.")]
 Rate = Annotated[Optional[float], typer.Option(help="The rate of full fine-tuning.")]
 SubspaceRate = Annotated[Optional[float], typer.Option(help="One rate for every d, in place of the rate law.")]
 LoraRate = Annotated[Optional[float], typer.Option(help="The rate of LoRA, in place of tuning.")]
@@ -63,7 +66,8 @@ def search(
     projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, design: Design = None, threshold: Threshold = None,
     absolute: Annotated[Optional[float], typer.Option(help="A score to reach, in place of a fraction of full.")] = None,
     grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas: the design grid.")] = None,
-    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, text_columns: TextColumns = None,
+    label_column: LabelColumn = None, metric: Metric = None, max_runs: MaxRuns = None, max_steps: Steps = None,
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, precision: Precision = None, lean: Lean = None, max_seq_length: Length = None,
     max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None, baselines: Baselines = None,
@@ -72,7 +76,7 @@ def search(
 ) -> None:
     """Find d90: full baselines, then subspaces of growing and shrinking d, until d90 is known well enough."""
     with _errors():
-        given = _given(locals(), lists={"grid": int})
+        given = _given(locals(), lists={"grid": int, "text_columns": str})
         from idim import conductor
         from idim.report import tables
 
@@ -88,7 +92,8 @@ def sweep(
     arm: Annotated[Optional[str], typer.Option(help="lora.")] = "lora",
     ranks: Annotated[Optional[str], typer.Option(help="Ranks, with commas. Default: 1,2,4,8,16.")] = None,
     targets: Targets = None, lora_alpha: Alpha = None, protocol: ProtocolName = None, threshold: Threshold = None,
-    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, text_columns: TextColumns = None,
+    label_column: LabelColumn = None, metric: Metric = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
     batch_size: Batch = None, learning_rate: Rate = None, lora_learning_rate: LoraRate = None, precision: Precision = None,
     max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
     baselines: Baselines = None, repeats: Repeats = None, tune: Tune = None, workers: Workers = None, executor: Executor = None,
@@ -98,7 +103,7 @@ def sweep(
     with _errors():
         if arm != "lora":
             raise one_of("--arm", ("lora",), arm)
-        given = _given(locals(), lists={"ranks": int, "targets": str})
+        given = _given(locals(), lists={"ranks": int, "targets": str, "text_columns": str})
         from idim import conductor
         from idim.report import tables
 
@@ -115,7 +120,8 @@ def train(
     d: Annotated[Optional[int], typer.Option(help="Trained numbers, scales included.")] = None,
     rank: Annotated[Optional[int], typer.Option(help="LoRA's rank.")] = None,
     projection: Projection = None, engine: Engine = None, targets: Targets = None, lora_alpha: Alpha = None, protocol: ProtocolName = None,
-    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, text_columns: TextColumns = None,
+    label_column: LabelColumn = None, metric: Metric = None, max_steps: Steps = None, num_train_epochs: Epochs = None,
     batch_size: Batch = None, learning_rate: Rate = None, subspace_learning_rate: SubspaceRate = None,
     lora_learning_rate: LoraRate = None, precision: Precision = None, lean: Lean = None, max_seq_length: Length = None,
     max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
@@ -124,7 +130,7 @@ def train(
 ) -> None:
     """One run of one arm, one record."""
     with _errors():
-        given = _given(locals(), lists={"targets": str})
+        given = _given(locals(), lists={"targets": str, "text_columns": str})
         from idim import conductor
 
         with _watch() as watcher:
@@ -148,7 +154,8 @@ def compare(
     projection: Projection = None, engine: Engine = None, protocol: ProtocolName = None, design: Design = None, threshold: Threshold = None,
     grid: Annotated[Optional[str], typer.Option(help="Try these d, with commas: the design grid.")] = None,
     ranks: Annotated[Optional[str], typer.Option(help="LoRA's ranks, with commas.")] = None,
-    out: Out = None, seed: Seed = None, data_dir: DataDir = None, max_runs: MaxRuns = None, max_steps: Steps = None,
+    out: Out = None, seed: Seed = None, data_dir: DataDir = None, text_columns: TextColumns = None,
+    label_column: LabelColumn = None, metric: Metric = None, max_runs: MaxRuns = None, max_steps: Steps = None,
     num_train_epochs: Epochs = None, batch_size: Batch = None, learning_rate: Rate = None,
     subspace_learning_rate: SubspaceRate = None, lora_learning_rate: LoraRate = None, precision: Precision = None, lean: Lean = None,
     max_seq_length: Length = None, max_train_samples: TrainCap = None, max_eval_samples: EvalCap = None,
@@ -157,7 +164,7 @@ def compare(
 ) -> None:
     """The table of d90 (and r90) by model, task and arm. Runs what the store does not hold yet."""
     with _errors():
-        given = _given({k: v for k, v in locals().items() if k not in ("models", "tasks", "arms")}, lists={"grid": int, "ranks": int})
+        given = _given({k: v for k, v in locals().items() if k not in ("models", "tasks", "arms")}, lists={"grid": int, "ranks": int, "text_columns": str})
         from idim import conductor
         from idim.config import ARMS
         from idim.report import page, tables
@@ -259,10 +266,11 @@ def _catalogue(what: str) -> list[tuple[str, str]]:
 
         return [(name, models.ABOUT.get(name, "")) for name in models.names()]
     if what == "tasks":
-        from idim.tasks import CATALOGUE
+        from idim.tasks import CATALOGUE, task_files
 
         return [*((name, about) for name, (about, _) in CATALOGUE.items()),
-                ("<file or folder>", "csv, json, jsonl or parquet with columns text (and text2) and label")]
+                ("<file or folder>", "csv, json, jsonl or parquet; --text-columns and --label-column, if not text (and text2) and label"),
+                ("<file>.toml", "a task file: text, label, metric, train, evaluation, chance"), *task_files(Path("."))]
     if what == "projections":
         from projections import KINDS
 
@@ -279,7 +287,8 @@ def _given(values: dict, lists: dict[str, type]) -> dict:
     given = {k: v for k, v in values.items() if v is not None and k not in ("as_json", "config", "quick")}
     for name, kind in lists.items():
         if name in given:
-            given[name] = tuple(_number(v, kind, name) for v in _list(given[name], f"--{name}"))
+            flag = "--" + name.replace("_", "-")
+            given[name] = tuple(_number(v, kind, flag) for v in _list(given[name], flag))
     if values["quick"]:
         if given.get("protocol", "quick") != "quick":
             raise one_of("--protocol with --quick", ("quick",), given["protocol"])
@@ -298,7 +307,7 @@ def _number(text: str, kind: type, name: str):
     try:
         return kind(text)
     except ValueError:
-        raise IdimError(f"--{name}: expected whole numbers with commas between; got {text!r}") from None
+        raise IdimError(f"{name}: expected whole numbers with commas between; got {text!r}") from None
 
 
 def _config(given: dict, file: str | None):

@@ -56,6 +56,9 @@ class Config:
     checks: bool = True
     seed: int = 0
     data_dir: str = ""
+    text_columns: tuple[str, ...] = ()
+    label_column: str = ""
+    metric: str = ""
     out: str = "idim-out"
     save: str = ""
     workers: int = 1

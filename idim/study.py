@@ -55,6 +55,7 @@ class Study:
             max_train_samples=config.max_train_samples or quick.get("max_train_samples", 0),
             max_eval_samples=config.max_eval_samples or quick.get("max_eval_samples", 0),
             max_seq_length=_length(config, int(quick.get("max_seq_length", 128))),
+            text_columns=config.text_columns, label_column=config.label_column, metric=config.metric,
         )
         if self.protocol.projection not in projections.KINDS | projections.FLAWED:
             raise one_of("--projection", projections.KINDS, self.protocol.projection)
@@ -63,6 +64,8 @@ class Study:
         if config.lean and (projections.KINDS | projections.FLAWED)[self.protocol.projection].staged:
             raise expected("--lean", "a projection that takes gradients in as they come, as orthonormal does", self.protocol.projection)
         self.task: Task = task_for(config.model, config.task, self.options)
+        for note in self.task.notes:
+            watcher.say(f"note: {note}")
         loaded = models.load(config.model, self.task.classes, seed=0)
         _fits(loaded.module, self.task, config.model)
         self._fingerprint = loaded.fingerprint if Path(config.model).is_dir() or config.model in models.GIVEN else ""

@@ -3,12 +3,13 @@
     python scripts/study_search.py                      # everything: about 40 minutes on two cores
     python scripts/study_search.py --scenarios logistic-0.7,dip --replicates 200 --out /tmp/study
 
-Writes study.json, study.txt and study.png into --out. Replicate i of a scenario draws from its own generator, so any of them can be made again.
+Writes study.json, study.txt and study.png into --out; rows that are there, made by the same code, are kept. Replicate i of a scenario draws from its own generator, so any of them can be made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -225,7 +226,7 @@ _TABLE: Table | None = None
 
 def load(path: Path) -> None:
     global _TABLE
-    _TABLE = Table(path)
+    _TABLE = Table(path) if path.is_file() else None
 
 
 def replay(design: str, early: bool, i: int) -> Result:
@@ -277,37 +278,61 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/search"))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    rows: list[dict] = []
-    with ProcessPoolExecutor(args.workers) as pool:
+    n, file = args.replicates, args.out / "study.json"
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    if kept.get("code") != code():
+        kept = {"code": code(), "rows": {}}
+    jobs = [(name, "posterior", 1) for name in args.scenarios.split(",")]
+    jobs += [(name, design, workers) for name, design, workers in COMPARED if name in args.scenarios.split(",")]
+    with ProcessPoolExecutor(args.workers, initializer=load, initargs=(args.table,)) as pool:
         def many(function, *fixed):
-            return list(pool.map(function, *([v] * args.replicates for v in fixed), range(args.replicates), chunksize=10))
+            return list(pool.map(function, *([v] * n for v in fixed), range(n), chunksize=10))
 
-        for name in args.scenarios.split(","):
-            rows.append(row(name, "posterior", many(simulate, name, "posterior", 1), specified=BY_NAME[name].specified, vision=BY_NAME[name].vision))
-            print(pd.DataFrame(rows[-1:]).to_string(index=False, header=len(rows) == 1, float_format="{:.3f}".format), flush=True)
-        for name, design, workers in (("logistic-0.7", "quantiles", 1), ("logistic-0.7", "posterior", 4), ("logistic-0.7", "grid", 1), ("weibull", "grid", 1)):
-            if name in args.scenarios:
-                label = f"{design}, 4 workers" if workers > 1 else design
-                rows.append(row(name, label, many(simulate, name, design, workers)))
-        ranks = many(calibrate)
-    if args.table.is_file():
-        with ProcessPoolExecutor(args.workers, initializer=load, initargs=(args.table,)) as pool:
-            for design, early in (("posterior", True), ("posterior", False), ("quantiles", False)):
-                n = args.replicates
-                results = list(pool.map(replay, [design] * n, [early] * n, range(n), chunksize=10))
-                stops = sum(r.stops for r in results)
-                rows.append(row("replay", f"{design}{', early stopping' if early else ''}", results, share=float(np.mean([r.share for r in results])),
-                                stops=stops, false_stops=sum(r.false_stops for r in results)))
-    counts = np.histogram(ranks, bins=20, range=(0, 1))[0]
-    p = float(stats.chisquare(counts).pvalue)
-    frame = pd.DataFrame(rows)
-    shown = frame.drop(columns=["specified", "vision"], errors="ignore").to_string(index=False, float_format="{:.3f}".format, na_rep="")
-    text = f"{shown}\n\nranks of x90 in 20 bins, n = {len(ranks)}: chi-squared p = {p:.3f}\n{' '.join(map(str, counts))}"
+        def keep(key: str, make: Callable[[], dict]) -> None:
+            if kept["rows"].get(key, {}).get("n") != n:
+                kept["rows"][key] = make()
+                write_json(file, kept)
+                print({k: round(v, 3) if isinstance(v, float) else v for k, v in kept["rows"][key].items()}, flush=True)
+
+        for name, design, workers in jobs:
+            label = f"{design}, {workers} workers" if workers > 1 else design
+            more = {"specified": BY_NAME[name].specified, "vision": BY_NAME[name].vision}
+            keep(f"{name}/{label}", lambda: row(name, label, many(simulate, name, design, workers), **more))
+        keep("calibration", lambda: ranked(many(calibrate)))
+        for design, early in REPLAYED if args.table.is_file() else ():
+            label = f"{design}{', early stopping' if early else ''}"
+            keep(f"replay/{label}", lambda: replayed(label, many(replay, design, early)))
+    rows = [v for k, v in kept["rows"].items() if k != "calibration"]
+    frame, ranks = pd.DataFrame(rows), kept["rows"]["calibration"]
+    shown = frame.drop(columns=["specified", "vision"]).to_string(index=False, float_format="{:.3f}".format, na_rep="")
+    text = f"{shown}\n\nranks of x90 in 20 bins, n = {ranks['n']}: chi-squared p = {ranks['p']:.3f}\n{' '.join(map(str, ranks['counts']))}"
     print(text)
     (args.out / "study.txt").write_text(text + "\n")
-    write_json(args.out / "study.json", {"rows": json.loads(frame.to_json(orient="records")), "ranks": counts.tolist(), "p": p})
-    draw(frame, counts, args.out / "study.png")
+    draw(frame, np.array(ranks["counts"]), args.out / "study.png")
+
+
+#: Beside the default design: the simple option, several runs at once, and the published way.
+COMPARED = (("logistic-0.7", "quantiles", 1), ("logistic-0.7", "posterior", 4), ("logistic-0.7", "grid", 1), ("weibull", "grid", 1))
+REPLAYED = (("posterior", True), ("posterior", False), ("quantiles", False))
+
+
+def code() -> str:
+    """A digest of what decides the results: the search and this study. Rows made by other code are made again."""
+    root = Path(__file__).resolve().parent.parent
+    files = [*sorted((root / "idim" / "search").glob("*.py")), Path(__file__)]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
+
+
+def ranked(ranks: list[float]) -> dict:
+    counts = np.histogram(ranks, bins=20, range=(0, 1))[0]
+    return {"n": len(ranks), "counts": counts.tolist(), "p": float(stats.chisquare(counts).pvalue)}
+
+
+def replayed(label: str, results: list[Result]) -> dict:
+    return row(
+        "replay", label, results, share=float(np.mean([r.share for r in results])), stops=sum(r.stops for r in results),
+        false_stops=sum(r.false_stops for r in results),
+    )
 
 
 def draw(frame: pd.DataFrame, counts: np.ndarray, path: Path) -> None:

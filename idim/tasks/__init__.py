@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from idim.errors import expected, one_of
+from idim.errors import IdimError, expected, one_of
 from idim.tasks import text, toy, vision
 from idim.tasks.base import Options, Task
 
@@ -34,6 +34,9 @@ def load(name: str, tokenizer: object | None, options: Options) -> Task:
     # Before anything is fetched or read.
     if tokenizer is None and (name in TEXT or _is_path(name)):
         raise expected("model", f"one that reads text, as {name} asks", "a net without a tokenizer")
+    for flag in ("text_columns", "label_column", "metric"):
+        if getattr(options, flag) and not _is_path(name):
+            raise expected("--" + flag.replace("_", "-"), "a table of your own as the task", f"--task {name}")
     if name in CATALOGUE:
         return CATALOGUE[name][1](tokenizer, options)
     if _is_path(name):
@@ -43,3 +46,15 @@ def load(name: str, tokenizer: object | None, options: Options) -> Task:
 
 def _is_path(name: str) -> bool:
     return name not in CATALOGUE and Path(name).exists()
+
+
+def task_files(folder: Path) -> list[tuple[str, str]]:
+    """The task files of a folder, each with what it declares."""
+    found = []
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            task = text.read_task_file(path)
+        except IdimError:  # another kind of TOML file
+            continue
+        found.append((str(path), f"{', '.join(task.text) or 'text'} -> {task.label}, {task.metric}; {', '.join(p.name for p in task.parts.values())}"))
+    return found

@@ -25,10 +25,15 @@ class Options:
     max_train_samples: int = 0
     max_eval_samples: int = 0
     max_seq_length: int = 128
+    #: Of a table of the user's own: what its columns are called, and how it is scored.
+    text_columns: tuple[str, ...] = ()
+    label_column: str = ""
+    metric: str = ""
 
     def recorded(self) -> dict[str, object]:
-        """What decides the task's content besides its files: all but where those lie."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "data_dir"}
+        """What decides the task's content besides its files: all but where those lie, and what was not said of a table."""
+        later = ("text_columns", "label_column", "metric")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "data_dir" and (value or name not in later)}
 
     @staticmethod
     def capped(index: torch.Tensor, most: int) -> torch.Tensor:
@@ -50,6 +55,8 @@ class Task(ABC):
     fingerprint: str
     #: The better of guessing the commonest class and knowing nothing; None where no guess applies.
     majority: float | None
+    #: What was done to the data that its owner should know of.
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def train_size(self) -> int: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from idim.errors import IdimError, expected
-from idim.tasks.base import Classification, Options, carve, check_labels, shuffled
+from idim.errors import IdimError, expected, one_of
+from idim.tasks.base import METRICS, Classification, Options, carve, check_labels, shuffled
 
 #: GLUE's single-label tasks: text columns, metric, classes, name of the validation split.
 GLUE: dict[str, tuple[tuple[str, ...], str, int, str]] = {
@@ -159,13 +161,19 @@ def _read(path: Path):
         raise expected(str(path), f"a readable {path.suffix[1:]} file", str(error).splitlines()[0][:160]) from None
 
 
-def _table(frame, columns: Iterable[str], label: str, where: str) -> Table:
+def _table(frame, columns: Iterable[str], label: str, where: str, classes: dict[object, int] | None = None) -> Table:
+    """``classes`` gives the labels' numbers where they have names."""
     columns = tuple(columns)
     for column in (*columns, label):
         if column not in frame.columns:
             raise expected(where, f"a column {column!r}", ", ".join(map(str, frame.columns)))
     frame = frame.dropna(subset=[*columns, label])
     values = frame[label].tolist()
+    if classes is not None:
+        strange = sorted({str(v) for v in values if str(v) not in classes})
+        if strange:
+            raise expected(f"{where}: labels", "the classes of the training part: " + ", ".join(map(str, classes)), ", ".join(strange[:5]))
+        values = [classes[str(v)] for v in values]
     wrong = [v for v in values if isinstance(v, (str, bool)) or int(v) != v]
     if wrong:
         raise expected(f"{where}: labels", "whole numbers 0..C-1", wrong[0])
@@ -173,22 +181,42 @@ def _table(frame, columns: Iterable[str], label: str, where: str) -> Table:
     return Table(texts, [int(v) for v in values])
 
 
-def files(path: str, tokenizer, options: Options) -> Text:
-    """A folder with train.* and validation.* (csv, json, jsonl or parquet), or one such file, with columns text and label.
+def _is_number(column) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    One file is split by a fixed seed: a fifth measures. A second column ``text2`` makes pairs. The number of classes is the
-    training part's largest label plus one.
+    return is_numeric_dtype(column) and not is_bool_dtype(column)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a table of the user's own holds, from flags or from a task file."""
+
+    name: str
+    parts: dict[str, Path]
+    text: tuple[str, ...] = ()
+    label: str = "label"
+    metric: str = "accuracy"
+    chance: float | None = None
+
+
+def files(path: str, tokenizer, options: Options) -> Text:
+    """A folder with train.* and validation.* (csv, json, jsonl or parquet), one such file, or a TOML file that declares a task.
+
+    One file is split by a fixed seed: a fifth measures. Columns are ``text`` (and ``text2`` for pairs) and ``label`` unless the options say otherwise.
+    Labels are whole numbers from 0, or names, which are numbered in their alphabetical order. Rows with a missing value are left out, and counted.
     """
-    root = Path(path)
-    if root.is_dir():
-        found = {part: _one(root, names) for part, names in (("train", ("train",)), ("test", ("validation", "test")))}
-        frames = {part: _read(file) for part, file in found.items()}
-    else:
-        frame = _read(root)
+    declared = _declared(Path(path), options)
+    frames = {part: _read(file) for part, file in declared.parts.items()}
+    if len(frames) == 1:
+        frame = frames["train"]
         cut = carve(len(frame), {"test": 0.2}, cap=len(frame))
         frames = {part: frame.iloc[index.tolist()] for part, index in cut.items()}
-    columns = ("text", "text2") if "text2" in frames["train"].columns else ("text",)
-    parts = {part: _table(frame, columns, "label", f"{path}, {part}") for part, frame in frames.items()}
+    train = frames["train"]
+    columns = declared.text or (("text", "text2") if "text2" in train.columns else ("text",))
+    named = None
+    if declared.label in train.columns and not _is_number(train[declared.label]):
+        named = {name: i for i, name in enumerate(sorted({str(v) for v in train[declared.label].dropna()}))}
+    parts = {part: _table(frame, columns, declared.label, f"{path}, {part}", named) for part, frame in frames.items()}
     if not parts["train"].labels:
         raise expected(f"{path}, train", "at least one example", "none")
     classes = max(parts["train"].labels) + 1
@@ -196,7 +224,52 @@ def files(path: str, tokenizer, options: Options) -> Text:
     missing = sorted(set(range(classes)) - set(parts["train"].labels))
     if missing:
         raise expected(f"{path}, train: labels", f"every class of 0..{classes - 1}", f"none of {missing[:5]}")
-    return _split(root.name, "accuracy", parts, max(2, classes), tokenizer, options)
+    made = _split(declared.name, declared.metric, parts, max(2, classes), tokenizer, options)
+    if declared.chance is not None:
+        made.majority = declared.chance
+    dropped = sum(len(frame) for frame in frames.values()) - sum(len(table.labels) for table in parts.values())
+    if dropped:
+        made.notes = (f"{path}: {dropped} rows with a missing value were left out",)
+    return made
+
+
+def _declared(path: Path, options: Options) -> Declared:
+    if path.suffix == ".toml":
+        declared = read_task_file(path)
+    elif path.is_dir():
+        declared = Declared(path.name, {part: _one(path, names) for part, names in (("train", ("train",)), ("test", ("validation", "test")))})
+    else:
+        declared = Declared(path.name, {"train": path})
+    flags = {"text": options.text_columns, "label": options.label_column, "metric": options.metric}
+    declared = dataclasses.replace(declared, **{k: v for k, v in flags.items() if v})
+    if declared.metric not in METRICS:
+        raise one_of("metric", METRICS, declared.metric)
+    return declared
+
+
+def read_task_file(path: Path) -> Declared:
+    """A task in TOML: ``text`` (a column or a list of two), ``label``, ``metric``, ``train`` and ``evaluation`` (files, from the TOML file's folder), ``chance``."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise expected(str(path), "a task in TOML", str(error)) from None
+    known = {"name": str, "train": str, "evaluation": str, "text": (str, list), "label": str, "metric": str, "chance": (int, float)}
+    for key, value in raw.items():
+        if key not in known:
+            raise one_of(f"{path}: key", known, key)
+        if isinstance(value, bool) or not isinstance(value, known[key]):
+            raise expected(f"{path}: {key}", "text" if known[key] is str else "text or a list of texts" if key == "text" else "a number", value)
+    if "train" not in raw:
+        raise expected(f"{path}: train", "the file with the training examples", None)
+    parts = {part: path.parent / raw[key] for part, key in (("train", "train"), ("test", "evaluation")) if key in raw}
+    for part, file in parts.items():
+        if not file.is_file():
+            raise expected(f"{path}: {part}", "a file beside it", str(file))
+    text = raw.get("text", ())
+    return Declared(
+        raw.get("name", path.stem), parts, (text,) if isinstance(text, str) else tuple(text), raw.get("label", "label"), raw.get("metric", "accuracy"),
+        raw.get("chance"),
+    )
 
 
 def _one(folder: Path, names: Iterable[str]) -> Path:
