@@ -29,7 +29,7 @@ Seed = Annotated[Optional[int], typer.Option(help="The master seed; each run dra
 DataDir = Annotated[Optional[str], typer.Option(help="A folder with the task's files, in place of the hub.")]
 TextColumns = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the text, or two with a comma for pairs. Default: text, text2.")]
 LabelColumn = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the class, a number or a name. Default: label.")]
-Metric = Annotated[Optional[str], typer.Option(help="Of a table of your own: accuracy or matthews. Default: accuracy.")]
+Metric = Annotated[Optional[str], typer.Option(help="Of a table of your own: accuracy or matthews for classes, pearson or spearman for numbers. Default: accuracy.")]
 Rate = Annotated[Optional[float], typer.Option(help="The rate of full fine-tuning.")]
 SubspaceRate = Annotated[Optional[float], typer.Option(help="One rate for every d, in place of the rate law.")]
 LoraRate = Annotated[Optional[float], typer.Option(help="The rate of LoRA, in place of tuning.")]

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -244,7 +245,7 @@ class Study:
         """What a summary needs to know beside the records."""
         p, c = self.protocol, self.config
         curve = self.curve(arm)
-        name = "-".join([c.model, c.task, arm, p.name]).replace("/", "_")
+        name = re.sub(r"[^\w.-]+", "_", "-".join([c.model, c.task, arm, p.name]))
         digest = hashlib.sha256(f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}{p.design if p.design in ADAPTIVE else ''}".encode()).hexdigest()[:6]
         return {
             "id": f"{name}-{digest}", "keys": [], "finished": False, "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,

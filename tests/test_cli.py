@@ -422,7 +422,7 @@ def test_minilm_and_mrpc_where_they_are(tmp_path, shared_data):
 def test_a_table_with_odd_columns_named_classes_gaps_and_any_script(tmp_path, tiny_bert):
     rows = ["Überschrift,how good?"] + [f"{'good' if i % 2 else 'bad'} film – très bien 好い {i},{'ja' if i % 2 else 'nein'}" for i in range(120)]
     file = table(tmp_path, "\n".join([*rows, ",ja", "no label,", ""]))
-    words = ["train", "--model", tiny_bert, "--task", file, "--arm", "full", "--max-steps", 60, "--learning-rate", 0.003, "--out", tmp_path / "out",
+    words = ["train", "--model", tiny_bert, "--task", file, "--arm", "full", "--max-steps", 200, "--learning-rate", 0.003, "--out", tmp_path / "out",
              "--text-columns", "Überschrift", "--label-column", "how good?", "--metric", "matthews"]
     code, stdout, stderr = idim(*words)
     assert code == 0 and stdout.startswith("matthews 1.0000"), stderr
@@ -433,7 +433,7 @@ def test_a_task_file_declares_columns_splits_metric_and_chance(tmp_path, tiny_be
     for part, n in (("train", 100), ("dev", 40)):
         table(tmp_path, "a,b,y\n" + "".join(f"the film,{'good' if i % 2 else 'bad'},{i % 2}\n" for i in range(n)), f"{part}.csv")
     file = table(tmp_path, 'text = ["a", "b"]\nlabel = "y"\nmetric = "accuracy"\ntrain = "train.csv"\nevaluation = "dev.csv"\nchance = 0.6\n', "pairs.toml")
-    words = ["train", "--model", tiny_bert, "--task", file, "--arm", "full", "--max-steps", 40, "--learning-rate", 0.003, "--out", tmp_path / "out", "--json"]
+    words = ["train", "--model", tiny_bert, "--task", file, "--arm", "full", "--max-steps", 200, "--learning-rate", 0.003, "--out", tmp_path / "out", "--json"]
     info = json.loads(idim(*words)[1])["train_info"]
     assert info["splits"] == {"train": 80, "tune": 10, "locked": 10, "measure": 40} and info["majority"] == 0.6 and info["score"] == 1.0
     monkeypatch.chdir(tmp_path)
@@ -443,7 +443,7 @@ def test_a_task_file_declares_columns_splits_metric_and_chance(tmp_path, tiny_be
 @pytest.mark.parametrize(("text", "says"), [
     ('train = "nosuch.csv"', "train: expected a file beside it"), ('text = "a"', "train: expected the file with the training examples"), ("train =", "expected a task in TOML"),
     ('train = "t.csv"\nlable = "y"', "expected one of name, train, evaluation"), ('train = "t.csv"\nchance = "x"', "chance: expected a number"),
-    ('train = "t.csv"\nmetric = "nosuch"', "metric: expected one of accuracy, matthews"),
+    ('train = "t.csv"\nmetric = "nosuch"', "metric: expected one of accuracy, matthews, pearson, spearman"),
 ])
 def test_mistakes_in_a_task_file(tmp_path, tiny_bert, text, says):
     table(tmp_path, "text,label\n" + "good,1\nbad,0\n" * 20, "t.csv")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from idim import models, tasks
 from idim.errors import IdimError
-from idim.tasks.base import METRICS, Options, carve, matthews
+from idim.tasks.base import METRICS, REGRESSION, Options, carve, matthews
 
 
 def test_splits_are_disjoint_and_the_same_everywhere():
@@ -77,3 +78,29 @@ def test_movie_reviews(tiny_bert):
     assert sum(sizes.values()) == sum(len(y) for y in task.labels.values()) > 9000
     assert sizes["measure"] >= 1000 and sizes["tune"] == sizes["locked"] > 500
     assert all(0.4 < y.double().mean() < 0.65 for y in task.labels.values())
+
+
+def test_correlations():
+    from scipy.stats import pearsonr, spearmanr
+
+    draw = torch.Generator().manual_seed(0)
+    a = torch.randint(0, 6, (200,), generator=draw).float()
+    b = a + torch.randn(200, generator=draw)
+    assert REGRESSION["pearson"](a, b) == pytest.approx(pearsonr(a, b).statistic)
+    assert REGRESSION["spearman"](a, b) == pytest.approx(spearmanr(a, b).statistic)
+    assert REGRESSION["pearson"](a, torch.ones(200)) == REGRESSION["spearman"](torch.ones(200), b) == 0.0
+
+
+def test_a_label_that_is_a_number(tmp_path, tiny_bert):
+    rows = [f"{'good ' * (i % 3)}film,{i % 3 / 2}" for i in range(90)]
+    (tmp_path / "scores.csv").write_text("text,label\n" + "\n".join(rows))
+    tokenizer = models.tokenizer(str(tiny_bert))
+    task = tasks.load(str(tmp_path / "scores.csv"), tokenizer, Options(metric="spearman"))
+    assert task.classes == 1 and task.majority == 0.0 and set(task.labels["train"].tolist()) == {0.0, 0.5, 1.0}
+    module = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(tiny_bert, num_labels=task.classes))
+    loss = task.loss(module, torch.arange(8))
+    with torch.no_grad():
+        assert loss.shape == () and loss > 0 and -1 <= task.score(module.eval(), "measure") <= 1
+    (tmp_path / "words.csv").write_text("text,label\n" + "film,much\n" * 20)
+    with pytest.raises(IdimError, match="labels: expected numbers, as pearson asks; got 'much'"):
+        tasks.load(str(tmp_path / "words.csv"), tokenizer, Options(metric="pearson"))

@@ -48,6 +48,8 @@ def search_text(s: dict) -> str:
     if s["curve"]:
         frame = pd.DataFrame(s["curve"])
         frame["passes"] = frame["passes"].map({True: "yes", False: "no"})
+        if not frame["stopped"].any():
+            frame = frame.drop(columns="stopped")
         lines += [frame.to_string(index=False, float_format=lambda v: f"{v:.4f}"), ""]
     rules = [("chance-corrected", "tau_chance", "d90_chance"), ("raw", "tau_raw", "d90_raw")]
     for name, tau, d in rules:

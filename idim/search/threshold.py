@@ -96,6 +96,6 @@ def signal(baseline: Baseline, n_scored: int, metric: str) -> bool:
     """Whether full training beats chance by four standard errors: of the runs, or of the scored sample if that is larger."""
     p = min(1.0, max(0.0, baseline.mean))
     # A correlation's sampling error is about 1 / sqrt(n) where there is none to find; of a user's own metric it is not known.
-    spread = {"accuracy": math.sqrt(p * (1 - p)), "matthews": 1.0}.get(metric, 0.0)
+    spread = math.sqrt(p * (1 - p)) if metric == "accuracy" else 1.0 if metric in ("matthews", "pearson", "spearman") else 0.0
     sampling = spread / math.sqrt(n_scored) if n_scored else 0.0
     return baseline.mean - baseline.chance > 4 * max(sampling, baseline.se or 0.0)

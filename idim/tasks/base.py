@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from scipy.stats import rankdata
 from torch import nn
 from torch.nn import functional as F
 
@@ -124,15 +125,35 @@ METRICS = {
 }
 
 
-class Classification(Task):
-    """Examples with one label of ``classes``. Subclasses say how a batch of indices becomes inputs."""
+def pearson(truth: torch.Tensor, guess: torch.Tensor) -> float:
+    """Correlation; 0 where either is constant."""
+    a, b = (v.double() - v.double().mean() for v in (truth, guess))
+    spread = (a.square().sum() * b.square().sum()).sqrt()
+    return float((a * b).sum() / spread) if spread > 0 else 0.0
+
+
+def spearman(truth: torch.Tensor, guess: torch.Tensor) -> float:
+    """Correlation of ranks, ties sharing the mean of theirs."""
+    return pearson(*(torch.from_numpy(rankdata(v.double().numpy())) for v in (truth, guess)))
+
+
+#: Of tasks whose label is a number, not a class.
+REGRESSION = {"pearson": pearson, "spearman": spearman}
+
+
+class Supervised(Task):
+    """Examples with one label each: of ``classes``, or a number where the metric is one of REGRESSION (classes is then 1).
+
+    Subclasses say how a batch of indices becomes inputs.
+    """
 
     def __init__(self, name: str, metric: str, labels: dict[str, torch.Tensor], classes: int, digest: hashlib._Hash):
         self.name, self.metric, self.classes = name, metric, classes
         self.labels = labels
         for split, y in labels.items():
             check_split(y.numel(), f"{name}, {split} split")
-            check_labels(y, classes, f"{name}, {split} split")
+            if metric not in REGRESSION:
+                check_labels(y, classes, f"{name}, {split} split")
             digest.update(split.encode() + y.numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
         self.majority = majority_of(labels["measure"]) if metric == "accuracy" else 0.0
@@ -157,8 +178,9 @@ class Classification(Task):
 
     def loss(self, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
         device = next(module.parameters()).device
-        logits = self.logits(module, self.inputs("train", batch, device))
-        return F.cross_entropy(logits.float(), self.labels["train"][batch].to(device))
+        logits = self.logits(module, self.inputs("train", batch, device)).float()
+        labels = self.labels["train"][batch].to(device)
+        return F.mse_loss(logits.squeeze(-1), labels) if self.metric in REGRESSION else F.cross_entropy(logits, labels)
 
     def evaluation_order(self, split: str) -> list[torch.Tensor]:
         return list(torch.arange(self.labels[split].numel()).split(512))
@@ -170,6 +192,8 @@ class Classification(Task):
             logits = self.logits(module, self.inputs(split, index, device))
             if not torch.isfinite(logits).all():
                 return math.nan
-            guess.append(logits.argmax(-1).cpu())
+            guess.append((logits.float().squeeze(-1) if self.metric in REGRESSION else logits.argmax(-1)).cpu())
             truth.append(self.labels[split][index])
+        if self.metric in REGRESSION:
+            return REGRESSION[self.metric](torch.cat(truth), torch.cat(guess))
         return METRICS[self.metric](torch.cat(truth), torch.cat(guess), self.classes)

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from idim.errors import IdimError, expected, one_of
-from idim.tasks.base import METRICS, Classification, Options, carve, check_labels, shuffled
+from idim.tasks.base import METRICS, REGRESSION, Options, Supervised, carve, check_labels, shuffled
 
-#: GLUE's single-label tasks: text columns, metric, classes, name of the validation split.
+#: GLUE's nine: text columns, metric, classes (1 where the label is a number), name of the validation split.
 GLUE: dict[str, tuple[tuple[str, ...], str, int, str]] = {
     "cola": (("sentence",), "matthews", 2, "validation"),
     "sst2": (("sentence",), "accuracy", 2, "validation"),
@@ -31,6 +31,7 @@ GLUE: dict[str, tuple[tuple[str, ...], str, int, str]] = {
     "qnli": (("question", "sentence"), "accuracy", 2, "validation"),
     "rte": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
     "wnli": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
+    "stsb": (("sentence1", "sentence2"), "pearson", 1, "validation"),
 }
 _READERS = {".csv": "read_csv", ".json": "read_json", ".jsonl": "read_json", ".parquet": "read_parquet"}
 _REVIEWS = (
@@ -43,17 +44,17 @@ _REVIEWS_FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text: one tuple of texts and one label each."""
+    """Rows of text: one tuple of texts and one label each, a class or a number."""
 
     texts: list[tuple[str, ...]]
-    labels: list[int]
+    labels: list[int] | list[float]
 
     def take(self, index: torch.Tensor) -> Table:
         chosen = index.tolist()
         return Table([self.texts[i] for i in chosen], [self.labels[i] for i in chosen])
 
 
-class Text(Classification):
+class Text(Supervised):
     """Tokenised once; batches padded to their longest; training batches grouped by length, as ``group_by_length`` does."""
 
     def __init__(
@@ -65,7 +66,7 @@ class Text(Classification):
         for split, table in tables.items():
             digest.update(repr((split, table.texts)).encode())
             self._encoded[split] = _encode(table.texts, tokenizer, max_seq_length)
-        labels = {split: torch.tensor(table.labels, dtype=torch.long) for split, table in tables.items()}
+        labels = {split: torch.tensor(table.labels, dtype=torch.float32 if metric in REGRESSION else torch.long) for split, table in tables.items()}
         super().__init__(name, metric, labels, classes, digest)
         self._lengths = {
             split: torch.tensor([len(e["input_ids"]) for e in rows]) for split, rows in self._encoded.items()
@@ -123,7 +124,7 @@ def glue(task: str, tokenizer, options: Options) -> Text:
         frames = {part: _parquet(folder, split) for part, split in (("train", "train"), ("test", validation))}
     else:
         frames = _from_hub(task, validation)
-    parts = {part: _table(frame, columns, "label", f"{task}, {part}") for part, frame in frames.items()}
+    parts = {part: _table(frame, columns, "label", f"{task}, {part}", metric) for part, frame in frames.items()}
     return _split(task, metric, parts, classes, tokenizer, options)
 
 
@@ -161,14 +162,19 @@ def _read(path: Path):
         raise expected(str(path), f"a readable {path.suffix[1:]} file", str(error).splitlines()[0][:160]) from None
 
 
-def _table(frame, columns: Iterable[str], label: str, where: str, classes: dict[object, int] | None = None) -> Table:
+def _table(frame, columns: Iterable[str], label: str, where: str, metric: str, classes: dict[object, int] | None = None) -> Table:
     """``classes`` gives the labels' numbers where they have names."""
     columns = tuple(columns)
     for column in (*columns, label):
         if column not in frame.columns:
             raise expected(where, f"a column {column!r}", ", ".join(map(str, frame.columns)))
     frame = frame.dropna(subset=[*columns, label])
+    texts = list(zip(*(frame[c].astype(str) for c in columns), strict=True))
     values = frame[label].tolist()
+    if metric in REGRESSION:
+        if not _is_number(frame[label]):
+            raise expected(f"{where}: labels", f"numbers, as {metric} asks", next((v for v in values if isinstance(v, str)), values[:1]))
+        return Table(texts, [float(v) for v in values])
     if classes is not None:
         strange = sorted({str(v) for v in values if str(v) not in classes})
         if strange:
@@ -177,7 +183,6 @@ def _table(frame, columns: Iterable[str], label: str, where: str, classes: dict[
     wrong = [v for v in values if isinstance(v, (str, bool)) or int(v) != v]
     if wrong:
         raise expected(f"{where}: labels", "whole numbers 0..C-1", wrong[0])
-    texts = list(zip(*(frame[c].astype(str) for c in columns), strict=True))
     return Table(texts, [int(v) for v in values])
 
 
@@ -214,23 +219,29 @@ def files(path: str, tokenizer, options: Options) -> Text:
     train = frames["train"]
     columns = declared.text or (("text", "text2") if "text2" in train.columns else ("text",))
     named = None
-    if declared.label in train.columns and not _is_number(train[declared.label]):
+    regression = declared.metric in REGRESSION
+    if not regression and declared.label in train.columns and not _is_number(train[declared.label]):
         named = {name: i for i, name in enumerate(sorted({str(v) for v in train[declared.label].dropna()}))}
-    parts = {part: _table(frame, columns, declared.label, f"{path}, {part}", named) for part, frame in frames.items()}
+    parts = {part: _table(frame, columns, declared.label, f"{path}, {part}", declared.metric, named) for part, frame in frames.items()}
     if not parts["train"].labels:
         raise expected(f"{path}, train", "at least one example", "none")
-    classes = max(parts["train"].labels) + 1
-    check_labels(torch.tensor(parts["train"].labels), classes, f"{path}, train")
-    missing = sorted(set(range(classes)) - set(parts["train"].labels))
-    if missing:
-        raise expected(f"{path}, train: labels", f"every class of 0..{classes - 1}", f"none of {missing[:5]}")
-    made = _split(declared.name, declared.metric, parts, max(2, classes), tokenizer, options)
+    classes = 1 if regression else _classes(parts["train"].labels, path)
+    made = _split(declared.name, declared.metric, parts, classes, tokenizer, options)
     if declared.chance is not None:
         made.majority = declared.chance
     dropped = sum(len(frame) for frame in frames.values()) - sum(len(table.labels) for table in parts.values())
     if dropped:
         made.notes = (f"{path}: {dropped} rows with a missing value were left out",)
     return made
+
+
+def _classes(labels: list[int], path: str) -> int:
+    classes = max(labels) + 1
+    check_labels(torch.tensor(labels), classes, f"{path}, train")
+    missing = sorted(set(range(classes)) - set(labels))
+    if missing:
+        raise expected(f"{path}, train: labels", f"every class of 0..{classes - 1}", f"none of {missing[:5]}")
+    return max(2, classes)
 
 
 def _declared(path: Path, options: Options) -> Declared:
@@ -242,8 +253,8 @@ def _declared(path: Path, options: Options) -> Declared:
         declared = Declared(path.name, {"train": path})
     flags = {"text": options.text_columns, "label": options.label_column, "metric": options.metric}
     declared = dataclasses.replace(declared, **{k: v for k, v in flags.items() if v})
-    if declared.metric not in METRICS:
-        raise one_of("metric", METRICS, declared.metric)
+    if declared.metric not in METRICS | REGRESSION:
+        raise one_of("metric", METRICS | REGRESSION, declared.metric)
     return declared
 
 

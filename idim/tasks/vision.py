@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from idim.errors import expected
-from idim.tasks.base import Classification, Options, carve
+from idim.tasks.base import Supervised, Options, carve
 
 _IDX = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -21,7 +21,7 @@ _IDX = {
 }
 
 
-class Images(Classification):
+class Images(Supervised):
     """Tensors in memory: ``(n, 1, h, w)`` floats in [0, 1] a split."""
 
     def __init__(self, name: str, images: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], classes: int):
