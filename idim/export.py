@@ -74,10 +74,10 @@ def export(
 
 
 def _classes(adapter: str) -> int:
-    """Outputs of the head that is saved with the adapter."""
+    """Outputs of the head that is saved with the adapter: no other layer of it has fewer."""
     with safe_open(Path(adapter) / "adapter_model.safetensors", "pt") as file:
         sizes = [file.get_slice(key).get_shape()[0] for key in file.keys() if "fresh_" in key]
-    return sizes[-1] if sizes else 2
+    return min(sizes, default=2)
 
 
 def merged(model: PeftModel, folder: str | Path) -> nn.Module:
