@@ -59,8 +59,9 @@ class Axes:
         free = max(1, base.n - 1)
         gain = (1 + np.array(HEIGHTS))[:, None] * (full - base.chance)[None, :]
         tau = np.array([target.at(f) for f in full]) - base.chance
-        g = tau / gain
-        inside = (g > 0) & (g < 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            g = tau / gain
+        inside = (gain > 0) & (g > 0) & (g < 1)
         g = np.where(inside, g, 0.5)
         weight = (
             np.exp(-0.5 * noise**2)[:, None, None, None, None] * np.exp(-0.5 * slope**2)[None, None, :, None, None]
