@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -19,6 +20,7 @@ class Local:
 
     def __init__(self, workers: int = 1):
         self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
 
     def run(self, specs: Sequence[Spec], progress: Progress | None = None, save: str = "") -> Iterator[tuple[Spec, dict]]:
         """``save``: a folder for what one run trains; with it, give one run."""
@@ -26,21 +28,26 @@ class Local:
             for spec in specs:
                 yield spec, execute(spec, progress, save)
             return
-        threads = max(1, (os.cpu_count() or 1) // self.workers)
-        # Spawned, not forked: torch's threads do not survive a fork.
-        with ProcessPoolExecutor(
-            min(self.workers, len(specs)), get_context("spawn"), initializer=_start, initargs=(threads,)
-        ) as pool:
-            futures = {pool.submit(execute, spec): spec for spec in specs}
-            broken = []
-            for future in as_completed(futures):
-                # One run's defect must not lose what its siblings are about to finish: it is raised when they are kept.
-                if future.exception() is None:
-                    yield futures[future], future.result()
-                else:
-                    broken.append(future)
-            for future in broken:
-                future.result()
+        pool = self._started()
+        futures = {pool.submit(execute, spec): spec for spec in specs}
+        broken = []
+        for future in as_completed(futures):
+            # One run's defect must not lose what its siblings are about to finish: it is raised when they are kept.
+            if future.exception() is None:
+                yield futures[future], future.result()
+            else:
+                broken.append(future)
+        for future in broken:
+            future.result()
+
+    def _started(self) -> ProcessPoolExecutor:
+        """Kept for the next batch: a process takes seconds to start, and holds the task it has read."""
+        if self._pool is None:
+            threads = max(1, (os.cpu_count() or 1) // self.workers)
+            # Spawned, not forked: torch's threads do not survive a fork.
+            self._pool = ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=_start, initargs=(threads,))
+            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        return self._pool
 
 
 def _start(threads: int) -> None:
