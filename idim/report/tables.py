@@ -54,7 +54,7 @@ def search_text(s: dict) -> str:
     rules = [("chance-corrected", "tau_chance", "d90_chance"), ("raw", "tau_raw", "d90_raw")]
     for name, tau, d in rules:
         used = "  <- the rule of this search" if s["rule"] == name.split("-")[0] else ""
-        lines.append(f"d90, {name:<16} threshold {s[tau]:.4f}: {answer_text(s.get(d)):<18}{used}")
+        lines.append(f"d90, {name:<16} threshold {s[tau]:.4f}: {answer_text(s.get(d)):<18}{used}".rstrip())
     if s["rule"] == "absolute":
         lines.append(f"d at the absolute  threshold {s['tau']:.4f}: {answer_text(s['answer']):<18}  <- the rule of this search")
     levels = ", ".join(f"{k} {answer_text(s[k])}" for k in ("d50", "d75", "d90", "d95") if s.get(k))
