@@ -1,7 +1,7 @@
 """Prove the search's calibration: simulate whole searches in scenarios of known d90, and replay them on a table of real runs.
 
     python scripts/study_search.py                      # everything: about 40 minutes on two cores
-    python scripts/study_search.py --scenarios logistic-0.7,dip --replicates 200 --out /tmp/study
+    python scripts/study_search.py --scenarios logistic-0.7,dip --replicates 200 --out study
 
 Writes study.json, study.txt and study.png into --out; rows that are there, made by the same code, are kept. Replicate i of a scenario draws from its own generator, so any of them can be made again.
 """
