@@ -6,7 +6,8 @@ import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import torch
 
@@ -52,3 +53,10 @@ class Local:
 
 def _start(threads: int) -> None:
     torch.set_num_threads(threads)
+    # A search that is killed outright must not leave its workers behind.
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)
