@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -117,7 +117,6 @@ class Result:
     share: float = 0.0  # of whole runs' steps spent, where runs may stop early
     false_stops: int = 0
     stops: int = 0
-    more: dict = field(default_factory=dict)
 
 
 def search(target: Target, limits: Limits, design: str, run: Callable[[int, bool], Point]) -> tuple[list[Point], str]:
@@ -129,10 +128,8 @@ def search(target: Target, limits: Limits, design: str, run: Callable[[int, bool
 
 def judge(history: Sequence[Point], target: Target, limits: Limits, truth: float, baselines: int, stop: str) -> Result:
     low, middle, high = Posterior(history, target, *limits.octaves).quantile((0.05, 0.5, 0.95))
-    crossing = isotonic(history, target)
     return Result(
         bool(low <= truth <= high), float(middle - truth), len(history) + baselines, float(max(high - middle, middle - low)), stop,
-        more={"isotonic_inside": crossing is not None and bool(low <= crossing <= high)},
     )
 
 

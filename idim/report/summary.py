@@ -10,6 +10,8 @@ from idim.search.answer import Belief, bracketed, isotonic
 from idim.search.design import ADAPTIVE
 from idim.search.threshold import Baseline, Point, Target, means, signal
 
+#: How a run ends that has a score; the others failed.
+_SCORED = ("ok", "stopped")
 LEVELS = (0.5, 0.75, 0.9, 0.95)
 #: Octaves of d90 from which a change of the rate is worth saying so: a factor of 1.25.
 RATE_MOVES = 0.32
@@ -45,7 +47,7 @@ def points_of(records: Iterable[dict]) -> list[Point]:
 
 
 def score_of(record: dict) -> float | None:
-    return record["train_info"]["score"] if record["status"] in ("ok", "stopped") else None
+    return record["train_info"]["score"] if record["status"] in _SCORED else None
 
 
 def target_of(base: Baseline, search: dict) -> Target:
@@ -53,7 +55,7 @@ def target_of(base: Baseline, search: dict) -> Target:
 
 
 def summarise(records: Iterable[dict], search: dict) -> dict:
-    """One JSON object. ``search`` is what measure wrote of the question: names, threshold, rule, whether it is finished.
+    """One JSON object. ``search`` is what the study wrote of the question: names, threshold, rule, whether it is finished.
 
     The answers are brackets, or intervals where the search's design is built on them; ``interval`` is there for every design.
     """
@@ -155,7 +157,7 @@ def _cost(records: list[dict]) -> dict:
     for r in records:
         runs[r["kind"]] = runs.get(r["kind"], 0) + 1
         seconds[r["kind"]] = round(seconds.get(r["kind"], 0.0) + r["train_info"]["seconds"], 1)
-    failed = sum(r["status"] not in ("ok", "stopped") for r in records)
+    failed = sum(r["status"] not in _SCORED for r in records)
     return {"runs": runs, "seconds": seconds, "failed_runs": failed}
 
 

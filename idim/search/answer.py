@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from idim.search.design import LEVEL, TAILS, Limits
@@ -61,9 +62,7 @@ def isotonic(points: Sequence[Point], target: Target) -> float | None:
 
     Pool adjacent violators (Ayer et al. 1955), then a line between neighbours: no shape is assumed. The model's check.
     """
-    counts: dict[int, int] = {}
-    for p in points:
-        counts[p.d] = counts.get(p.d, 0) + 1
+    counts = Counter(p.d for p in points)
     pools: list[list] = []  # [sum, runs, [log2 d, ...]]
     for d, mean in means(points, target.baseline.chance).items():
         pools.append([mean * counts[d], counts[d], [math.log2(d)]])
