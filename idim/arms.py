@@ -116,7 +116,7 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
 def _head(model: nn.Module) -> str | None:
     """The name of the output layer: a transformers head, or the last linear layer of a plain net."""
     if hasattr(model, "config"):
-        return next((name for name in ("classifier", "score") if hasattr(model, name)), None)
+        return next((name for name in ("classifier", "score", "classification_head") if hasattr(model, name)), None)
     linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
     return linear[-1] if len(linear) > 1 else None
 

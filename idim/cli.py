@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 _MODEL = typer.Option(help="A built-in net, an alias, a folder or a hub id; see `idim ls models`.")
-_TASK = typer.Option(help="A task, or a file or folder with columns text and label; see `idim ls tasks`.")
+_TASK = typer.Option(help="A task, a table with columns text and label or prompt and completion, or a folder of pictures; see `idim ls tasks`.")
 Model = Annotated[Optional[str], _MODEL]
 TaskName = Annotated[Optional[str], _TASK]
 ProtocolName = Annotated[Optional[str], typer.Option(help="A preset; see `idim ls protocols`. Default: trust.")]
@@ -27,9 +27,9 @@ Threshold = Annotated[Optional[float], typer.Option(help="The fraction of full f
 Out = Annotated[Optional[str], typer.Option(help="The store: a folder for records and figures. Default: idim-out.")]
 Seed = Annotated[Optional[int], typer.Option(help="The master seed; each run draws four fresh ones from it.")]
 DataDir = Annotated[Optional[str], typer.Option(help="A folder with the task's files, in place of the hub.")]
-TextColumns = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the text, or two with a comma for pairs. Default: text, text2.")]
-LabelColumn = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the class, a number or a name. Default: label.")]
-Metric = Annotated[Optional[str], typer.Option(help="Of a table of your own: accuracy or matthews for classes, pearson or spearman for numbers. Default: accuracy.")]
+TextColumns = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the text, or two with a comma for pairs. Default: text, text2; or prompt.")]
+LabelColumn = Annotated[Optional[str], typer.Option(help="Of a table of your own: the column with the class, a number or a name, or what follows the prompt. Default: label, or completion.")]
+Metric = Annotated[Optional[str], typer.Option(help="Of a table of your own: accuracy or matthews for classes, pearson or spearman for numbers; loss, token_accuracy or exact_match for completions. Default: accuracy, or loss.")]
 Rate = Annotated[Optional[float], typer.Option(help="The rate of full fine-tuning.")]
 SubspaceRate = Annotated[Optional[float], typer.Option(help="One rate for every d, in place of the rate law.")]
 LoraRate = Annotated[Optional[float], typer.Option(help="The rate of LoRA, in place of tuning.")]
@@ -269,7 +269,8 @@ def _catalogue(what: str) -> list[tuple[str, str]]:
         from idim.tasks import CATALOGUE, task_files
 
         return [*((name, about) for name, (about, _) in CATALOGUE.items()),
-                ("<file or folder>", "csv, json, jsonl or parquet; --text-columns and --label-column, if not text (and text2) and label"),
+                ("<file or folder>", "csv, json, jsonl or parquet; --text-columns and --label-column, if not text (and text2) and label, or prompt and completion"),
+                ("<folder>/train/<class>", "pictures in a folder for each class, and the same under validation or test"),
                 ("<file>.toml", "a task file: text, label, metric, train, evaluation, chance"), *task_files(Path("."))]
     if what == "projections":
         from projections import KINDS

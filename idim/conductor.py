@@ -108,7 +108,7 @@ def train_one(config: Config, watcher: Watcher = Watcher()) -> dict:
         _lora_fits(study, size)
     elif arm != "full" and not study.m(arm) < size <= study.D + study.m(arm):
         raise expected("--d", f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})", size)
-    if config.save and not models.is_text(config.model):
+    if config.save and not models.is_pretrained(config.model):
         raise expected("--save", "a transformers model, whose start can be loaded again", config.model)
     store = Store(config.out)
     rate = study.given_rate(arm) or study.law(arm)(size)
@@ -124,6 +124,6 @@ def _limits(study: Study, arm: str) -> Limits:
 
 
 def _lora_fits(study: Study, rank: int) -> None:
-    loaded = models.load(study.config.model, study.task.classes, seed=0)
+    loaded = models.load(study.config.model, study.task.classes, 0, study.task.head)
     settings = {"rank": rank, "targets": list(study.config.targets), "lora_alpha": study.config.lora_alpha, "seed_projection": 0}
     arms.build("lora", loaded.module, settings)

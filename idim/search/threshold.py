@@ -41,7 +41,7 @@ class Baseline:
 class Target:
     """What a run must reach. raw: fraction x full. chance: chance + fraction x (full - chance). absolute: the given score.
 
-    ``strict``: more than that.
+    Where scores are negative, as minus a loss is, a fraction of one means nothing, and raw is as chance. ``strict``: more than that.
     """
 
     baseline: Baseline
@@ -54,7 +54,7 @@ class Target:
         """The threshold, were ``full`` the score of full training."""
         if self.rule == "absolute":
             return float(self.absolute)
-        floor = self.baseline.chance if self.rule == "chance" else 0.0
+        floor = self.baseline.chance if self.rule == "chance" or self.baseline.chance < 0 else 0.0
         return floor + self.fraction * (full - floor)
 
     @property
@@ -96,6 +96,6 @@ def signal(baseline: Baseline, n_scored: int, metric: str) -> bool:
     """Whether full training beats chance by four standard errors: of the runs, or of the scored sample if that is larger."""
     p = min(1.0, max(0.0, baseline.mean))
     # A correlation's sampling error is about 1 / sqrt(n) where there is none to find; of a user's own metric it is not known.
-    spread = math.sqrt(p * (1 - p)) if metric == "accuracy" else 1.0 if metric in ("matthews", "pearson", "spearman") else 0.0
+    spread = math.sqrt(p * (1 - p)) if metric in ("accuracy", "exact_match") else 1.0 if metric in ("matthews", "pearson", "spearman") else 0.0
     sampling = spread / math.sqrt(n_scored) if n_scored else 0.0
     return baseline.mean - baseline.chance > 4 * max(sampling, baseline.se or 0.0)

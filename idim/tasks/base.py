@@ -54,6 +54,8 @@ class Task(ABC):
     metric: str
     classes: int
     fingerprint: str
+    #: What a transformers model ends in for it: "sequence" (classes of a text), "image" (of an image) or "language" (tokens).
+    head: str = "sequence"
     #: The better of guessing the commonest class and knowing nothing; None where no guess applies.
     majority: float | None
     #: What was done to the data that its owner should know of.
@@ -93,6 +95,15 @@ def carve(n: int, fractions: dict[str, float], cap: int = 1000) -> dict[str, tor
 
 def shuffled(n: int, seed: int) -> torch.Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed % (1 << 63)))
+
+
+def grouped(lengths: torch.Tensor, batch_size: int, seed: int) -> list[torch.Tensor]:
+    """Batches of indices in an order drawn from seed, each of examples of similar length."""
+    # Sorting inside windows of 16 batches keeps padding low; shuffling the batches keeps length from ordering them.
+    batches = []
+    for window in shuffled(lengths.numel(), seed).split(16 * batch_size):
+        batches += window[lengths[window].argsort(stable=True)].split(batch_size)
+    return [batches[i] for i in shuffled(len(batches), seed + 1).tolist()]
 
 
 def check_labels(labels: torch.Tensor, classes: int, where: str) -> None:
@@ -139,6 +150,8 @@ def spearman(truth: torch.Tensor, guess: torch.Tensor) -> float:
 
 #: Of tasks whose label is a number, not a class.
 REGRESSION = {"pearson": pearson, "spearman": spearman}
+#: Of tasks whose label is text that follows a prompt (tasks/completion.py).
+COMPLETION = ("loss", "token_accuracy", "exact_match")
 
 
 class Supervised(Task):

@@ -1,4 +1,4 @@
-"""Images and feature rows: IDX folders (MNIST, Fashion-MNIST) and scikit-learn's digits."""
+"""Images: IDX folders (MNIST, Fashion-MNIST), folders of picture files, and scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from idim.errors import expected
-from idim.tasks.base import Supervised, Options, carve
+from idim.pixels import Pixels
+from idim.tasks.base import Options, Supervised, carve
 
 _IDX = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -21,24 +22,35 @@ _IDX = {
 }
 
 
-class Images(Supervised):
-    """Tensors in memory: ``(n, 1, h, w)`` floats in [0, 1] a split."""
+#: Where a folder of images keeps what is measured on, in order of preference; a fifth of train where it has none of them.
+_EVALUATION = ("validation", "val", "test")
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
-    def __init__(self, name: str, images: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], classes: int):
+
+class Images(Supervised):
+    """Tensors in memory: ``(n, c, h, w)`` floats in [0, 1] a split, or bytes; made into what a transformers model takes batch by batch."""
+
+    head = "image"
+
+    def __init__(self, name: str, images: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], classes: int, pixels: Pixels | None = None):
         digest = hashlib.sha256()
         for split, x in images.items():
             digest.update(split.encode() + x.numpy().tobytes())
-        self.images = images
+        self.images, self._pixels = images, pixels
         super().__init__(name, "accuracy", labels, classes, digest)
 
     def inputs(self, split: str, index: torch.Tensor, device: torch.device) -> torch.Tensor:
-        return self.images[split][index].to(device)
+        chosen = self.images[split][index].to(device)
+        if not chosen.is_floating_point():
+            chosen = chosen.float() / 255
+        return chosen if self._pixels is None else self._pixels(chosen)
 
     def logits(self, module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-        return module(inputs)
+        out = module(inputs)
+        return getattr(out, "logits", out)
 
 
-def idx(options: Options) -> Images:
+def idx(pixels: Pixels | None, options: Options) -> Images:
     """A folder with the four files of MNIST's layout, gzipped or not. The test files are the measuring split.
 
     Tuning and locked splits are 5,000 training images each, drawn by a fixed seed (a tenth where there are fewer).
@@ -54,7 +66,7 @@ def idx(options: Options) -> Images:
         if len(images[part]) != len(labels[part]):
             raise expected(f"{folder}, {part}", f"as many labels as the {len(images[part])} images", len(labels[part]))
     classes = int(labels["train"].max()) + 1 if labels["train"].numel() else 1
-    return _split(f"idx:{folder.name}", images, labels, classes, options, 5000)
+    return _split(f"idx:{folder.name}", images, labels, classes, options, 5000, pixels)
 
 
 def _read(folder: Path, name: str, dimensions: int) -> np.ndarray:
@@ -74,7 +86,7 @@ def _read(folder: Path, name: str, dimensions: int) -> np.ndarray:
     return body.reshape(shape).copy()
 
 
-def digits(options: Options) -> Images:
+def digits(pixels: Pixels | None, options: Options) -> Images:
     """scikit-learn's 1,797 digits of 8 x 8 (Alpaydin & Kaynak 1998): a quarter is the measuring split."""
     from sklearn.datasets import load_digits
 
@@ -83,14 +95,67 @@ def digits(options: Options) -> Images:
     y = torch.from_numpy(bunch.target).long()
     parts = carve(len(y), {"test": 0.25})
     images, labels = {k: x[i] for k, i in parts.items()}, {k: y[i] for k, i in parts.items()}
-    return _split("digits", images, labels, 10, options, 150)
+    return _split("digits", images, labels, 10, options, 150, pixels)
 
 
-def _split(name: str, images: dict, labels: dict, classes: int, options: Options, cap: int) -> Images:
+def is_folder(path: str) -> bool:
+    return (Path(path) / "train").is_dir()
+
+
+def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
+    """``train/<class>/*.png`` (or jpg, ...) and the same under ``validation``, ``val`` or ``test``, as torchvision's ImageFolder has it.
+
+    Classes are numbered in the alphabetical order of their names in train. For a transformers model images are resized as they are read; a net takes them as they are, so
+    all must have one size. Held in memory as bytes.
+    """
+    root = Path(path)
+    evaluation = next((name for name in _EVALUATION if (root / name).is_dir()), None)
+    classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
+    if len(classes) < 2:
+        raise expected(f"{path}/train", "a folder for each of two classes or more", ", ".join(classes) or "none")
+    images, labels = {}, {}
+    for part, name in (("train", "train"), ("test", evaluation)):
+        if name:
+            images[part], labels[part] = _pictures(root / name, classes, pixels)
+    if not evaluation:
+        cut = carve(len(labels["train"]), {"test": 0.2}, cap=len(labels["train"]))
+        images, labels = ({k: v["train"][i] for k, i in cut.items()} for v in (images, labels))
+    return _split(root.name, images, labels, len(classes), options, 5000, pixels)
+
+
+def _pictures(root: Path, classes: list[str], pixels: Pixels | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """-> (n, c, h, w) bytes, (n,)"""
+    from PIL import Image, UnidentifiedImageError
+
+    strange = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name not in classes)
+    if strange:
+        raise expected(str(root), "the classes of the training part: " + ", ".join(classes), ", ".join(strange[:5]))
+    rows, labels = [], []
+    for label, name in enumerate(classes):
+        for file in sorted(p for p in (root / name).glob("*") if p.suffix.lower() in _PICTURES):
+            try:
+                with Image.open(file) as image:
+                    grey = pixels.channels == 1 if pixels else image.mode in ("1", "L", "I;16")
+                    image = image.convert("L" if grey else "RGB")
+                    if pixels:
+                        image = image.resize(pixels.size[::-1], Image.Resampling.BILINEAR)
+                    row = torch.from_numpy(np.array(image))
+            except (UnidentifiedImageError, OSError) as error:
+                raise expected(str(file), "a readable picture", str(error).splitlines()[0][:160]) from None
+            rows.append(row[None] if row.dim() == 2 else row.permute(2, 0, 1))
+            labels.append(label)
+            if rows[-1].shape != rows[0].shape:
+                raise expected(str(file), f"the shape of the first picture, {tuple(rows[0].shape)}, as a net asks", tuple(rows[-1].shape))
+    if not rows:
+        raise expected(str(root), "pictures in the folders of its classes", "none")
+    return torch.stack(rows), torch.tensor(labels)
+
+
+def _split(name: str, images: dict, labels: dict, classes: int, options: Options, cap: int, pixels: Pixels | None) -> Images:
     """The official training part into train, tune and locked; the official test part as the measuring split."""
     parts = carve(len(labels["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1}, cap)
     parts["train"] = options.capped(parts["train"], options.max_train_samples)
     test = options.capped(torch.arange(len(labels["test"])), options.max_eval_samples)
     x = {k: images["train"][i] for k, i in parts.items()} | {"measure": images["test"][test]}
     y = {k: labels["train"][i] for k, i in parts.items()} | {"measure": labels["test"][test]}
-    return Images(name, x, y, classes)
+    return Images(name, x, y, classes, pixels)

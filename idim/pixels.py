@@ -1,0 +1,27 @@
+"""What an image model of transformers takes: pixels of one size and number of channels, shifted and scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """``mean`` and ``std`` are a channel's, as a preprocessor_config.json has them."""
+
+    channels: int
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Resized (bilinear, antialiased), grey repeated or colours averaged as the model asks, normalised. (n, c, h, w) in [0, 1] -> (n, channels, *size)"""
+        if images.shape[1] != self.channels:
+            images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
+        if images.shape[2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return (images - mean) / std

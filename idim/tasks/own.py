@@ -1,0 +1,136 @@
+"""A task of the user's own: a table, a folder of tables, or a TOML file that declares one."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from idim.errors import expected, one_of
+from idim.tasks.base import COMPLETION, METRICS, REGRESSION, Options, Task, carve, check_labels
+from idim.tasks.completion import Completion
+from idim.tasks.frames import READERS, divide, is_number, read, rows
+from idim.tasks.text import Text
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a table of the user's own holds, from flags or from a task file. What is left empty its columns decide."""
+
+    name: str
+    parts: dict[str, Path]
+    text: tuple[str, ...] = ()
+    label: str = ""
+    metric: str = ""
+    chance: float | None = None
+
+    def resolved(self, columns: Iterable[str]) -> Declared:
+        """A table with a column ``completion`` and nothing said of labels is one of prompts and completions."""
+        completes = self.metric in COMPLETION or not (self.metric or self.label) and "completion" in columns and "label" not in columns
+        text = ("prompt",) if completes else ("text", "text2") if "text2" in columns else ("text",)
+        label, metric = ("completion", "loss") if completes else ("label", "accuracy")
+        return dataclasses.replace(self, text=self.text or text, label=self.label or label, metric=self.metric or metric)
+
+
+def files(path: str, tokenizer, options: Options) -> Task:
+    """A folder with train.* and validation.* (csv, json, jsonl or parquet), one such file, or a TOML file that declares a task.
+
+    One file is split by a fixed seed: a fifth measures. Columns are ``text`` (and ``text2`` for pairs) and ``label``, or ``prompt`` and ``completion``,
+    unless the options say otherwise. Labels are whole numbers from 0, or names, which are numbered in their alphabetical order. Rows with a missing
+    value are left out, and counted.
+    """
+    declared = _declared(Path(path), options)
+    frames = {part: read(file) for part, file in declared.parts.items()}
+    declared = declared.resolved(frames["train"].columns)
+    if len(frames) == 1:
+        frame = frames["train"]
+        cut = carve(len(frame), {"test": 0.2}, cap=len(frame))
+        frames = {part: frame.iloc[index.tolist()] for part, index in cut.items()}
+    labels = frames["train"].get(declared.label)
+    named = None
+    if declared.metric in METRICS and labels is not None and not is_number(labels):
+        named = {name: i for i, name in enumerate(sorted({str(v) for v in labels.dropna()}))}
+    parts = {part: rows(frame, declared.text, declared.label, f"{path}, {part}", declared.metric, named) for part, frame in frames.items()}
+    if not parts["train"].labels:
+        raise expected(f"{path}, train", "at least one example", "none")
+    made = _made(declared, parts, path, tokenizer, options)
+    if declared.chance is not None:
+        made.majority = declared.chance
+    dropped = sum(len(frame) for frame in frames.values()) - sum(len(table.labels) for table in parts.values())
+    if dropped:
+        made.notes = (*made.notes, f"{path}: {dropped} rows with a missing value were left out")
+    return made
+
+
+def _made(declared: Declared, parts: dict, path: str, tokenizer, options: Options) -> Task:
+    if declared.metric in COMPLETION:
+        if len(declared.text) != 1:
+            raise expected("--text-columns", "one column with the prompt", ",".join(declared.text))
+        return Completion(declared.name, declared.metric, divide(parts, options), tokenizer, options.max_seq_length)
+    classes = 1 if declared.metric in REGRESSION else _classes(parts["train"].labels, path)
+    return Text(declared.name, declared.metric, divide(parts, options), classes, tokenizer, options.max_seq_length)
+
+
+def _classes(labels: list[int], path: str) -> int:
+    classes = max(labels) + 1
+    check_labels(torch.tensor(labels), classes, f"{path}, train")
+    missing = sorted(set(range(classes)) - set(labels))
+    if missing:
+        raise expected(f"{path}, train: labels", f"every class of 0..{classes - 1}", f"none of {missing[:5]}")
+    return max(2, classes)
+
+
+def _declared(path: Path, options: Options) -> Declared:
+    if path.suffix == ".toml":
+        declared = read_task_file(path)
+    elif path.is_dir():
+        declared = Declared(path.name, {part: _one(path, names) for part, names in (("train", ("train",)), ("test", ("validation", "test")))})
+    else:
+        declared = Declared(path.name, {"train": path})
+    flags = {"text": options.text_columns, "label": options.label_column, "metric": options.metric}
+    declared = dataclasses.replace(declared, **{k: v for k, v in flags.items() if v})
+    known = (*METRICS, *REGRESSION, *COMPLETION)
+    if declared.metric and declared.metric not in known:
+        raise one_of("metric", known, declared.metric)
+    return declared
+
+
+def read_task_file(path: Path) -> Declared:
+    """A task in TOML: ``text`` (a column or a list of two), ``label``, ``metric``, ``train`` and ``evaluation`` (files, from the TOML file's folder), ``chance``."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise expected(str(path), "a task in TOML", str(error)) from None
+    known = {"name": str, "train": str, "evaluation": str, "text": (str, list), "label": str, "metric": str, "chance": (int, float)}
+    for key, value in raw.items():
+        if key not in known:
+            raise one_of(f"{path}: key", known, key)
+        if isinstance(value, bool) or not isinstance(value, known[key]):
+            raise expected(f"{path}: {key}", "text" if known[key] is str else "text or a list of texts" if key == "text" else "a number", value)
+    if "train" not in raw:
+        raise expected(f"{path}: train", "the file with the training examples", None)
+    parts = {part: path.parent / raw[key] for part, key in (("train", "train"), ("test", "evaluation")) if key in raw}
+    for part, file in parts.items():
+        if not file.is_file():
+            raise expected(f"{path}: {part}", "a file beside it", str(file))
+    text = raw.get("text", ())
+    return Declared(
+        raw.get("name", path.stem), parts, (text,) if isinstance(text, str) else tuple(text), raw.get("label", ""), raw.get("metric", ""),
+        raw.get("chance"),
+    )
+
+
+def _one(folder: Path, names: Iterable[str]) -> Path:
+    for name in names:
+        for file in sorted(folder.glob(f"{name}*")):
+            if file.suffix in READERS:
+                return file
+    raise expected(str(folder), f"a file {' or '.join(names)} ending in {', '.join(READERS)}", _listing(folder))
+
+
+def _listing(folder: Path) -> str:
+    return ", ".join(sorted(f.name for f in folder.iterdir())[:6]) or "an empty folder"

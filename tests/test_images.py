@@ -1,0 +1,93 @@
+"""Image classifiers of transformers, and folders of pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as t
+
+from idim import models, tasks
+from idim.config import Config
+from idim.conductor import train_one
+from idim.errors import IdimError
+from idim.export import export
+from idim.pixels import Pixels
+from idim.tasks.base import Options
+
+
+@pytest.fixture(scope="session")
+def vit(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("vit")
+    config = t.ViTConfig(image_size=16, patch_size=4, num_channels=3, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # whichever tests ran before
+        t.ViTForImageClassification(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Bright and dark pictures of many sizes, some grey: train/<class>/*.png."""
+    from PIL import Image
+
+    draw = torch.Generator().manual_seed(0)
+    for name, low in (("bright", 128), ("dark", 0)):
+        (tmp_path / "pictures/train" / name).mkdir(parents=True)
+        for i in range(40):
+            size = 10 + i % 5
+            mode, shape = ("L", (size, size)) if i % 4 == 0 else ("RGB", (size, size + 2, 3))
+            pixels = low + torch.randint(0, 128, shape, generator=draw)
+            Image.fromarray(pixels.byte().numpy(), mode).save(tmp_path / "pictures/train" / name / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("kind", ["vit", "convnext"])
+def test_an_image_classifier_on_a_folder_of_pictures(kind, vit, pictures, tmp_path):
+    model = str(vit)
+    if kind == "convnext":
+        model = str(tmp_path / "convnext")
+        t.ConvNextForImageClassification(t.ConvNextConfig(
+            num_channels=3, image_size=16, patch_size=2, hidden_sizes=[8, 16], depths=[1, 1], num_stages=2)).save_pretrained(model)
+    record = train_one(Config(
+        model, str(pictures), arm="said", d=400, max_steps=40, batch_size=16, subspace_learning_rate=0.1, out=str(tmp_path / "out"), save=str(tmp_path / "saved"),
+    ))
+    info = record["train_info"]
+    assert record["status"] == "ok" and info["splits"]["measure"] == 16 and info["score"] > 0.8
+    done = export(str(tmp_path / "saved"), None, str(tmp_path / "merged"), None, 0, 1.0, str(pictures), {})
+    assert done["scores"] == {"subspace": info["score"], "merged": info["score"]}
+    assert t.AutoModelForImageClassification.from_pretrained(tmp_path / "merged").config.num_labels == 2
+
+
+def test_pixels_are_resized_and_scaled_as_the_model_asks(vit, tmp_path):
+    plain = models.reader(str(vit))
+    assert plain == Pixels(3, (16, 16), (0.5,) * 3, (0.5,) * 3)
+    out = plain(torch.full((2, 1, 8, 8), 0.75))
+    assert out.shape == (2, 3, 16, 16) and torch.allclose(out, torch.tensor(0.5))
+    asked = {"size": {"height": 12, "width": 10}, "image_mean": [0.1, 0.2, 0.3], "image_std": [1, 2, 4]}
+    (tmp_path / "vit").mkdir()
+    for file in vit.iterdir():
+        (tmp_path / "vit" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "vit/preprocessor_config.json").write_text(json.dumps(asked))
+    assert models.reader(str(tmp_path / "vit")) == Pixels(3, (12, 10), (0.1, 0.2, 0.3), (1, 2, 4))
+    sizes = tasks.load("digits", plain, Options()).sizes()
+    assert sizes == tasks.load("digits", None, Options()).sizes()
+
+
+def test_pictures_that_cannot_be_used(vit, pictures, tiny_bert):
+    reader = models.reader(str(vit))
+    with pytest.raises(IdimError, match="the shape of the first picture"):
+        tasks.load(str(pictures), None, Options())
+    with pytest.raises(IdimError, match="one that reads images"):
+        tasks.load(str(pictures), models.reader(str(tiny_bert)), Options())
+    with pytest.raises(IdimError, match="one that reads text"):
+        tasks.load("movie-reviews", reader, Options())
+    (pictures / "train/dark/3.png").write_bytes(b"no picture")
+    with pytest.raises(IdimError, match="3.png: expected a readable picture"):
+        tasks.load(str(pictures), reader, Options())
+    (pictures / "train/dark/3.png").unlink()
+    (pictures / "validation/odd").mkdir(parents=True)
+    with pytest.raises(IdimError, match="the classes of the training part: bright, dark; got 'odd'"):
+        tasks.load(str(pictures), reader, Options())
