@@ -8,7 +8,7 @@ from idim import arms, models
 from idim.config import Config
 from idim.errors import expected, one_of
 from idim.protocols import ANCHOR_STRIDE
-from idim.report.summary import baseline_of, points_of, summarise, summarise_sweep, target_of
+from idim.report.summary import baseline_of, points_of, summarise, summarise_sweep, target_of, too_few
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Stop
 from idim.search.threshold import signal
 from idim.store import Store
@@ -45,7 +45,7 @@ def search(config: Config, watcher: Watcher = Watcher()) -> dict:
         study.note(store, finished=finished)
         return summarise(store.all(), question) | {"id": question["id"]}
 
-    if base is None:
+    if too_few(base, question):
         return answer(True)
     target = target_of(base, question)
     watcher.say(f"full {base.mean:.4f}, chance {base.chance:.4f}: a d passes from {target.tau:.4f} ({protocol.rule} rule)")

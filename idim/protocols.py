@@ -87,9 +87,8 @@ RECIPES: dict[str, dict[str, object]] = {
 #: times sqrt(D / d) that fits 1,024 diverges at 16,384. The toy has one well-scaled batch and takes one rate for all d.
 RATE_EXPONENTS: dict[str, float] = {"net": 0.75, "transformer": 0.75, "toy": 0.0}
 #: Rates tried, as multiples of the law's; of the subspace's, where the constant is not known in advance, a wider range.
-FACTORS: dict[str, tuple[float, ...]] = {
-    "full": (1 / 3, 1.0, 3.0), "did": (1 / 9, 1 / 3, 1.0, 3.0, 9.0), "said": (1 / 9, 1 / 3, 1.0, 3.0, 9.0), "lora": (1 / 3, 1.0, 3.0),
-}
+_NEAR, _WIDE = (1 / 3, 1.0, 3.0), (1 / 9, 1 / 3, 1.0, 3.0, 9.0)
+FACTORS: dict[str, tuple[float, ...]] = {"full": _NEAR, "did": _WIDE, "said": _WIDE, "lora": _NEAR}
 #: Anchor dimensions lie this factor apart, from a quarter of sqrt(D) up.
 ANCHOR_STRIDE = 8
 #: Default LoRA rate, as a multiple of the full one.

@@ -72,7 +72,9 @@ class Subspace(nn.Module):
         m = len(self.layout.groups) if structure else 0
         d_theta = _dimension(d, m, self.layout.D)
         weights = list({id(p): p for _, p in chosen}.values())
-        self._names = [next(name for name, q in chosen if q is p) for p in weights]
+        # Of a tied weight the first name: the last to be written here.
+        names = {id(p): name for name, p in reversed(chosen)}
+        self._names = [names[id(p)] for p in weights]
         device = weights[0].device
         try:
             self.projection = projections.make(

@@ -145,6 +145,8 @@ def test_completions_that_cannot_be(folders, counting, tmp_path, tiny_bert):
         tasks.load(str(counting), reader, Options(metric="loss", label_column="answer"))
     with pytest.raises(IdimError, match="metric: expected one of"):
         tasks.load("movie-completion", reader, Options(metric="accuracy"))
+    with pytest.raises(IdimError, match="at least 2, a token"):
+        tasks.load(str(counting), reader, Options(max_seq_length=1))
     with pytest.raises(IdimError, match="end-of-sequence token"):
         tasks.load(str(counting), models.reader(str(tiny_bert)), Options())
     with pytest.raises(IdimError, match="model: expected one that reads text"):

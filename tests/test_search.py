@@ -270,6 +270,12 @@ def test_verdicts(records, finished, verdict):
     assert summary["failed_runs"] == sum(r["status"] != "ok" for r in records)
 
 
+def test_one_baseline_is_too_few_for_an_interval_and_enough_for_a_bracket():
+    records = [record("baseline", 0.9), record("baseline", None, status="diverged"), record("search", 0.7, 64), record("search", 0.88, 128)]
+    assert summarise(records, QUESTION)["verdict"] == "reached"
+    assert summarise(records, QUESTION | {"design": "posterior"})["verdict"] == "baseline_failed"
+
+
 def test_trivial_when_knowing_nothing_passes():
     full = [record("baseline", 0.755, untouched=0.70), record("baseline", 0.757, untouched=0.70)]
     assert summarise(full, QUESTION | {"rule": "raw"})["verdict"] == "trivial"

@@ -38,6 +38,11 @@ def baseline_of(records: Iterable[dict]) -> Baseline | None:
     return Baseline.of([score_of(r) for r in runs], chance)
 
 
+def too_few(base: Baseline | None, search: dict) -> bool:
+    """No full run ended well; or only one, where the design carries their error and so needs two."""
+    return base is None or base.n < 2 and search.get("design") in ADAPTIVE
+
+
 def points_of(records: Iterable[dict]) -> list[Point]:
     points = []
     for r in records:
@@ -69,7 +74,7 @@ def summarise(records: Iterable[dict], search: dict) -> dict:
         "verdict": None, "rule": search["rule"], "threshold": search["threshold"], "tau": None, "tau_raw": None, "tau_chance": None,
         "chance": None, "full": None, "curve": [], "left_out": search["left_out"],
     }
-    if base is None:
+    if too_few(base, search):
         return out | {"verdict": "baseline_failed"} | _cost(mine)
     target = target_of(base, search)
     out |= _thresholds(target) | {

@@ -9,7 +9,7 @@ _MEANING = {
     "not_reached": "no d that was tried passes",
     "trivial": "the untouched model, or guessing the majority, already passes: d90 says nothing here",
     "no_signal": "full training is not above chance by four standard errors: there is nothing to take 90 % of",
-    "baseline_failed": "no full run ended well",
+    "baseline_failed": "no full run ended well, or only one where an interval needs two",
     "budget_limited": "a d that fails here passes with twice the budget: this is d90 of the budget, not of the task",
     "unfinished": "the cap on runs came before d90 was known to be bounded",
     "contradictory": "a smaller d passed and a larger one failed: the noise is wider than the bracket; add --repeats",

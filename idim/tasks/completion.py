@@ -34,6 +34,8 @@ class Completion(Task):
     def __init__(self, name: str, metric: str, tables: dict[str, Table], tokenizer, max_seq_length: int):
         if tokenizer.eos_token_id is None:
             raise expected("model", "one whose tokenizer has an end-of-sequence token, as completions ask", "none")
+        if max_seq_length < 2:
+            raise expected("--max-seq-length", "at least 2, a token of the prompt and one of the completion", max_seq_length)
         # Larger must be better; from the untouched model's loss to full training's is the way of which d90 asks 90 %.
         self.name, self.metric = name, "-loss" if metric == "loss" else metric
         digest = hashlib.sha256(f"{metric} {max_seq_length}".encode())
