@@ -85,16 +85,19 @@ class _Called(nn.Module):
 
 
 def lora(model: nn.Module, settings: Mapping) -> Adapted:
-    """LoRA through peft (Hu et al. 2021). A classification head is trained freely, and counted."""
+    """LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on every linear layer. A classification head is trained freely, and counted."""
     from peft import LoraConfig, get_peft_model
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
     rank, targets = settings["rank"], settings.get("targets") or None
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise expected("rank", "a whole number of at least 1", rank)
     alpha = settings.get("lora_alpha") or 2 * rank
     head = _head(model)
-    if targets is None and not hasattr(model, "config"):
-        targets = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and name != head]
+    if targets is None and getattr(getattr(model, "config", None), "model_type", "") not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
+        out = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+        linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not out]
+        targets = [name for name in linear if not (head and f"{name}.".startswith(f"{head}."))]
     config = LoraConfig(
         r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=[head] if head else None, lora_dropout=0.0,
     )

@@ -61,6 +61,12 @@ def test_an_image_classifier_on_a_folder_of_pictures(kind, vit, pictures, tmp_pa
     assert t.AutoModelForImageClassification.from_pretrained(tmp_path / "merged").config.num_labels == 2
 
 
+def test_lora_adapts_every_linear_layer_where_peft_names_none(vit, pictures, tmp_path):
+    record = train_one(Config(str(vit), str(pictures), arm="lora", rank=2, max_steps=3, batch_size=16, out=str(tmp_path / "out")))
+    targets = record["train_info"]["adaptation"]["targets"]
+    assert record["status"] == "ok" and len(targets) == 12 and not any("classifier" in name for name in targets)
+
+
 def test_pixels_are_resized_and_scaled_as_the_model_asks(vit, tmp_path):
     plain = models.reader(str(vit))
     assert plain == Pixels(3, (16, 16), (0.5,) * 3, (0.5,) * 3)
