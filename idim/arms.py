@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from idim.errors import IdimError, expected, one_of
+from idim.models import HEADS
 from idim.subspace import Subspace
 
 
@@ -93,13 +94,13 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise expected("rank", "a whole number of at least 1", rank)
     alpha = settings.get("lora_alpha") or 2 * rank
-    head = _head(model)
+    heads = _heads(model)
     if targets is None and getattr(getattr(model, "config", None), "model_type", "") not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
         out = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
         linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not out]
-        targets = [name for name in linear if not (head and f"{name}.".startswith(f"{head}."))]
+        targets = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in heads)]
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=[head] if head else None, lora_dropout=0.0,
+        r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=heads or None, lora_dropout=0.0,
     )
     # peft draws its factors from torch's generator; ours is forked around it, so no other draw is disturbed.
     with torch.random.fork_rng(devices=[]):
@@ -111,17 +112,17 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
     params = [p for p in wrapped.parameters() if p.requires_grad]
     info = {
         "rank": rank, "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / rank:g} r",
-        "targets": sorted(config.target_modules or []), "head": "trained freely, counted" if head else "none",
+        "targets": sorted(config.target_modules or []), "head": "trained freely, counted" if heads else "none",
     }
     return Adapted(wrapped, {"lora": params}, info, save=wrapped.save_pretrained if hasattr(model, "config") else None)
 
 
-def _head(model: nn.Module) -> str | None:
-    """The name of the output layer: a transformers head, or the last linear layer of a plain net."""
+def _heads(model: nn.Module) -> list[str]:
+    """Names of the output layers: those of a transformers classifier, or the last linear layer of a plain net."""
     if hasattr(model, "config"):
-        return next((name for name in ("classifier", "score", "classification_head") if hasattr(model, name)), None)
+        return [name for name in HEADS if hasattr(model, name)]
     linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    return linear[-1] if len(linear) > 1 else None
+    return linear[-1:] if len(linear) > 1 else []
 
 
 ARMS: dict[str, Callable[[nn.Module, Mapping], Adapted]] = {"full": full, "did": did, "said": said, "lora": lora}

@@ -26,6 +26,8 @@ def check_search(study: Study) -> None:
     design = study.protocol.design
     if (design == "grid") != bool(c.grid):
         raise expected("--grid", "values of d with --design grid, and with no other", f"--design {design}")
+    if study.task.metric == "-loss" and c.absolute is not None and c.absolute > 0:
+        raise expected("--absolute", "minus a loss, which is not above 0", c.absolute)
     if design in ADAPTIVE and c.repeats:
         raise expected("--repeats", f"a bracket or a grid; the design {design} draws fresh seeds for every run and chooses where to run", c.repeats)
     if design in ADAPTIVE and study.protocol.baselines < 2:

@@ -20,8 +20,6 @@ from idim.run import task_for
 from idim.subspace import Subspace
 from idim.tasks.base import Options
 
-#: Modules whose moves peft's LoRA can hold as factors.
-_FACTORED = (nn.Linear, nn.Embedding, Conv1D)
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,7 @@ def export(
     layers: list[Layer] = []
     if merged_into:
         result = merged(model, merged_into)
-        # Of images the model's own configuration says enough.
-        if hasattr(reader := models.reader(name), "save_pretrained"):
-            reader.save_pretrained(merged_into)
+        models.reader(name).save_pretrained(merged_into)
     else:
         result, layers = to_lora(model, rank, energy)
         result.save_pretrained(lora_into)
@@ -118,7 +114,7 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
     factors, layers = {}, []
     for name, module in owners.items():
         # The base model on disk lacks a fresh module, so its factors would be added to some other start.
-        if isinstance(module, _FACTORED) and id(module.weight) in names and not is_fresh(name, config):
+        if _has_factors(module) and id(module.weight) in names and not is_fresh(name, config):
             factors[name], layer = _factored(name, module, names[id(module.weight)], rank, energy)
             layers.append(layer)
     fresh = [name for name, module in modules.items() if is_fresh(name, config) and next(module.parameters(recurse=False), None) is not None]
@@ -154,6 +150,11 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
                 if id(p) in names:
                     q += names[id(p)]
     return lora.eval(), layers
+
+
+def _has_factors(module: nn.Module) -> bool:
+    """Whether peft's LoRA can hold its move as factors. An embedding of another class scales what it looks up, or looks up something else."""
+    return isinstance(module, (nn.Linear, Conv1D)) or type(module) is nn.Embedding
 
 
 def _factored(name: str, module: nn.Module, move: torch.Tensor, rank: int, energy: float) -> tuple[tuple[torch.Tensor, torch.Tensor], Layer]:

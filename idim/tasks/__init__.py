@@ -65,6 +65,6 @@ def task_files(folder: Path) -> list[tuple[str, str]]:
             task = own.read_task_file(path)
         except IdimError:  # another kind of TOML file
             continue
-        columns = f"{', '.join(task.text) or 'text'} -> {task.label or 'label'}, {task.metric or 'accuracy'}"
-        found.append((str(path), f"{columns}; {', '.join(p.name for p in task.parts.values())}"))
+        task = task.resolved(())
+        found.append((str(path), f"{', '.join(task.text)} -> {task.label}, {task.metric}; {', '.join(p.name for p in task.parts.values())}"))
     return found

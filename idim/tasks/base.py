@@ -44,6 +44,10 @@ class Options:
         return index[shuffled(len(index), seed=20212)[:most].sort().values]
 
 
+#: What the part of a folder that is measured on may be called, in order of preference.
+EVALUATION = ("validation", "val", "test")
+
+
 class Task(ABC):
     """The data of one task, ready for one model.
 
@@ -73,6 +77,10 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, module: nn.Module, split: str) -> float: ...
+
+    def check(self, module: nn.Module) -> None:
+        """One forward pass, which raises what it likes where the module does not take the task's inputs."""
+        self.loss(module, next(self.batches(2, 0)))
 
     def tokens(self, batch: object) -> int:
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from idim.errors import expected
+from idim.models import is_encoder_decoder
 from idim.tasks.base import Task, check_split, grouped
 from idim.tasks.frames import Table
 
@@ -19,11 +21,20 @@ from idim.tasks.frames import Table
 _IGNORED = -100
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """Token ids without special ones: a prompt, what follows it, and that as an encoder-decoder's target (with its special ones)."""
+
+    prompt: list[int]
+    rest: list[int]
+    target: list[int]
+
+
 class Completion(Task):
     """For decoders and encoder-decoders. ``metric``: loss (nats a token, scored as its negative), token_accuracy or exact_match.
 
-    Prompt and completion are tokenised apart and the completion ends in the end-of-sequence token. Where both are longer than ``max_seq_length``, the
-    completion is cut at its end and the prompt at its start.
+    A decoder reads prompt and completion as one text, whose end-of-sequence token is the completion's last. Where that is longer than ``max_seq_length``,
+    the completion is cut at its end, to half of it at most, and then the prompt at its start. An encoder-decoder's two texts are cut each.
     """
 
     head = "language"
@@ -39,38 +50,45 @@ class Completion(Task):
         # Larger must be better; from the untouched model's loss to full training's is the way of which d90 asks 90 %.
         self.name, self.metric = name, "-loss" if metric == "loss" else metric
         digest = hashlib.sha256(f"{metric} {max_seq_length}".encode())
-        self._pad, self._eos = tokenizer.pad_token_id, tokenizer.eos_token_id
-        self._encoded: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-        cut = 0
+        self._pad, self._eos, self._most = tokenizer.pad_token_id, tokenizer.eos_token_id, max_seq_length
+        self._before, self._after = _around(tokenizer)
+        # Without a token before it the completion's first could not be predicted.
+        self._start = self._eos if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        self._pairs: dict[str, list[_Pair]] = {}
         for split, table in tables.items():
             check_split(len(table.texts), f"{name}, {split} split")
             digest.update(repr((split, table.texts, table.labels)).encode())
-            prompts = tokenizer([text for (text,) in table.texts]).input_ids
-            rests = tokenizer(list(table.labels), add_special_tokens=False).input_ids
-            self._encoded[split] = [self._fitted(p, [*c, self._eos], max_seq_length) for p, c in zip(prompts, rests, strict=True)]
-            cut += sum(len(p) + len(c) + 1 > max_seq_length for p, c in zip(prompts, rests, strict=True))
+            self._pairs[split] = _tokenised([text for (text,) in table.texts], list(table.labels), tokenizer)
+        self._lengths = {split: torch.tensor([len(p.prompt) + len(p.rest) + 2 for p in pairs]) for split, pairs in self._pairs.items()}
+        cut = sum(int((lengths > max_seq_length).sum()) for lengths in self._lengths.values())
         if cut:
-            self.notes = (f"{name}: {cut} examples of more than {max_seq_length} tokens were cut",)
+            self.notes = (f"{name}: {cut} examples have more than {max_seq_length} tokens, prompt and completion together; a decoder sees them cut",)
         self.fingerprint = digest.hexdigest()[:16]
-        self._lengths = {split: torch.tensor([len(p) + len(c) for p, c in rows]) for split, rows in self._encoded.items()}
 
-    @staticmethod
-    def _fitted(prompt: list[int], rest: list[int], most: int) -> tuple[torch.Tensor, torch.Tensor]:
-        # A decoder predicts the completion's first token from the prompt's last, so one of those stays.
-        rest = rest[: most - 1]
-        return torch.tensor(prompt[max(0, len(prompt) - (most - len(rest))):]), torch.tensor(rest)
+    def example(self, split: str, i: int, encoder_decoder: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the model reads, and of each of the tokens that it predicts which it must be (or -100). -> (n,), (m,); of a decoder n = m + 1"""
+        pair, most = self._pairs[split][i], self._most
+        if encoder_decoder:
+            target = pair.target if pair.target[-1:] == [self._eos] else [*pair.target, self._eos]
+            ends = len(self._before) + len(self._after)
+            return torch.tensor([*self._before, *pair.prompt[: max(1, most - ends)], *self._after]), torch.tensor(target[:most])
+        rest = [*pair.rest, self._eos]
+        rest = rest[: max(most // 2, most - len(self._before) - len(pair.prompt))]
+        room = max(0, most - len(self._before) - len(rest))
+        prompt = [*self._before, *pair.prompt[max(0, len(pair.prompt) - room):]] or [self._start]
+        return torch.tensor([*prompt, *rest]), torch.tensor([*[_IGNORED] * (len(prompt) - 1), *rest])
 
     def train_size(self) -> int:
-        return len(self._encoded["train"])
+        return len(self._pairs["train"])
 
     def sizes(self) -> dict[str, int]:
-        return {split: len(rows) for split, rows in self._encoded.items()}
+        return {split: len(pairs) for split, pairs in self._pairs.items()}
 
     def batches(self, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
         yield from grouped(self._lengths["train"], batch_size, seed)
 
     def tokens(self, batch: torch.Tensor) -> int:
-        return int(self._lengths["train"][batch].max()) * len(batch)
+        return min(self._most, int(self._lengths["train"][batch].max())) * len(batch)
 
     def loss(self, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
         logits, wanted, _ = self._predicted(module, "train", batch)
@@ -87,31 +105,43 @@ class Completion(Task):
             hit = logits.argmax(-1) == wanted
             right, tokens = right + int(hit.sum()), tokens + hit.numel()
             exact += len(index) - row[~hit].unique().numel()
-        return {"-loss": -lost / tokens, "token_accuracy": right / tokens, "exact_match": exact / len(self._encoded[split])}[self.metric]
+        return {"-loss": -lost / tokens, "token_accuracy": right / tokens, "exact_match": exact / len(self._pairs[split])}[self.metric]
+
+    def check(self, module: nn.Module) -> None:
+        super().check(module)
+        if not is_encoder_decoder(module):
+            # An encoder would see what it has to predict.
+            ids = torch.tensor([self._pairs["train"][0].rest[:1] * 3 or [self._eos] * 3], device=next(module.parameters()).device)
+            other = ids.clone()
+            other[0, -1] = self._eos if ids[0, -1] != self._eos else 0
+            if not torch.allclose(module(input_ids=ids).logits[:, :-1], module(input_ids=other).logits[:, :-1], atol=1e-4):
+                raise expected("model", "a decoder or an encoder-decoder, as completions ask", "one whose outputs depend on later tokens")
 
     def _predicted(self, module: nn.Module, split: str, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits of the completions' n tokens, those tokens, and the example of each. -> (n, V), (n,), (n,)"""
-        device = next(module.parameters()).device
-        pairs = [self._encoded[split][i] for i in index.tolist()]
-        if _is_encoder_decoder(module):
-            inputs, labels = [p for p, _ in pairs], [c for _, c in pairs]
-        else:
-            # A tokenizer that ends every text ends the prompt too; what follows must not.
-            prompts = [p[:-1] if len(p) > 1 and p[-1] == self._eos else p for p, _ in pairs]
-            inputs = [torch.cat([p, c]) for p, (_, c) in zip(prompts, pairs, strict=True)]
-            labels = [torch.cat([torch.full_like(p, _IGNORED), c]) for p, (_, c) in zip(prompts, pairs, strict=True)]
+        device, both = next(module.parameters()).device, is_encoder_decoder(module)
+        inputs, labels = zip(*(self.example(split, i, both) for i in index.tolist()), strict=True)
         mask = pad_sequence([torch.ones_like(row) for row in inputs], batch_first=True).to(device)
         ids = pad_sequence(inputs, batch_first=True, padding_value=self._pad).to(device)
         wanted = pad_sequence(labels, batch_first=True, padding_value=_IGNORED).to(device)
-        if _is_encoder_decoder(module):
-            logits = module(input_ids=ids, attention_mask=mask, labels=wanted).logits
-        else:
-            logits, wanted = module(input_ids=ids, attention_mask=mask).logits[:, :-1], wanted[:, 1:]
+        # transformers makes a decoder's inputs of the labels; of a decoder alone the last output has nothing to foretell.
+        logits = module(input_ids=ids, attention_mask=mask, labels=wanted).logits if both else module(input_ids=ids, attention_mask=mask).logits[:, :-1]
         asked = wanted != _IGNORED
         return logits[asked].float(), wanted[asked], asked.nonzero()[:, 0]
 
 
-def _is_encoder_decoder(module: nn.Module) -> bool:
-    from transformers import PreTrainedModel
+def _around(tokenizer) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer puts before and after a text."""
+    plain, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
+    at = next(i for i in range(len(whole) - len(plain) + 1) if whole[i: i + len(plain)] == plain)
+    return whole[:at], whole[at + len(plain):]
 
-    return next(m.config.is_encoder_decoder for m in module.modules() if isinstance(m, PreTrainedModel))
+
+def _tokenised(prompts: list[str], rests: list[str], tokenizer) -> list[_Pair]:
+    """A completion's tokens are those that follow the prompt's in the joint text; where the prompt's do not begin it, its own."""
+    first, apart = (tokenizer(texts, add_special_tokens=False).input_ids for texts in (prompts, rests))
+    joint = tokenizer([p + r for p, r in zip(prompts, rests, strict=True)], add_special_tokens=False).input_ids
+    targets = tokenizer(text_target=rests).input_ids
+    return [
+        _Pair(p, j[len(p):] if j[: len(p)] == p else r, t) for p, r, j, t in zip(first, apart, joint, targets, strict=True)
+    ]

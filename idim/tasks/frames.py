@@ -27,12 +27,16 @@ class Table:
 
 
 def read(path: Path):
+    """A data frame with texts as they are written: pandas would make numbers of 007 and missing values of None."""
     import pandas as pd
 
     if path.suffix not in READERS:
         raise expected(str(path), "a file ending in " + ", ".join(READERS), path.suffix or "no ending")
     try:
-        kwargs = {"lines": True} if path.suffix == ".jsonl" else {}
+        kwargs = {
+            ".csv": {"dtype": str, "keep_default_na": False, "na_values": [""]}, ".json": {"dtype": False, "convert_dates": False},
+            ".jsonl": {"lines": True, "dtype": False, "convert_dates": False}, ".parquet": {},
+        }[path.suffix]
         return getattr(pd, READERS[path.suffix])(path, **kwargs)
     except Exception as error:  # a broken file raises what its parser likes
         raise expected(str(path), f"a readable {path.suffix[1:]} file", str(error).splitlines()[0][:160]) from None
@@ -45,12 +49,17 @@ def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, cla
         if column not in frame.columns:
             raise expected(where, f"a column {column!r}", ", ".join(map(str, frame.columns)))
     frame = frame.dropna(subset=[*columns, label])
+    for column in (*columns, *([label] if metric in COMPLETION else [])):
+        strange = [v for v in frame[column] if not isinstance(v, (str, int, float))]
+        if strange:
+            raise expected(f"{where}: {column}", "text", strange[0])
     texts = list(zip(*(frame[c].astype(str) for c in columns), strict=True))
-    values = frame[label].tolist()
     if metric in COMPLETION:
-        return Table(texts, [str(v) for v in values])
+        return Table(texts, [str(v) for v in frame[label]])
+    numbers = as_numbers(frame[label])
+    values = (frame[label] if numbers is None or classes is not None else numbers).tolist()
     if metric in REGRESSION:
-        if not is_number(frame[label]):
+        if numbers is None:
             raise expected(f"{where}: labels", f"numbers, as {metric} asks", next((v for v in values if isinstance(v, str)), values[:1]))
         return Table(texts, [float(v) for v in values])
     if classes is not None:
@@ -64,10 +73,17 @@ def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, cla
     return Table(texts, [int(v) for v in values])
 
 
-def is_number(column) -> bool:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+def as_numbers(column):
+    """The column where all that it holds are numbers, written as such or not; else None."""
+    import pandas as pd
+    from pandas.api.types import is_bool_dtype
 
-    return is_numeric_dtype(column) and not is_bool_dtype(column)
+    if is_bool_dtype(column):
+        return None
+    try:
+        return pd.to_numeric(column)
+    except (ValueError, TypeError):
+        return None
 
 
 def divide(parts: dict[str, Table], options: Options) -> dict[str, Table]:

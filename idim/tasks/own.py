@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from idim.errors import expected, one_of
-from idim.tasks.base import COMPLETION, METRICS, REGRESSION, Options, Task, carve, check_labels
+from idim.tasks.base import COMPLETION, EVALUATION, METRICS, REGRESSION, Options, Task, carve, check_labels
 from idim.tasks.completion import Completion
-from idim.tasks.frames import READERS, divide, is_number, read, rows
+from idim.tasks.frames import READERS, as_numbers, divide, read, rows
 from idim.tasks.text import Text
 
 
@@ -52,13 +52,15 @@ def files(path: str, tokenizer, options: Options) -> Task:
         frames = {part: frame.iloc[index.tolist()] for part, index in cut.items()}
     labels = frames["train"].get(declared.label)
     named = None
-    if declared.metric in METRICS and labels is not None and not is_number(labels):
+    if declared.metric in METRICS and labels is not None and as_numbers(labels) is None:
         named = {name: i for i, name in enumerate(sorted({str(v) for v in labels.dropna()}))}
     parts = {part: rows(frame, declared.text, declared.label, f"{path}, {part}", declared.metric, named) for part, frame in frames.items()}
     if not parts["train"].labels:
         raise expected(f"{path}, train", "at least one example", "none")
     made = _made(declared, parts, path, tokenizer, options)
     if declared.chance is not None:
+        if made.metric == "-loss" and declared.chance > 0:
+            raise expected(f"{path}: chance", "minus a loss, which is not above 0", declared.chance)
         made.majority = declared.chance
     dropped = sum(len(frame) for frame in frames.values()) - sum(len(table.labels) for table in parts.values())
     if dropped:
@@ -88,7 +90,7 @@ def _declared(path: Path, options: Options) -> Declared:
     if path.suffix == ".toml":
         declared = read_task_file(path)
     elif path.is_dir():
-        declared = Declared(path.name, {part: _one(path, names) for part, names in (("train", ("train",)), ("test", ("validation", "test")))})
+        declared = Declared(path.name, {part: _one(path, names) for part, names in (("train", ("train",)), ("test", EVALUATION))})
     else:
         declared = Declared(path.name, {"train": path})
     flags = {"text": options.text_columns, "label": options.label_column, "metric": options.metric}
@@ -118,6 +120,8 @@ def read_task_file(path: Path) -> Declared:
         if not file.is_file():
             raise expected(f"{path}: {part}", "a file beside it", str(file))
     text = raw.get("text", ())
+    if not all(isinstance(column, str) for column in text):
+        raise expected(f"{path}: text", "text or a list of texts", text)
     return Declared(
         raw.get("name", path.stem), parts, (text,) if isinstance(text, str) else tuple(text), raw.get("label", ""), raw.get("metric", ""),
         raw.get("chance"),

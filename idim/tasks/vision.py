@@ -14,7 +14,7 @@ from torch import nn
 
 from idim.errors import expected
 from idim.pixels import Pixels
-from idim.tasks.base import Options, Supervised, carve
+from idim.tasks.base import EVALUATION, Options, Supervised, carve
 
 _IDX = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -22,8 +22,6 @@ _IDX = {
 }
 
 
-#: Where a folder of images keeps what is measured on, in order of preference; a fifth of train where it has none of them.
-_EVALUATION = ("validation", "val", "test")
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -48,6 +46,10 @@ class Images(Supervised):
     def logits(self, module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         out = module(inputs)
         return getattr(out, "logits", out)
+
+    def evaluation_order(self, split: str) -> list[torch.Tensor]:
+        # A vision transformer's activations take a thousand times a small net's memory.
+        return super().evaluation_order(split) if self._pixels is None else list(torch.arange(self.labels[split].numel()).split(32))
 
 
 def idx(pixels: Pixels | None, options: Options) -> Images:
@@ -109,8 +111,8 @@ def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
     all must have one size. Held in memory as bytes.
     """
     root = Path(path)
-    evaluation = next((name for name in _EVALUATION if (root / name).is_dir()), None)
-    classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
+    evaluation = next((name for name in EVALUATION if (root / name).is_dir()), None)
+    classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(classes) < 2:
         raise expected(f"{path}/train", "a folder for each of two classes or more", ", ".join(classes) or "none")
     images, labels = {}, {}
@@ -125,23 +127,27 @@ def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
 
 def _pictures(root: Path, classes: list[str], pixels: Pixels | None) -> tuple[torch.Tensor, torch.Tensor]:
     """-> (n, c, h, w) bytes, (n,)"""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    strange = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name not in classes)
+    strange = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in classes)
     if strange:
         raise expected(str(root), "the classes of the training part: " + ", ".join(classes), ", ".join(strange[:5]))
     rows, labels = [], []
     for label, name in enumerate(classes):
-        for file in sorted(p for p in (root / name).glob("*") if p.suffix.lower() in _PICTURES):
+        files = sorted(p for p in (root / name).glob("*") if p.suffix.lower() in _PICTURES)
+        if not files and root.name == "train":
+            raise expected(f"{root}/{name}", f"a picture ({', '.join(_PICTURES)})", "none")
+        for file in files:
             try:
                 with Image.open(file) as image:
-                    grey = pixels.channels == 1 if pixels else image.mode in ("1", "L", "I;16")
-                    image = image.convert("L" if grey else "RGB")
+                    if image.mode.startswith("I;16"):  # which PIL would cut at 255
+                        image = Image.fromarray((np.array(image) // 257).astype(np.uint8))
+                    image = image.convert("L" if (pixels.channels == 1 if pixels else image.mode in ("1", "L")) else "RGB")
                     if pixels:
                         image = image.resize(pixels.size[::-1], Image.Resampling.BILINEAR)
                     row = torch.from_numpy(np.array(image))
-            except (UnidentifiedImageError, OSError) as error:
-                raise expected(str(file), "a readable picture", str(error).splitlines()[0][:160]) from None
+            except Exception as error:  # a broken file raises what its reader likes
+                raise expected(str(file), "a readable picture", (str(error).splitlines() or [type(error).__name__])[0][:160]) from None
             rows.append(row[None] if row.dim() == 2 else row.permute(2, 0, 1))
             labels.append(label)
             if rows[-1].shape != rows[0].shape:
