@@ -246,7 +246,9 @@ class Study:
         p, c = self.protocol, self.config
         curve = self.curve(arm)
         name = re.sub(r"[^\w.-]+", "_", "-".join([c.model, c.task, arm, p.name]))
-        digest = hashlib.sha256(f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}{p.design if p.design in ADAPTIVE else ''}".encode()).hexdigest()[:6]
+        # Another master seed is another answer, kept beside the first.
+        asked = f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}{p.design if p.design in ADAPTIVE else ''}{c.seed or ''}"
+        digest = hashlib.sha256(asked.encode()).hexdigest()[:6]
         return {
             "id": f"{name}-{digest}", "keys": [], "finished": False, "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,
             "projection": p.projection, "scope": p.scope, "structure": p.structure if arm == "said" else None,

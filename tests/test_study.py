@@ -66,3 +66,8 @@ def test_lora_gets_a_rate_for_each_rank(monkeypatch, tmp_path):
 def test_a_given_rate_is_taken_as_it_is(monkeypatch, tmp_path):
     made, tried = study(monkeypatch, lambda d: 1.0, subspace_learning_rate=0.05)
     assert made.rate(Store(tmp_path), "did", [8, 64], BASE)(100) == 0.05 and not tried
+
+
+def test_another_master_seed_is_another_question_in_the_same_store(tmp_path):
+    ids = [Study(Config("mlp:64-16-10", "digits", arm="did", seed=seed, out=str(tmp_path)))._question("did")["id"] for seed in (0, 1, 0)]
+    assert ids[0] == ids[2] != ids[1]
