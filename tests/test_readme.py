@@ -91,6 +91,19 @@ def test_the_curves_beside_the_published_ones_are_the_measured_ones(model, label
         assert row[1:] == [f"{r['ours']:.3f} ({r['lowest']:.3f} to {r['highest']:.3f})", f"{r['published']:.3f}"]
 
 
+def test_the_two_searches_with_different_master_seeds_agree_as_it_says():
+    found = [json.loads(path.read_text()) for path in (ROOT / "results/mnist-fc/summaries").glob("*.json")]
+    want = {
+        tuple(f"{s[k]['estimate']} [{s[k]['low']}, {s[k]['high']}]" for k in ("d90", "d90_raw"))
+        + (str(sum(s["runs"].values())), f"{sum(s['seconds'].values()):.0f}") for s in found
+    }
+    assert {tuple(row[1:]) for row in rows_of("") if len(row) == 5 and row[0] in ("0", "1")} == want and len(want) == 2
+    a, b = (s["d90"] for s in found)
+    assert max(a["low"], b["low"]) <= min(a["high"], b["high"])
+    for s in (a, b):
+        assert max(s["high"] / s["estimate"], s["estimate"] / s["low"]) <= 1.3
+
+
 def test_python_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for kind, body in BLOCKS:

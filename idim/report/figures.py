@@ -90,7 +90,7 @@ def _apart(tried: list[int]) -> list[int]:
 
 def _levels(axes: Axes, summary: dict) -> None:
     full = summary["full"]
-    spread = "" if full["se"] is None else f" ± {full['se']:.3f}"
+    spread = "" if full["se"] is None else f" ± {full['se']:.2g}"
     axes.axhline(full["mean"], color="black", lw=1, label=f"full {full['mean']:.3f}{spread} (n={full['n']})")
     if full["se"]:
         axes.axhspan(full["mean"] - full["se"], full["mean"] + full["se"], color="black", alpha=0.08, lw=0)
@@ -103,7 +103,9 @@ def _levels(axes: Axes, summary: dict) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(fontsize=7.5, framealpha=0.9, loc="best")
+    # Searches with several master seeds share their labels.
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(handles.values(), handles.keys(), fontsize=7.5, framealpha=0.9, loc="best")
 
 
 def _save(figure, path: Path) -> Path:
