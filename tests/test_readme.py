@@ -91,6 +91,25 @@ def test_the_curves_beside_the_published_ones_are_the_measured_ones(model, label
         assert row[1:] == [f"{r['ours']:.3f} ({r['lowest']:.3f} to {r['highest']:.3f})", f"{r['published']:.3f}"]
 
 
+STUDY = json.loads((ROOT / "results/search/study.json").read_text())["rows"]
+
+
+def test_the_studys_figures_are_the_measured_ones():
+    measured = {r["scenario"]: r for key, r in STUDY.items() if key.endswith(("/posterior", "/posterior, early stopping")) and "scenario" in r}
+    shown = {row[0].strip("`"): row[2:] for row in rows_of("`") if len(row) == 5 and row[0].strip("`") in measured}
+    assert shown == {
+        name: [f"{r['coverage']:.3f} ({r['lower']:.3f})", f"{r['within 1.25']:.3f}", f"{r['runs']:.1f}"] for name, r in measured.items()
+    }
+    assert len(shown) == 20 and all(r["n"] == 1000 for r in measured.values())
+
+
+def test_the_interval_is_calibrated_as_it_says():
+    for key, r in STUDY.items():
+        if "/posterior" in key:
+            assert r["lower"] >= (0.87 if r.get("specified") else 0.80), key
+    assert STUDY["calibration"]["p"] > 0.01 and STUDY["calibration"]["n"] == 1000
+
+
 def test_the_two_searches_with_different_master_seeds_agree_as_it_says():
     found = [json.loads(path.read_text()) for path in (ROOT / "results/mnist-fc/summaries").glob("*.json")]
     want = {
