@@ -76,7 +76,8 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
     ),
 )}
 
-#: Recipes by the kind of model: built-in nets, transformers, the toy. A protocol and then the user override them.
+#: Recipes by the kind of model: built-in nets, transformers, the toy. A protocol and then the user override them. The optimiser is Adam with a linear schedule:
+#: d90 is as low under SGD with momentum and under a full-matrix preconditioner, but only Adam's bears a rate four times too high (results/optimizers).
 RECIPES: dict[str, dict[str, object]] = {
     "net": {"learning_rate": 1e-3, "epochs": 5.0, "batch_size": 128, "scale_learning_rate": 1e-2},
     "transformer": {"learning_rate": 5e-5, "epochs": 3.0, "batch_size": 32, "scale_learning_rate": 1e-2},

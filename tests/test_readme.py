@@ -91,6 +91,17 @@ def test_the_curves_beside_the_published_ones_are_the_measured_ones(model, label
         assert row[1:] == [f"{r['ours']:.3f} ({r['lowest']:.3f} to {r['highest']:.3f})", f"{r['published']:.3f}"]
 
 
+def test_the_optimisers_figures_are_the_measured_ones():
+    rows = json.loads((ROOT / "results/optimizers/study.json").read_text())["rows"]
+    shown = {row[0]: row[1:] for row in rows_of("`") if len(row) == 6 and "`, " in row[0]}
+    want: dict[str, list[str]] = {}
+    for r in rows:
+        best = min(r["d90"].values(), key=lambda a: a["estimate"])
+        cells = [f"{best['estimate']} [{best['low']}, {best['high']}]", ", ".join(f"{a['estimate']:,}" for a in r["d90"].values())]
+        want.setdefault(f"`{r['optimizer']}`, {r['schedule']}", []).extend([*cells, f"{r['seconds']:.1f}"])
+    assert shown == {name: [*cells[0:2], *cells[3:5], f"{cells[2]}, {cells[5]}"] for name, cells in want.items()} and len(shown) == 5
+
+
 STUDY = json.loads((ROOT / "results/search/study.json").read_text())["rows"]
 
 
