@@ -75,7 +75,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
     loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     memory.reset_peak(device)
-    model = loaded.module.to(device)
+    model, D = loaded.module.to(device), loaded.D  # before LoRA adds its factors to the module
     adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
     began, warnings = time.time(), []
     try:
@@ -109,7 +109,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
             "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.share} if outcome.stopped else None,
         },
         "meta_info": {
-            "D": loaded.D, "model_fingerprint": loaded.fingerprint, "task_fingerprint": task.fingerprint,
+            "D": D, "model_fingerprint": loaded.fingerprint, "task_fingerprint": task.fingerprint,
             "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
         },

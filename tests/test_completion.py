@@ -170,6 +170,7 @@ def test_every_arm_trains_on_completions(kind, arm, folders, counting, tmp_path)
     ))
     info = record["train_info"]
     assert record["status"] == "ok" and info["untouched"] < info["score"] < 0
+    assert record["meta_info"]["D"] == models.load(str(folders[kind]), 0, 0, "language").D
     if arm == "said":
         from peft import AutoPeftModelForCausalLM, AutoPeftModelForSeq2SeqLM
 
