@@ -134,6 +134,24 @@ def test_the_two_searches_with_different_master_seeds_agree_as_it_says():
         assert max(s["high"] / s["estimate"], s["estimate"] / s["low"]) <= 1.3
 
 
+def test_the_single_runs_figures_are_the_measured_ones():
+    found = {}
+    for path in (ROOT / "results/huggingface/runs").glob("*.json"):
+        record = json.loads(path.read_text())
+        config = record["run_info"]["config"]
+        found[config["model"], config["arm"]] = record["train_info"]
+    full, said, lora = (found["smollm2", arm] for arm in ("full", "said", "lora"))
+    text = " ".join(README.split())
+    assert f"untouched {-full['untouched']:.3f}, full fine-tuning {-full['score']:.3f}, SAID with d = {said['d_total']:,} {-said['score']:.3f}" in text
+    fall = (said["score"] - full["untouched"]) / (full["score"] - full["untouched"])
+    assert f"({fall:.0%}".replace("%", " %") in text and f"with {lora['d_total']:,} numbers {-lora['score']:.3f}" in text
+    pictures = [found["mnist-lenet", arm]["score"] for arm in ("full", "said")]
+    assert f"full {pictures[0]:.3f}, SAID with d = 1,000 {pictures[1]:.3f}" in text
+    rank, whole, subspace, exported = re.search(
+        r"median (\d+), .* at most (\d+)\n.*subspace: ([\d.]+)\n.*LoRA: ([\d.]+)", (ROOT / "results/huggingface/export.txt").read_text()).groups()
+    assert f"rank {rank} of {whole} in the median layer (accuracy {exported} against the subspace's {subspace})" in text
+
+
 def test_python_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for kind, body in BLOCKS:
