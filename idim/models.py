@@ -251,6 +251,8 @@ def _one_line(name: str, kind: str = "") -> Iterator[None]:
     """Turn transformers' many errors for a name that does not load into one line."""
     try:
         yield
+    except IdimError:
+        raise
     except Exception as error:
         hint = f"; {_INSTALL[name]} brings it without a hub" if name in _INSTALL else ""
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
