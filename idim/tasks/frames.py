@@ -34,8 +34,8 @@ def read(path: Path):
         raise expected(str(path), "a file ending in " + ", ".join(READERS), path.suffix or "no ending")
     try:
         kwargs = {
-            ".csv": {"dtype": str, "keep_default_na": False, "na_values": [""]}, ".json": {"dtype": False, "convert_dates": False},
-            ".jsonl": {"lines": True, "dtype": False, "convert_dates": False}, ".parquet": {},
+            ".csv": {"dtype": str, "keep_default_na": False, "na_values": [""]}, ".json": {"dtype": False},
+            ".jsonl": {"lines": True, "dtype": False}, ".parquet": {},
         }[path.suffix]
         return getattr(pd, READERS[path.suffix])(path, **kwargs)
     except Exception as error:  # a broken file raises what its parser likes
