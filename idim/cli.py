@@ -270,7 +270,7 @@ def _catalogue(what: str) -> list[tuple[str, str]]:
 
         return [*((name, about) for name, (about, _) in CATALOGUE.items()),
                 ("<file or folder>", "csv, json, jsonl or parquet; --text-columns and --label-column, if not text (and text2) and label, or prompt and completion"),
-                ("<folder>/train/<class>", "pictures in a folder for each class, and the same under validation or test"),
+                ("<folder of pictures>", "train/<class>/*.png (or jpg ...), and the same under validation, val or test"),
                 ("<file>.toml", "a task file: text, label, metric, train, evaluation, chance"), *task_files(Path("."))]
     if what == "projections":
         from projections import KINDS
