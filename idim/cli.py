@@ -54,7 +54,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Short for --protocol quick
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else, on standard output.")]
 ConfigFile = Annotated[Optional[str], typer.Option("--config", help="A TOML file; every flag has a key of the same name.")]
 Projection = Annotated[Optional[str], typer.Option(help="A family of projections; see `idim ls projections`.")]
-Engine = Annotated[Optional[str], typer.Option(help="The form of the projection's arithmetic: auto, plain, numba, triton or fht. Default: auto.")]
+Engine = Annotated[Optional[str], typer.Option(help="The form of the projection's arithmetic: auto, plain, native, triton or fht. Default: auto.")]
 Targets = Annotated[Optional[str], typer.Option(help="LoRA's target modules, with commas. Default: peft's for the model.")]
 Alpha = Annotated[Optional[int], typer.Option(help="LoRA's alpha. Default: twice the rank.")]
 

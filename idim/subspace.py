@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
 
 import torch
 from torch import distributed, nn
@@ -17,8 +15,6 @@ from idim.lean import Block, blocks
 from idim.tables import Table, owners
 
 
-#: Floats up to which neighbouring weights are formed, and gradients folded, in one call: a call costs as much as some 2^15 of them.
-_TOGETHER = 1 << 18
 #: Floats of gradients that are gathered before they are folded, so that threads need not be woken for each.
 _WAITING = 1 << 21
 
@@ -94,7 +90,6 @@ class Subspace(nn.Module):
         # Kept out of the module's registries: parameters() must be theta and the scales, nothing else.
         self._hold = (model, weights, group)
         self._reduces = True
-        self._starts = [piece.start for piece in self.layout.slices]
         self._formed: list | None = None  # enabled, theta, scales: what the weights were last formed from
         self._image: projections.Image | None = None
         self._shares: projections.Shares | None = None
@@ -109,7 +104,9 @@ class Subspace(nn.Module):
         self._origin = [p.detach() for p in weights]
         found = owners(model, weights) if self.projection.row_wise else {}
         in_blocks = blocks(model, weights, set(found)) if lean else []
-        self._tables = {i: Table(owner, partial(self._form_rows, i)) for i, owner in found.items()}
+        self._tables = {
+            i: Table(owner, partial(self._form_rows, i), self._origin[i] if lean else None) for i, owner in found.items()
+        }
         self._blocks = [Block(module, indices, weights, self._form, self._made) for module, indices in in_blocks]
         self._block_of = {i: block for block, (_, indices) in zip(self._blocks, in_blocks, strict=True) for i in indices}
         self._kept = [i for i in range(len(weights)) if i not in self._block_of]
@@ -157,8 +154,13 @@ class Subspace(nn.Module):
         """Form the weights anew before the next forward pass, theta changed or not."""
         self._formed = None
 
-    def _scale(self, i: int) -> torch.Tensor | float:
-        return 1.0 if self.scales is None or not self.enabled else self.scales.detach()[self.layout.slices[i].group]
+    def _scale_of(self) -> Callable[[int], torch.Tensor | float]:
+        """From a weight's index to its scale. On a GPU a tensor: to look at its value would be to wait for it."""
+        if self.scales is None or not self.enabled:
+            return lambda i: 1.0
+        scales = self.scales.detach()
+        each = scales.unbind() if scales.is_cuda else scales.tolist()
+        return lambda i: each[self.layout.slices[i].group]
 
     def _on_forward(self) -> None:
         if self.quiet and self.enabled and torch.is_grad_enabled():
@@ -181,7 +183,7 @@ class Subspace(nn.Module):
             skip -= set(unproven)
         self._form([i for i in self._kept if i not in skip])
         for table in self._tables.values():
-            table.fresh.zero_()
+            table.outdate()
         self._formed = [self.enabled, *(p.detach().clone() for p in self.parameters())]
 
     def _unalias(self, tables: Iterable[int]) -> None:
@@ -202,63 +204,33 @@ class Subspace(nn.Module):
 
     @torch.no_grad()
     def _form(self, indices: list[int]) -> None:
-        """These weights, in order: large ones in their place, small neighbours together through a buffer."""
-        slices, grain, jobs = self.layout.slices, self.projection.grain, []
-        flat = {i: self._flat(i) for i in indices}
-        for run in _runs(indices):
-            at, stop = slices[run[0]].start, slices[run[-1]].stop
-            while at < stop:
-                i = bisect_right(self._starts, at) - 1
-                piece, end = slices[i], min(_up(at + _TOGETHER, grain), stop)
-                if end <= piece.stop:
-                    end = stop if piece.stop == stop else piece.stop - piece.stop % grain
-                    jobs.append(self._job(flat[i], i, at, end))
-                else:
-                    self._form_together(flat, at, end)
-                at = end
-        self._image.shift_all(jobs)
-        for i, made in flat.items():
-            p = self._hold[1][i].data
-            if not p.is_contiguous():
-                p.copy_(made.view_as(p))
+        """These weights, in their place."""
+        weights = {i: self._hold[1][i].data for i in indices}
+        # Of a weight that lies in another order (channels last) a copy is formed.
+        made = {i: p if p.is_contiguous() else torch.empty(p.shape, dtype=p.dtype, device=p.device) for i, p in weights.items()}
+        self._shift(made)
+        for i, p in weights.items():
+            if made[i] is not p:
+                p.copy_(made[i])
 
-    def _form_together(self, flat: dict[int, torch.Tensor], start: int, stop: int) -> None:
-        move = torch.empty(stop - start, device=self.theta.device)
-        self._image.write(move, start)
-        for i in range(bisect_right(self._starts, start) - 1, bisect_left(self._starts, stop)):
-            piece = self.layout.slices[i]
-            a, b = max(piece.start, start), min(piece.stop, stop)
-            at = slice(a - piece.start, b - piece.start)
-            _shift(flat[i][at], self._origin[i].reshape(-1)[at], move[a - start: b - start], self._scale(i))
-
-    def _job(self, flat: torch.Tensor, i: int, start: int, stop: int) -> projections.Job:
-        at = slice(start - self.layout.slices[i].start, stop - self.layout.slices[i].start)
-        return start, flat[at], self._origin[i].reshape(-1)[at], self._scale(i)
-
-    def _flat(self, i: int) -> torch.Tensor:
-        """Where weight i is formed: its own memory, or, where that lies in another order (channels last), memory to copy from."""
-        p = self._hold[1][i].data
-        return p.view(-1) if p.is_contiguous() else torch.empty(p.numel(), dtype=p.dtype, device=p.device)
+    def _shift(self, out: dict[int, torch.Tensor]) -> None:
+        """``theta_0 + scale * P theta`` of the weights with these indices, into contiguous memory."""
+        slices, scale = self.layout.slices, self._scale_of()
+        self._image.shift_all([(slices[i].start, x.view(-1), self._origin[i].reshape(-1), scale(i)) for i, x in out.items()])
 
     @torch.no_grad()
     def _made(self, i: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Weight i at the present theta, in memory of its own."""
-        origin, piece = self._origin[i], self.layout.slices[i]
+        origin = self._origin[i]
         made = torch.empty(origin.shape, dtype=dtype or origin.dtype, device=origin.device)
-        self._image.shift_all([self._job(made.view(-1), i, piece.start, piece.stop)])
+        self._shift({i: made})
         return made
 
     @torch.no_grad()
     def _form_rows(self, i: int, rows: torch.Tensor) -> None:
         if not len(rows):
             return
-        table, origin, start = self._hold[1][i].data, self._origin[i], self.layout.slices[i].start
-        width = table.shape[1]
-        # In pieces, so that forming a whole table of a large vocabulary needs no second copy of it.
-        for part in rows.split(max(1, (1 << 22) // width)):
-            move = self._image.rows(start + part * width, width)
-            _shift(move, origin.index_select(0, part), move, self._scale(i))
-            table.index_copy_(0, part, move.to(table.dtype))
+        self._image.shift_rows(self._hold[1][i].data, self._origin[i], rows, self._scale_of()(i), self.layout.slices[i].start)
         self._tables[i].fresh[rows] = True
 
     def moves(self) -> dict[str, torch.Tensor]:
@@ -296,9 +268,8 @@ class Subspace(nn.Module):
                 self._unalias([i])
                 self._formed = None
             if grad.is_sparse:
-                grad = grad.coalesce()
-                rows = grad.indices()[0]
-                self._shares.add_rows(grad.values().float(), piece.start + rows * p.shape[1], piece.group)
+                # As the look-up made it, row by row: to add up what repeats is the fold's work.
+                self._shares.add_rows(grad._values().float(), piece.start + grad._indices()[0] * p.shape[1], piece.group)
             else:
                 if i in self._waiting:  # reentrant checkpointing gives a shared weight one gradient a call
                     self._fold_waiting()
@@ -311,13 +282,8 @@ class Subspace(nn.Module):
         return fold
 
     def _fold_waiting(self) -> None:
-        """The gradients that came since the last time; small ones of neighbours in one group as one."""
-        slices, jobs = self.layout.slices, []
-        for run in _runs(sorted(self._waiting)):
-            for (group, _), part in groupby(run, key=lambda i: (slices[i].group, i if slices[i].size >= _TOGETHER else None)):
-                together = list(part)
-                whole = [self._waiting[i] for i in together]
-                jobs.append((whole[0] if len(whole) == 1 else torch.cat(whole), slices[together[0]].start, group))
+        """The gradients that came since the last time."""
+        jobs = [(grad, self.layout.slices[i].start, self.layout.slices[i].group) for i, grad in sorted(self._waiting.items())]
         self._waiting.clear()
         self._shares.add_all(jobs)
 
@@ -416,31 +382,6 @@ def _dimension(d: int, m: int, D: int) -> int:
     if d - m > D:
         raise expected("d", f"at most D = {D}, the number of weights", d)
     return d - m
-
-
-def _runs(indices: Iterable[int]) -> list[list[int]]:
-    """Consecutive indices together: ``[0, 1, 4] -> [[0, 1], [4]]``."""
-    runs: list[list[int]] = []
-    for i in indices:
-        if runs and runs[-1][-1] == i - 1:
-            runs[-1].append(i)
-        else:
-            runs.append([i])
-    return runs
-
-
-def _up(n: int, grain: int) -> int:
-    return -(-n // grain) * grain
-
-
-def _shift(out: torch.Tensor, origin: torch.Tensor, move: torch.Tensor, scale: torch.Tensor | float) -> None:
-    """``out = origin + scale * move``, formed in fp32 whatever out's dtype."""
-    if out.dtype != torch.float32 or origin.dtype != torch.float32:
-        out.copy_(origin.float() + move * scale)
-    elif isinstance(scale, float):
-        torch.add(origin, move, alpha=scale, out=out)
-    else:
-        torch.addcmul(origin, move, scale, out=out)
 
 
 def _accumulate(p: nn.Parameter, grad: torch.Tensor) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from idim.memory import release
+
 
 class Table:
     """The weight of an embedding, its present rows, and the hook that forms a row before it is looked up.
@@ -14,10 +16,15 @@ class Table:
     The look-up's gradient is made sparse, so that neither memory nor time is spent on the other rows; and a gradient that
     comes dense shows that something else reads the table. Until the first one has shown that nothing does, the table is formed whole (at
     theta = 0 it is theta_0 itself). From then on a row exists once it was looked up.
+
+    ``lean``, theta_0's table, asks for less memory: a row then lives until theta changes, and theta_0's rows, where they are those of a mapped file,
+    come into memory when they are looked up.
     """
 
-    def __init__(self, owner: nn.Embedding, form: Callable[[torch.Tensor], None]):
-        self.weight, self.proven = owner.weight, False
+    def __init__(self, owner: nn.Embedding, form: Callable[[torch.Tensor], None], lean: torch.Tensor | None = None):
+        self.weight, self.proven, self._lean = owner.weight, False, lean is not None
+        if lean is not None:
+            release(lean)
         self.fresh = torch.zeros(len(owner.weight), dtype=torch.bool, device=owner.weight.device)
         self._owner, self._form = owner, form
         self._hook = owner.register_forward_pre_hook(torch.compiler.disable(self._look))
@@ -32,6 +39,12 @@ class Table:
             self.weight.data = torch.empty_like(self.weight)
             self.fresh.zero_()
         return grad.is_sparse
+
+    def outdate(self) -> None:
+        """No row is up to date any more."""
+        if self._lean and self.proven:
+            self.weight.data = torch.empty_like(self.weight)
+        self.fresh.zero_()
 
     def missing(self) -> torch.Tensor:
         return (~self.fresh).nonzero().flatten()

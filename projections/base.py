@@ -10,11 +10,13 @@ from typing import ClassVar
 import torch
 
 from projections.engines import at_once, choose
+from projections.neighbours import together
 from projections.said import GroupedShares, Shares
 
 
 #: A range to shift: where it starts in D, where to write it, theta_0 there, and the scale.
 Job = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor | float]
+_ROWS_AT_ONCE = 1 << 22  # floats
 
 
 class ProjectionError(ValueError):
@@ -46,13 +48,19 @@ class Image(ABC):
             move = buffer[: b - a]
             self.write(move, a)
             at = slice(a - start, b - start)
-            torch.add(origin[at].to(move.dtype), move.mul_(scale), out=move)
-            out[at] = move
+            _add(out[at], origin[at], move, scale)
 
     def shift_all(self, jobs: list[Job]) -> None:
         """``shift`` for each ``(start, out, origin, scale)``; threads share the work of all."""
-        for start, out, origin, scale in jobs:
-            self._shift(out, origin, scale, start)
+        for part in together(jobs, lambda job: (job[0], job[1].numel(), None)):
+            if len(part) == 1:
+                start, out, origin, scale = part[0]
+                self._shift(out, origin, scale, start)
+                continue
+            move = torch.empty(sum(out.numel() for _, out, _, _ in part), dtype=self._p.dtype, device=self._p.device)
+            self.write(move, part[0][0])
+            for (_, out, origin, scale), own in zip(part, move.split([out.numel() for _, out, _, _ in part]), strict=True):
+                _add(out, origin, own, scale)
 
     def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
         """P theta on the ranges ``[s, s + length)``: ``(k,) -> (k, length)``. For embedding tables, of which a batch needs few rows."""
@@ -60,6 +68,22 @@ class Image(ABC):
         for row, start in zip(out, starts.tolist(), strict=True):
             self.write(row, start)
         return out
+
+    def shift_rows(self, table: torch.Tensor, origin: torch.Tensor, rows: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
+        """``shift`` for these rows ``(k,)`` of a table and of its origin, ``(n, width)`` both, which begins at ``start`` in D."""
+        width = table.shape[1]
+        # In pieces, so that all of a large vocabulary needs no second copy of it.
+        for part in rows.split(max(1, _ROWS_AT_ONCE // width)):
+            move = self.rows(start + part * width, width)
+            _add(move, origin.index_select(0, part), move, scale)
+            table.index_copy_(0, part, move.to(table.dtype))
+
+
+def _add(out: torch.Tensor, origin: torch.Tensor, move: torch.Tensor, scale: torch.Tensor | float) -> None:
+    """``out = origin + scale * move`` in move's dtype, whatever out's and origin's; move is overwritten."""
+    moved = torch.add(origin.to(move.dtype), move.mul_(scale), out=move)
+    if out is not move:
+        out.copy_(moved)
 
 
 class Accumulator(ABC):
@@ -69,13 +93,8 @@ class Accumulator(ABC):
     def add(self, v: torch.Tensor, start: int = 0) -> None:
         """Take in ``v (n,)`` as entries ``start .. start + n``, of the projection's dtype. It may be kept until ``finish``."""
 
-    def add_all(self, jobs: list[tuple[torch.Tensor, int]]) -> None:
-        """``add`` for each ``(v, start)``; threads share the work of all."""
-        for v, start in jobs:
-            self.add(v, start)
-
     def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
-        """Take in ``v (k, length)`` on the disjoint ranges ``[s, s + length)``."""
+        """Take in ``v (k, length)`` on the ranges ``[s, s + length)``, which may repeat."""
         for row, start in zip(v, starts.tolist(), strict=True):
             self.add(row, start)
 

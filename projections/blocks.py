@@ -11,7 +11,7 @@ from projections import random
 from projections.base import Accumulator, Image, Projection
 from projections.engines.blocks import BlockEngine, PlainBlocks
 from projections.said import Shares
-from projections.worked import WorkedAccumulator, WorkedImage
+from projections.worked import WorkedAccumulator, WorkedImage, WorkedShares
 
 _HALVES = 1 << 20  # floats of first halves that are kept and shared, at least 64 of them
 _ONE_BLOCK = 1 << 17  # the largest single block that the compiled loops take
@@ -55,9 +55,9 @@ class HadamardBlocks(Projection):
     @property
     def engines(self) -> tuple[str, ...]:
         able = []
-        # Below 8 there is nothing to unroll; one block is one thread's work, and beyond a cache the matrix library wins.
+        # Signs are packed by eight; one block is one thread's work, and beyond a cache the matrix library wins.
         if self.m >= 8 and (self.blocks > 1 or self.m <= _ONE_BLOCK):
-            able.append("numba")
+            able.append("native")
         if _TRITON[0] <= self.m <= _TRITON[1]:
             able.append("triton")
         return (*able, "fht") if self.m <= _FHT else tuple(able)
@@ -78,16 +78,13 @@ class HadamardBlocks(Projection):
 
     def accumulator(self) -> Accumulator:
         """Adds each block's ``M_b H v_b`` to the bucket of its first half, and does the first halves' transpose once."""
-        return WorkedAccumulator(self, self.buckets())
-
-    def buckets(self) -> torch.Tensor:
-        return torch.zeros(self.halves, self.m, dtype=self.dtype, device=self.device)
+        return WorkedAccumulator(self)
 
     def unfold(self, buckets: torch.Tensor) -> torch.Tensor:  # (J, m) -> (d,), overwriting them
         return self.work.unhalve(buckets)[: self.d].mul_(self.scale)
 
     def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
-        return _BlockShares(self, image, scales)
+        return WorkedShares(self, image, scales)
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self.outer
@@ -95,42 +92,12 @@ class HadamardBlocks(Projection):
         yield self.middle
 
 
-class _BlockShares(Shares):
-    """One set of buckets for all groups: a scale goes in with the gradient, and <g, P theta> is that of bucket and first half."""
-
-    def __init__(self, p: HadamardBlocks, image: Image, scales: torch.Tensor | None):
-        super().__init__(p, image, scales)
-        self._buckets = p.buckets()
-        self._along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
-
-    def add(self, g: torch.Tensor, start: int, group: int) -> None:
-        self._fold([(start, g.reshape(1, -1), group)])
-
-    def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
-        self._fold([(start, g.reshape(1, -1), group) for g, start, group in jobs])
-
-    def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
-        self._fold([(starts, g.contiguous(), group)])
-
-    def _fold(self, jobs: list[tuple[int | torch.Tensor, torch.Tensor, int]]) -> None:
-        work = self._p.work
-        if self._along is None:
-            work.fold_all(self._buckets, [(starts, g, 1.0) for starts, g, _ in jobs])
-            return
-        found = work.fold_all(self._buckets, [(starts, g, self._scales[group]) for starts, g, group in jobs], self._image.values)
-        for (_, _, group), along in zip(jobs, found, strict=True):
-            self._along[group] += along
-
-    def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self._p.unfold(self._buckets), None if self._along is None else self._along.to(theta.dtype)
-
-
 def _engine(p: HadamardBlocks) -> BlockEngine:
-    if p.engine == "numba":
-        # Here, because the import compiles, and numba need not be there.
-        from projections.engines.numba_blocks import NumbaBlocks
+    if p.engine == "native":
+        # Here, because it need not be there.
+        from projections.engines.native_blocks import NativeBlocks
 
-        return NumbaBlocks(p)
+        return NativeBlocks(p)
     if p.engine == "triton":
         from projections.engines.triton_blocks import TritonBlocks
 

@@ -7,7 +7,8 @@ import torch
 from projections import random
 from projections.base import Accumulator, Image, Projection
 from projections.engines.runs import PlainRuns, RunEngine
-from projections.worked import WorkedAccumulator, WorkedImage
+from projections.said import Shares
+from projections.worked import WorkedAccumulator, WorkedImage, WorkedShares
 
 _SIGNS, _ORDER, _SHIFTS = 0, 1, 2
 _SHORTEST_RUN = 512
@@ -45,7 +46,7 @@ class OneHot(Projection):
 
     @property
     def engines(self) -> tuple[str, ...]:
-        return ("numba",)
+        return ("native",)
 
     @property
     def row_wise(self) -> bool:
@@ -56,7 +57,10 @@ class OneHot(Projection):
         return WorkedImage(self, (theta * self.norm).index_select(0, self.order).repeat(self.run // self.d + 1))
 
     def accumulator(self) -> Accumulator:
-        return WorkedAccumulator(self, self.work.zeros())
+        return WorkedAccumulator(self)
+
+    def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
+        return WorkedShares(self, image, scales)
 
     def unfold(self, sums: torch.Tensor) -> torch.Tensor:  # rounds of d -> (d,)
         return sums.view(-1, self.d).sum(0).index_select(0, self.place).mul_(self.norm)
@@ -68,8 +72,8 @@ class OneHot(Projection):
 
 
 def _engine(p: OneHot) -> RunEngine:
-    if p.engine == "numba":
-        from projections.engines.numba_runs import NumbaRuns
+    if p.engine == "native":
+        from projections.engines.native_runs import NativeRuns
 
-        return NumbaRuns(p)
+        return NativeRuns(p)
     return PlainRuns(p)

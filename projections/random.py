@@ -41,12 +41,12 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
 
 
 def _compiled(device: str | torch.device):
-    """The compiled loops, for the CPU and where there is a compiler; they make the same bits many times faster."""
-    if torch.device(device).type != "cpu" or obstacle("numba", torch.device("cpu"), torch.float32) is not None:
+    """The compiled loops, for the CPU and where they are; they make the same bits many times faster."""
+    if torch.device(device).type != "cpu" or obstacle("native", torch.device("cpu"), torch.float32) is not None:
         return None
-    from projections.engines import numba_bits
+    from projections.engines import native
 
-    return numba_bits
+    return native
 
 
 def words(seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu") -> torch.Tensor:

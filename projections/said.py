@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from projections.neighbours import together
+
 if TYPE_CHECKING:
     from projections.base import Accumulator, Image, Projection
 
@@ -21,21 +23,22 @@ class Shares(ABC):
         self._p, self._image, self._scales = p, image, scales
 
     @abstractmethod
-    def add(self, g: torch.Tensor, start: int, group: int) -> None:
-        """Take in ``g (n,)`` as entries ``start .. start + n``, all of one group. It may be kept until ``finish``."""
-
     def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
-        """``add`` for each ``(g, start, group)``; threads share the work of all."""
-        for g, start, group in jobs:
-            self.add(g, start, group)
+        """Take in each ``(g, start, group)``: g ``(n,)`` as entries ``start .. start + n``, all of one group. They may be kept until ``finish``."""
 
     @abstractmethod
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
-        """Take in ``g (k, length)`` on the disjoint ranges ``[s, s + length)``, all of one group."""
+        """Take in ``g (k, length)`` on the ranges ``[s, s + length)``, which may repeat, all of one group."""
 
     @abstractmethod
     def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """``sum over groups of lambda_group P^T g_group`` ``(d,)``, and ``<g_group, P theta>`` ``(groups,)`` or None."""
+
+
+def joined(jobs: list[tuple[torch.Tensor, int, int]]) -> list[tuple[torch.Tensor, int, int]]:
+    """Small neighbours in one group as one."""
+    parts = together(jobs, lambda job: (job[1], job[0].numel(), job[2]))
+    return [part[0] if len(part) == 1 else (torch.cat([g for g, _, _ in part]), *part[0][1:]) for part in parts]
 
 
 class GroupedShares(Shares):
@@ -45,15 +48,9 @@ class GroupedShares(Shares):
         super().__init__(p, image, scales)
         self._sums: dict[int, Accumulator] = {}
 
-    def add(self, g: torch.Tensor, start: int, group: int) -> None:
-        self._of(group).add(g, start)
-
     def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
-        of_group: dict[int, list[tuple[torch.Tensor, int]]] = {}
-        for g, start, group in jobs:
-            of_group.setdefault(group, []).append((g, start))
-        for group, own in of_group.items():
-            self._of(group).add_all(own)
+        for g, start, group in joined(jobs):
+            self._of(group).add(g, start)
 
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
         self._of(group).add_rows(g, starts)

@@ -1,11 +1,11 @@
-"""Images and accumulators of the families whose arithmetic an engine does."""
+"""Images, accumulators and shares of the families whose arithmetic an engine does."""
 
 from __future__ import annotations
 
 import torch
 
 from projections.base import Accumulator, Image, Job, Projection
-from projections.engines.contract import SHIFTING
+from projections.said import Shares, joined
 
 
 class WorkedImage(Image):
@@ -19,32 +19,63 @@ class WorkedImage(Image):
         self._p.work.form(self.values, start, out[None])
 
     def shift_all(self, jobs: list[Job]) -> None:
-        p = self._p
-        if p.engine in SHIFTING and all(x.dtype == p.dtype and x.is_contiguous() for _, *pair, _ in jobs for x in pair):
-            p.work.form_all(self.values, [(start, out[None], origin[None], scale) for start, out, origin, scale in jobs])
-        else:
-            super().shift_all(jobs)
+        fused, others = [], []
+        for job in jobs:
+            (fused if self._fuses(job[1], job[2]) and job[1].numel() >= self._p.work.worth else others).append(job)
+        if fused:
+            self._p.work.shift_all(self.values, fused)
+        super().shift_all(others)
 
     def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
         out = torch.empty(len(starts), length, dtype=self._p.dtype, device=self._p.device)
         self._p.work.form(self.values, starts, out)
         return out
 
+    def shift_rows(self, table: torch.Tensor, origin: torch.Tensor, rows: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
+        if self._p.work.shifts_rows and self._fuses(table, origin):
+            self._p.work.shift_rows(self.values, start, rows, table, origin, scale)
+        else:
+            super().shift_rows(table, origin, rows, scale, start)
+
+    def _fuses(self, out: torch.Tensor, origin: torch.Tensor) -> bool:
+        return self._p.work.shifts and all(x.dtype == self._p.dtype and x.is_contiguous() for x in (out, origin))
+
 
 class WorkedAccumulator(Accumulator):
-    """``sums``: what the engine folds v into; the projection's ``unfold`` makes ``(d,)`` of them."""
+    """The engine folds v into sums; the projection's ``unfold`` makes ``(d,)`` of them."""
 
-    def __init__(self, p: Projection, sums: torch.Tensor):
-        self._p, self._sums = p, sums
+    def __init__(self, p: Projection):
+        self._p, self._sums = p, p.work.zeros()
 
     def add(self, v: torch.Tensor, start: int = 0) -> None:
-        self._p.work.fold(self._sums, start, v.reshape(1, -1))
-
-    def add_all(self, jobs: list[tuple[torch.Tensor, int]]) -> None:
-        self._p.work.fold_all(self._sums, [(start, v.reshape(1, -1), 1.0) for v, start in jobs])
+        self._p.work.fold_all(self._sums, [(start, v.reshape(1, -1), 0)])
 
     def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
-        self._p.work.fold(self._sums, starts, v.contiguous())
+        self._p.work.fold_all(self._sums, [(starts, v.contiguous(), 0)])
 
     def finish(self) -> torch.Tensor:
         return self._p.unfold(self._sums)
+
+
+class WorkedShares(Shares):
+    """One set of sums for all groups: a scale goes in with the gradient, and <g, P theta> comes out of the same pass."""
+
+    def __init__(self, p: Projection, image: Image, scales: torch.Tensor | None):
+        super().__init__(p, image, scales)
+        self._sums = p.work.zeros()
+        self._along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
+
+    def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
+        jobs = jobs if self._p.work.worth == 0 else joined(jobs)
+        self._fold([(start, g.reshape(1, -1), group) for g, start, group in jobs])
+
+    def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
+        self._fold([(starts, g.contiguous(), group)])
+
+    def _fold(self, jobs: list[tuple[int | torch.Tensor, torch.Tensor, int]]) -> None:
+        along = self._p.work.fold_all(self._sums, jobs, self._image.values, self._scales)
+        if along is not None:
+            self._along += along
+
+    def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self._p.unfold(self._sums), None if self._along is None else self._along.to(theta.dtype)

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -57,9 +55,10 @@ def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
     def adjoint() -> None:
         _adjoint(p, v[:n])
 
-    row["first_call_seconds"] = _seconds(forward, where) + _seconds(adjoint, where)
+    forward()
+    adjoint()
     extra = []
-    for product in (forward, adjoint):  # the second call: the first has loaded the compiled code
+    for product in (forward, adjoint):  # the second call: the first has made the scratch memory
         before = memory.now(where)
         memory.reset_peak(where)
         product()
@@ -115,21 +114,9 @@ def growth(family: str, D: int, engine: str, device: str) -> dict:
     return {"family": family, "D": D} | {way: median(times[100_000, way]) / median(times[1_000, way]) for way in ("forward", "adjoint")}
 
 
-def compile_seconds(device: str) -> dict[str, float]:
-    """The first call's cost in a process that finds nothing compiled, and in the next one, which finds it on disk."""
-    if device != "cpu":
-        return {}
-    with tempfile.TemporaryDirectory() as empty:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": empty}
-        return {
-            name: _child("orthonormal", 200_000, 1000, "auto", device, environment)["first_call_seconds"]
-            for name in ("nothing_compiled", "compiled_on_disk")
-        }
-
-
-def _child(family: str, D: int, d: int, engine: str, device: str, environment: dict | None = None) -> dict:
+def _child(family: str, D: int, d: int, engine: str, device: str) -> dict:
     command = [sys.executable, __file__, "--one", family, str(D), str(d), "--engine", engine, "--device", device]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return {"family": family, "D": D, "d": d, "refused": done.stderr.strip().splitlines()[-1][:200] if done.stderr else f"exit {done.returncode}"}
     return json.loads(done.stdout.splitlines()[-1])
@@ -178,16 +165,13 @@ def main() -> None:
     )
     record = {
         "rows": rows, "growth": [growth(f, D, args.engine, args.device) for f in _STRUCTURED for D in SIZES[:2]],
-        "first_call_seconds": compile_seconds(args.device), "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(), "torch": torch.__version__,
     }
     write_json(path, record)
     lines = [f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, torch {record['torch']}.", table(rows)]
     lines.append("d = 100,000 over d = 1,000, side by side:")
     lines += [f"  {r['family']:<14} D = {r['D']:>10,}: forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}" for r in record["growth"]]
-    if record["first_call_seconds"]:
-        first = record["first_call_seconds"]
-        lines.append(f"First call: {first['nothing_compiled']:.1f} s where nothing is compiled yet, then {first['compiled_on_disk']:.2f} s in a new process.")
     Path(args.out, f"{name}.txt").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -12,8 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("idim/**/*.py"), *ROOT.glob("projections/**/*.py")])
 #: Files that may import an accelerator, and are imported (or import it) only where it is chosen.
 ACCELERATED = {
-    "compiled.py": {"numba", "numpy"}, "numba_blocks.py": {"numpy"}, "numba_runs.py": set(), "numba_bits.py": {"numpy"}, "triton_blocks.py": {"triton"},
-    "hadamard.py": {"fast_hadamard_transform"},
+    "native.py": set(), "native_blocks.py": set(), "native_runs.py": set(), "triton_blocks.py": {"triton"}, "hadamard.py": {"fast_hadamard_transform"},
 }
 
 
@@ -48,7 +47,7 @@ def test_accelerators_are_imported_only_where_they_are_chosen():
         if path.name not in ACCELERATED or path.name == "hadamard.py":
             top = {alias.name if isinstance(node, ast.Import) else node.module for node in ast.parse(path.read_text()).body
                    if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names}
-            assert not any(word in name for name in top for word in ("numba", "triton", "compiled", "fast_hadamard_transform"))
+            assert not any(word in name for name in top for word in ("native", "triton", "fast_hadamard_transform"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.utils.checkpoint import checkpoint
 
+from idim import memory
 from idim.errors import IdimError
 from idim.lean import Block
 from idim.subspace import Subspace
@@ -93,6 +94,40 @@ def test_lean_keeps_no_weights_between_the_passes(monkeypatch):
             pending += [n for n, _ in node.next_functions]
     names = [s.name for s in sub.layout.slices]
     assert named >= {i for i, name in enumerate(names) if name.startswith("layers.") and sub._origin[i].dim() == 2}
+
+
+def test_lean_takes_blocks_of_several_dtypes():
+    """A norm in single precision amid bf16, as large models have."""
+    thetas = []
+    for lean in (False, True):
+        model = made()
+        for layer in model.layers:
+            layer.linear1.to(torch.bfloat16)
+            layer.linear1.register_forward_pre_hook(lambda _, args: args[0].bfloat16())
+            layer.linear1.register_forward_hook(lambda _, args, out: out.float())
+        thetas.append(trained(Subspace(model, 40, lean=lean)))
+    torch.testing.assert_close(*thetas, rtol=1e-4, atol=1e-5)
+
+
+def test_lean_keeps_no_row_of_an_embedding_beyond_a_step():
+    sub = Subspace(made(), 40, lean=True)
+    trained(sub, 3)
+    looked_up = {1: IDS[1].unique(), 2: IDS[2].unique()}
+    gone = torch.tensor(sorted(set(looked_up[1].tolist()) - set(looked_up[2].tolist())))
+    table = sub._tables[0]
+    assert table.proven and len(gone) and not table.fresh[gone].any() and table.fresh[looked_up[2]].all()
+
+
+def test_what_a_mapped_file_holds_is_there_after_it_left_memory(tmp_path):
+    path = tmp_path / "weights"
+    torch.arange(1 << 20, dtype=torch.float32).numpy().tofile(path)
+    mapped = torch.from_file(str(path), shared=False, size=1 << 20)
+    mapped[5] = -1.0  # a change of our own, which is not in the file
+    memory.release(mapped)
+    memory.release(torch.zeros(0))
+    want = torch.arange(1 << 20, dtype=torch.float32)
+    want[5] = -1
+    assert torch.equal(mapped, want)
 
 
 def test_lean_asks_for_gradients_folded_as_they_come():

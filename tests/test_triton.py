@@ -24,12 +24,16 @@ for family, D, d in (("orthonormal", 2500, 200), ("fastfood", 3000, 500), ("orth
         p.work.form(half, a, want)
         fused.form(half, a, got)
         assert (got - want).norm() < 1e-6 * want.norm(), (family, a, b)
-        fused.form(half, a, got, origin[None, a:b], torch.tensor(0.3, device=device))
+        fused.shift_all(half, [(a, got[0], origin[a:b], torch.tensor(0.3, device=device))])
         assert (got - 1 - 0.3 * want).norm() < 1e-6 * want.norm(), (family, a, b)
         want, got = (torch.ones(p.halves, p.m, device=device) for _ in range(2))
-        p.work.fold(want, a, v[None, a:b])
-        fused.fold(got, a, v[None, a:b])
+        p.work.fold_all(want, [(a, v[None, a:b], 0)])
+        fused.fold_all(got, [(a, v[None, a:b], 0)])
         assert (got - want).norm() < 1e-6 * want.norm(), (family, a, b)
+        scales, want, got = torch.tensor([2.0, 0.3], device=device), torch.ones_like(want), torch.ones_like(want)
+        along = [work.fold_all(sums, [(a, v[None, a:b], 1)], half, scales) for work, sums in ((p.work, want), (fused, got))]
+        assert (got - want).norm() < 1e-6 * want.norm(), (family, a, b)
+        torch.testing.assert_close(along[0], along[1], rtol=1e-4, atol=1e-2)
 print("the same")
 """
 

@@ -1,8 +1,8 @@
 """The arithmetic of the structured families, in several forms behind one door.
 
-``plain`` is torch operations and works everywhere. ``numba`` compiles the same sums for the CPU, ``triton`` for CUDA; ``fht`` is
-plain with the fast-hadamard-transform package's kernel in it. All read the same random bits; their results differ by rounding alone
-(relative 1e-6 in single precision, a sum being taken in another order).
+``plain`` is torch operations and works everywhere. ``native`` is the same sums in C for the CPU, compiled when idim is installed;
+``triton`` compiles them for CUDA; ``fht`` is plain with the fast-hadamard-transform package's kernel in it. All read the same random bits; their
+results differ by rounding alone (relative 1e-6 in single precision, a sum being taken in another order).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from importlib.util import find_spec
 
 import torch
 
-ENGINES = ("auto", "plain", "numba", "triton", "fht")
-_PACKAGES = {"numba": "numba", "triton": "triton", "fht": "fast_hadamard_transform"}
-_DEVICES = {"numba": "cpu", "triton": "cuda", "fht": "cuda"}
+ENGINES = ("auto", "plain", "native", "triton", "fht")
+_PACKAGES = {"native": "projections.engines._native", "triton": "triton", "fht": "fast_hadamard_transform"}
+_DEVICES = {"native": "cpu", "triton": "cuda", "fht": "cuda"}
 
 
 def at_once(device: torch.device) -> int:
@@ -28,21 +28,22 @@ def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     if name == "plain":
         return None
     if find_spec(_PACKAGES[name]) is None:
-        return f"the package {_PACKAGES[name]} is not installed"
+        missing = f"the package {_PACKAGES[name]} is not installed"
+        return "its C source was not compiled when idim was installed, which takes a C compiler" if name == "native" else missing
     if device.type != _DEVICES[name]:
         return f"it needs a {_DEVICES[name].upper()} device, not {device.type}"
-    if (broken := _broken(_PACKAGES[name])) is not None:
-        return f"the package {_PACKAGES[name]} cannot be imported: {broken}"
-    if dtype != torch.float32 and name != "numba":
+    if (broken := _broken(name)) is not None:
+        return f"{_PACKAGES[name]} cannot be loaded: {broken}"
+    if dtype != torch.float32 and name != "native":
         return f"it works in torch.float32, not {dtype}"
     return None
 
 
 @lru_cache(maxsize=8)
-def _broken(package: str) -> str | None:
-    """An installed package may still refuse: numba does so beside a numpy newer than it knows."""
+def _broken(name: str) -> str | None:
+    """What is installed may still refuse: a package beside another's newer version, a library made for another machine."""
     try:
-        import_module(package)
+        import_module("projections.engines.native" if name == "native" else _PACKAGES[name])
     except Exception as error:  # whatever it is, the plain form works without it
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     return None

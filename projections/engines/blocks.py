@@ -10,7 +10,7 @@ import torch
 
 from projections import random
 from projections.engines import at_once
-from projections.engines.contract import Engine
+from projections.engines.contract import Engine, merged
 from projections.hadamard import transform_between
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 class BlockEngine(Engine):
     """Values are an image's first halves, sums the buckets: ``(J, m)`` both. Block b has those of j = b modulo J.
 
-    ``form`` gives ``H M_b half_j``, and ``fold`` adds ``M_b H v_b``; with halves it returns ``sum over b of <M_b H v_b, half_j>``.
+    ``form`` gives ``H M_b half_j``, and ``fold_all`` adds ``M_b H v_b``, whose product with half_j is what v has along P theta.
     """
+
+    def zeros(self) -> torch.Tensor:
+        return torch.zeros(self.p.halves, self.p.m, dtype=self.p.dtype, device=self.p.device)
 
     @abstractmethod
     def halves(self, theta: torch.Tensor) -> torch.Tensor:
@@ -29,7 +32,7 @@ class BlockEngine(Engine):
 
     @abstractmethod
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
-        """The sum over j of ``B_j H Pi^T bucket_j``: ``(m,)``. Overwrites the buckets."""
+        """The sum over j of ``B_j H Pi^T bucket_j``: ``(m,)``. The buckets are the engine's from then on."""
 
 
 class PlainBlocks(BlockEngine):
@@ -49,9 +52,7 @@ class PlainBlocks(BlockEngine):
             torch.index_select(self._transformed(a, b), 1, p.gather, out=half[lo:hi])
         return half
 
-    def form(self, half, starts, out, origin=None, scale=1.0) -> None:
-        if origin is not None:
-            raise NotImplementedError("plain blocks are shifted by the image")
+    def form(self, half, starts, out) -> None:
         p = self.p
         if isinstance(starts, int):
             for first, last, lo, hi in self._spans(starts, out.shape[1]):
@@ -65,7 +66,17 @@ class PlainBlocks(BlockEngine):
             piece.copy_(self._blocks(half[part % p.halves], part))
         torch.index_select(x.view(-1), 0, place.view(-1), out=out.view(-1))
 
-    def fold(self, buckets, starts, v, factor=1.0, half=None):
+    def fold_all(self, buckets, jobs, half=None, scales=None):
+        along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
+        for starts, v, group in jobs:
+            if scales is None:
+                self._fold(buckets, starts, v, 1.0, None)
+            else:
+                along[group] += self._fold(buckets, starts, v, scales[group], half)
+        return along
+
+    def _fold(self, buckets, starts, v, factor, half):
+        """One job; returns what v has along P theta, 0 without halves."""
         p, along = self.p, 0.0
         if isinstance(starts, int):
             for first, last, lo, hi in self._spans(starts, v.shape[1]):
@@ -80,6 +91,7 @@ class PlainBlocks(BlockEngine):
                     along += torch.dot(x.view(-1), half[at].view(-1)).double()
                 buckets[at].addcmul_(x, torch.as_tensor(factor, dtype=x.dtype, device=x.device))
             return along
+        starts, v = merged(starts, v)
         blocks, place = self._cover(starts, v.shape[1])
         x = torch.zeros(len(blocks) * p.m, dtype=p.dtype, device=p.device)
         x[place.view(-1)] = v.reshape(-1)

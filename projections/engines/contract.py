@@ -3,47 +3,59 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 if TYPE_CHECKING:
-    from projections.base import Projection
-
-#: Engines that form ``origin + scale * P theta`` in one pass.
-SHIFTING = ("numba", "triton")
+    from projections.base import Job, Projection
 
 
 class Engine(ABC):
     """``values`` is what a family makes of theta once, ``sums`` what it gathers of P^T v.
 
-    ``starts`` is one place in D, or the places ``(k,)`` of k ranges; out, origin and v are ``(k, length)``.
+    ``starts`` is one place in D, or the places ``(k,)`` of k ranges, which may repeat; out and v are ``(k, length)``.
     """
+
+    #: Whether it forms ``origin + scale * P theta`` in one pass, and whether for rows of a table too; only then has it these methods.
+    shifts: ClassVar[bool] = False
+    shifts_rows: ClassVar[bool] = False
+    #: Floats below which a range costs as much as a call does, so that neighbours had better be put together.
+    worth: ClassVar[int] = 1 << 18
 
     def __init__(self, p: Projection):
         self.p = p
 
     @abstractmethod
-    def form(
-        self, values: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor, origin: torch.Tensor | None = None,
-        scale: torch.Tensor | float = 1.0,
-    ) -> None:
-        """``out = origin + scale * P theta`` on the ranges. Only the engines in ``SHIFTING`` take an origin."""
-
-    def form_all(self, values: torch.Tensor, jobs: list[tuple[int, torch.Tensor, torch.Tensor, torch.Tensor | float]]) -> None:
-        """``form`` for each ``(start, out, origin, scale)`` with out and origin ``(1, n)``; at once, where threads share the work."""
-        for start, out, origin, scale in jobs:
-            self.form(values, start, out, origin, scale)
+    def zeros(self) -> torch.Tensor:
+        """Sums to fold into."""
 
     @abstractmethod
-    def fold(
-        self, sums: torch.Tensor, starts: int | torch.Tensor, v: torch.Tensor, factor: torch.Tensor | float = 1.0,
-        values: torch.Tensor | None = None,
-    ) -> torch.Tensor | float:
-        """Add ``factor * v`` on the ranges to the sums. Where a family can, <v, P theta> comes back for the values of an image."""
+    def form(self, values: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor) -> None:
+        """``out = P theta`` on the ranges."""
 
+    def shift_all(self, values: torch.Tensor, jobs: list[Job]) -> None:
+        """``out = origin + scale * P theta`` for each ``(start, out, origin, scale)`` with out and origin ``(n,)``; threads share the work of all."""
+        raise NotImplementedError
+
+    def shift_rows(
+        self, values: torch.Tensor, start: int, rows: torch.Tensor, table: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float,
+    ) -> None:
+        """The same for rows ``(k,)`` of a table and of its origin, ``(n, width)`` both, which begins at ``start`` in D."""
+        raise NotImplementedError
+
+    @abstractmethod
     def fold_all(
-        self, sums: torch.Tensor, jobs: list[tuple[int, torch.Tensor, torch.Tensor | float]], values: torch.Tensor | None = None,
-    ) -> list[torch.Tensor | float]:
-        """``fold`` for each ``(start, v, factor)`` with v ``(1, n)``; at once, where threads share the work."""
-        return [self.fold(sums, start, v, factor, values) for start, v, factor in jobs]
+        self, sums: torch.Tensor, jobs: list[tuple[int | torch.Tensor, torch.Tensor, int]], values: torch.Tensor | None = None,
+        scales: torch.Tensor | None = None,
+    ) -> torch.Tensor | None:
+        """For each ``(starts, v, group)`` add v on the ranges to the sums, times its group's scale where there are scales ``(groups,)``.
+
+        With scales, and then the values of an image too, ``<v, P theta>`` of each group comes back: ``(groups,)`` in fp64.
+        """
+
+
+def merged(starts: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ranges ``(k,)`` and ``(k, length)`` without repetition: what repeats is added up, in a fixed order on every device."""
+    whole = torch.sparse_coo_tensor(starts[None], v, (int(starts.max()) + 1, v.shape[1]), check_invariants=True).coalesce()
+    return whole.indices()[0], whole.values()

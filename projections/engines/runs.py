@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -15,21 +14,15 @@ from projections.engines.contract import Engine
 class RunEngine(Engine):
     """Values are theta's coordinates in their order, round after round; sums are those of whole rounds of d.
 
-    Weight i of run r has ``s_i values[shift_r + i - r L]``; ``fold`` takes no factor and no values.
+    Weight i of run r has ``s_i values[shift_r + i - r L]``.
     """
-
-    @abstractmethod
-    def zeros(self) -> torch.Tensor:
-        """Sums to fold into."""
 
 
 class PlainRuns(RunEngine):
     def zeros(self) -> torch.Tensor:
         return torch.zeros(self.p.run, dtype=self.p.dtype, device=self.p.device)
 
-    def form(self, values, starts, out, origin=None, scale=1.0) -> None:
-        if origin is not None:
-            raise NotImplementedError("plain runs are shifted by the image")
+    def form(self, values, starts, out) -> None:
         if not isinstance(starts, int):
             place, sign = self._each(starts, out.shape[1])
             torch.mul(values[place], sign, out=out)
@@ -40,7 +33,19 @@ class PlainRuns(RunEngine):
             x = entered.index_select(0, self.p.shifts[first:last]).mul_(self._signs(first, last)).view(-1)
             out[0, lo - starts: hi - starts] = x[lo - first * L: hi - first * L]
 
-    def fold(self, sums, starts, v, factor=1.0, values=None) -> None:
+    def fold_all(self, sums, jobs, values=None, scales=None):
+        along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
+        for starts, v, group in jobs:
+            if scales is None:
+                self._fold(sums, starts, v)
+                continue
+            share = torch.zeros_like(sums)
+            self._fold(share, starts, v)
+            along[group] += torch.dot(share, values[: self.p.run]).double()
+            sums.addcmul_(share, scales[group])
+        return along
+
+    def _fold(self, sums, starts, v) -> None:
         L = self.p.run
         if not isinstance(starts, int):
             place, sign = self._each(starts, v.shape[1])

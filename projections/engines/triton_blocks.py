@@ -75,26 +75,34 @@ def _fold(buckets, middle, v, factor, half, along, start, n, J, count, scaled: t
 class TritonBlocks(PlainBlocks):
     """The two products with the blocks, fused; the first halves and short ranges as in the plain form."""
 
+    shifts = True
+
     def __init__(self, p):
         super().__init__(p)
         bits = p.m.bit_length() - 1
         self._shape = {"a": 1 << (bits // 2), "b": 1 << (bits - bits // 2), "packed": p.middle.dtype == torch.uint8}
         self._shape["num_warps"] = 4 if p.m <= 1 << 11 else 8
 
-    def form(self, half, starts, out, origin=None, scale=1.0) -> None:
+    def form(self, half, starts, out) -> None:
         if not isinstance(starts, int):
             return super().form(half, starts, out)
-        p, n = self.p, out.shape[1]
-        blocks = -(-(starts + n) // p.m) - starts // p.m
+        self._form(half, starts, out)
+
+    def shift_all(self, half, jobs) -> None:
+        for start, out, origin, scale in jobs:
+            self._form(half, start, out, origin, scale)
+
+    def _form(self, half, start, out, origin=None, scale=1.0) -> None:
+        p, n = self.p, out.numel()
         factor = torch.as_tensor(scale, dtype=p.dtype, device=p.device)
-        _form[(blocks,)](
-            half, p.middle, out, out if origin is None else origin, factor, starts, n, p.halves,
+        _form[(-(-(start + n) // p.m) - start // p.m,)](
+            half, p.middle, out, out if origin is None else origin, factor, start, n, p.halves,
             shifted=origin is not None, **self._shape,
         )
 
-    def fold(self, buckets, starts, v, factor=1.0, half=None):
+    def _fold(self, buckets, starts, v, factor, half):
         if not isinstance(starts, int):
-            return super().fold(buckets, starts, v, factor, half)
+            return super()._fold(buckets, starts, v, factor, half)
         p, n = self.p, v.shape[1]
         count = -(-(starts + n) // p.m) - starts // p.m
         programs = min(count, p.halves)

@@ -1,0 +1,216 @@
+/* The loops over P's blocks and runs, and its random bits, for the CPU.
+
+   Each block is signed, transformed and written while it lies in the first-level cache. Work is cut into parts in a way that depends on the
+   problem alone, never on the number of threads: so neither does any bit of any result. Vectors are 16 numbers whatever the machine has, and products and
+   sums are not contracted, so that machines agree too. Python calls the functions at the end of the file through ctypes. */
+
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    LANES = 16, /* sums at once in a dot product, whatever the machine's vectors hold */
+    A_TURN = 1 << 14, /* weights of one-hot's that a part does before the next one's turn */
+    NEAR = 4096 /* numbers that are transformed before the wider strides: half of a first-level cache */
+};
+
+/* One call's work, in parts that threads take one after the other. */
+typedef struct Task {
+    void (*part)(const struct Task *, int64_t part, void *scratch);
+    int64_t parts, next, scratch; /* scratch: bytes a thread wants */
+    const void *call;
+} Task;
+
+static void take_parts(void *pointer)
+{
+    Task *task = pointer;
+    void *scratch = NULL;
+    int64_t part;
+    while ((part = __atomic_fetch_add(&task->next, 1, __ATOMIC_RELAXED)) < task->parts) {
+        if (!scratch && task->scratch && posix_memalign(&scratch, 128, task->scratch))
+            abort();
+        task->part(task, part, scratch);
+    }
+    free(scratch);
+}
+
+static void *take_parts_thread(void *task)
+{
+    take_parts(task);
+    return NULL;
+}
+
+/* GOMP_parallel of the OpenMP library that torch runs on, if it was found: its threads are awake while torch works. */
+typedef void (*Team)(void (*)(void *), void *, unsigned threads, unsigned flags);
+static Team team;
+
+void idim_team(void *gomp_parallel) { team = (Team)gomp_parallel; }
+
+static void run(Task *task, int64_t threads)
+{
+    enum { MOST = 64 };
+    pthread_t others[MOST];
+    int started = 0;
+    if (threads > task->parts)
+        threads = task->parts;
+    if (threads > 1 && team) {
+        team(take_parts, task, (unsigned)threads, 0);
+        return;
+    }
+    for (; started + 1 < threads && started < MOST; started++)
+        if (pthread_create(&others[started], NULL, take_parts_thread, task))
+            break;
+    take_parts(task);
+    while (started)
+        pthread_join(others[--started], NULL);
+}
+
+/* Ranges of D and the memory that holds them. Range r is [place, place + length), place = start + starts[r] where starts is given; it lies in the
+   memory at length * (at ? at[r] : r), and so it does in the origin. */
+typedef struct {
+    int64_t start, count, length, group;
+    const int64_t *starts, *at;
+    void *memory;
+    const void *origin;
+    double factor;
+} Ranges;
+
+INLINE int64_t place(const Ranges *x, int64_t r) { return x->start + (x->starts ? x->starts[r] : 0); }
+INLINE int64_t offset(const Ranges *x, int64_t r) { return x->length * (x->at ? x->at[r] : r); }
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Blocks and runs go to the parts in turn, round after round: the first from b on whose place in its round is in [lo, hi). */
+INLINE int64_t next_in_turn(int64_t b, int64_t round, int64_t lo, int64_t hi)
+{
+    int64_t at = b % round;
+    return at < lo ? b + lo - at : at >= hi ? b + round - at + lo : b;
+}
+
+/* Random bits. */
+
+typedef struct {
+    int64_t first, count;
+    uint32_t stream, k0, k1;
+    int64_t *out;
+} Words;
+
+static void words_part(const Task *task, int64_t part, void *scratch)
+{
+    const Words *w = task->call;
+    int64_t lo = w->count * part / task->parts, hi = w->count * (part + 1) / task->parts;
+    (void)scratch;
+    for (int64_t i = lo; i < hi; i++) {
+        uint64_t at = (uint64_t)(w->first + i);
+        uint32_t c0 = (uint32_t)at, c1 = (uint32_t)(at >> 32), c2 = w->stream, c3 = 0, a = w->k0, b = w->k1;
+        for (int round = 0; round < 10; round++) {
+            uint64_t p = (uint64_t)c0 * 0xD2511F53u, q = (uint64_t)c2 * 0xCD9E8D57u;
+            c0 = (uint32_t)(q >> 32) ^ c1 ^ a, c1 = (uint32_t)q;
+            c2 = (uint32_t)(p >> 32) ^ c3 ^ b, c3 = (uint32_t)p;
+            a += 0x9E3779B9u, b += 0xBB67AE85u;
+        }
+        int64_t *out = w->out + 4 * i;
+        out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+    }
+}
+
+/* Philox4x32-10 of the counters first .. first + count: four words each, in order. */
+void idim_words(int64_t first, int64_t count, uint32_t stream, uint32_t k0, uint32_t k1, int64_t *out, int64_t threads)
+{
+    Words w = {first, count, stream, k0, k1, out};
+    Task task = {words_part, 64, 0, 0, &w};
+    run(&task, threads);
+}
+
+typedef struct {
+    const int64_t *position, *keys;
+    int64_t rows, k, n, rounds;
+    int low, high;
+    int64_t *out;
+} Permutation;
+
+static void permute_part(const Task *task, int64_t part, void *scratch)
+{
+    const Permutation *p = task->call;
+    int64_t total = p->rows * p->k, lo = total * part / task->parts, hi = total * (part + 1) / task->parts;
+    uint64_t masks[2] = {((uint64_t)1 << p->high) - 1, ((uint64_t)1 << p->low) - 1};
+    (void)scratch;
+    for (int64_t i = lo; i < hi; i++) {
+        const int64_t *keys = p->keys + i / p->k * p->rounds;
+        uint64_t x = (uint64_t)p->position[i];
+        do {
+            uint64_t half[2] = {x >> p->low, x & masks[1]};
+            for (int64_t r = 0; r < p->rounds; r++) {
+                uint32_t mixed = (uint32_t)((half[(r + 1) % 2] ^ (uint64_t)keys[r]) * 0x9E3779B1u);
+                mixed = (mixed ^ (mixed >> 15)) * 0x85EBCA77u;
+                half[r % 2] ^= ((mixed ^ (mixed >> 13)) >> 3) & masks[r % 2];
+            }
+            x = half[0] << p->low | half[1];
+        } while (x >= (uint64_t)p->n);
+        p->out[i] = (int64_t)x;
+    }
+}
+
+/* The Feistel network with keys (rows, rounds) on positions (rows, k), walked until inside [0, n). */
+void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, int low, int high, const int64_t *keys, int64_t rounds,
+                  int64_t *out, int64_t threads)
+{
+    Permutation p = {position, keys, rows, k, n, rounds, low, high, out};
+    Task task = {permute_part, 64, 0, 0, &p};
+    run(&task, threads);
+}
+
+/* The sums: in single and in double precision, and for several generations of processor, of which Python asks for the best that the machine is. */
+
+#define JOIN3(x, y) x##_##y
+#define JOIN2(x, y) JOIN3(x, y)
+#define NAME(x) JOIN2(x, KIND)
+
+#define KIND f64
+#define REAL double
+#define BITS uint64_t
+#define W 2
+#define REGISTERS 8
+#include "native_sums.h"
+
+#define KIND f32
+#define REAL float
+#define BITS uint32_t
+#define W 4
+#define REGISTERS 8
+#include "native_sums.h"
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#define KIND f32_avx2
+#define REAL float
+#define BITS uint32_t
+#define W 8
+#define REGISTERS 8
+#include "native_sums.h"
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw")
+#define KIND f32_avx512
+#define REAL float
+#define BITS uint32_t
+#define W 16
+#define REGISTERS 16
+#include "native_sums.h"
+#pragma GCC pop_options
+
+/* The suffix of the best single-precision form. */
+const char *idim_generation(void)
+{
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+        return "f32_avx512";
+    return __builtin_cpu_supports("avx2") ? "f32_avx2" : "f32";
+}
+#else
+const char *idim_generation(void) { return "f32"; }
+#endif

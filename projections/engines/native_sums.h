@@ -1,0 +1,493 @@
+/* Hadamard blocks and one-hot runs in one precision and for one generation of processor: KIND, REAL and BITS (an unsigned integer of
+   its size) are the includer's. */
+
+typedef REAL NAME(vec) __attribute__((vector_size(W * sizeof(REAL))));
+typedef BITS NAME(bits) __attribute__((vector_size(W * sizeof(REAL))));
+typedef REAL NAME(loose) __attribute__((vector_size(W * sizeof(REAL)), aligned(sizeof(REAL)), may_alias)); /* anywhere in memory */
+#define VEC NAME(vec)
+#define UINTS NAME(bits)
+#define LOOSE NAME(loose)
+#define TOP ((BITS)1 << (8 * sizeof(BITS) - 1))
+#define T(lane) ((lane) ? TOP : 0)
+#ifdef __clang__
+#define SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define SHUFFLE(v, ...) __builtin_shuffle(v, (UINTS){__VA_ARGS__})
+#endif
+/* One thing a lane: f(0), f(1) ... */
+#if W == 16
+#define EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
+#elif W == 8
+#define EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)
+#elif W == 4
+#define EACH(f) f(0), f(1), f(2), f(3)
+#else
+#define EACH(f) f(0), f(1)
+#endif
+
+/* The W signs from the i-th on, as the low bits of a word; of the bytes after the last of them none is read. */
+INLINE uint32_t NAME(word)(const uint8_t *signs, int64_t i)
+{
+    const uint8_t *byte = signs + i / 8;
+    uint32_t word = byte[0];
+    if (i % 8 + W > 8)
+        word |= (uint32_t)byte[1] << 8;
+    if (i % 8 + W > 16)
+        word |= (uint32_t)byte[2] << 16;
+    return word >> (i % 8);
+}
+
+/* x where bit l of the word is 0, -x where it is 1, lane by lane. */
+INLINE VEC NAME(signed_by)(VEC x, uint32_t word)
+{
+#define BIT(lane) (BITS)1 << (lane)
+    const UINTS bit = {EACH(BIT)};
+#undef BIT
+    return (VEC)((UINTS)x ^ ((UINTS)((((UINTS){0} + (BITS)word) & bit) == bit) & TOP));
+}
+
+/* The levels of strides below W, within a vector. */
+INLINE VEC NAME(narrow)(VEC v)
+{
+#define LEVEL(stride) { \
+        const UINTS minus = {EACH(MINUS)}; \
+        v = SHUFFLE(v, EACH(OTHER)) + (VEC)((UINTS)v ^ minus); \
+    }
+#define OTHER(lane) (lane) ^ 1
+#define MINUS(lane) T((lane) & 1)
+    LEVEL(1)
+#undef OTHER
+#undef MINUS
+#if W > 2
+#define OTHER(lane) (lane) ^ 2
+#define MINUS(lane) T((lane) & 2)
+    LEVEL(2)
+#undef OTHER
+#undef MINUS
+#endif
+#if W > 4
+#define OTHER(lane) (lane) ^ 4
+#define MINUS(lane) T((lane) & 4)
+    LEVEL(4)
+#undef OTHER
+#undef MINUS
+#endif
+#if W > 8
+#define OTHER(lane) (lane) ^ 8
+#define MINUS(lane) T((lane) & 8)
+    LEVEL(8)
+#undef OTHER
+#undef MINUS
+#endif
+#undef LEVEL
+    return v;
+}
+
+/* y = H (diagonal x) for count * W numbers, all levels in registers; the diagonal is packed signs, or numbers, or neither. */
+INLINE void NAME(chunk)(const REAL *x, const uint8_t *signs, const REAL *weights, int64_t at, REAL *y, int count)
+{
+    VEC v[REGISTERS];
+#pragma GCC unroll 16
+    for (int i = 0; i < count; i++) {
+        v[i] = *(const LOOSE *)(x + at + W * i);
+        if (signs)
+            v[i] = NAME(signed_by)(v[i], NAME(word)(signs, at + W * i));
+        if (weights)
+            v[i] *= *(const LOOSE *)(weights + at + W * i);
+        v[i] = NAME(narrow)(v[i]);
+    }
+#pragma GCC unroll 4
+    for (int h = 1; h < count; h *= 2) {
+#pragma GCC unroll 16
+        for (int i = 0; i < count; i++)
+            if (!(i & h)) {
+                VEC a = v[i], b = v[i + h];
+                v[i] = a + b, v[i + h] = a - b;
+            }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < count; i++)
+        *(LOOSE *)(y + at + W * i) = v[i];
+}
+
+/* The levels of strides h to n / 2 of y, in place. */
+INLINE void NAME(wide)(REAL *y, int64_t n, int64_t h)
+{
+    for (; 4 * h <= n; h *= 4)
+        for (int64_t i = 0; i < n; i += 4 * h)
+            for (int64_t j = i; j < i + h; j += W) {
+                LOOSE *at = (LOOSE *)(y + j), *bt = (LOOSE *)(y + j + h), *ct = (LOOSE *)(y + j + 2 * h), *dt = (LOOSE *)(y + j + 3 * h);
+                VEC a = *at, b = *bt, c = *ct, d = *dt, p = a + b, q = a - b, r = c + d, s = c - d;
+                *at = p + r, *bt = q + s, *ct = p - r, *dt = q - s;
+            }
+    if (h < n)
+        for (int64_t j = 0; j < h; j += W) {
+            LOOSE *at = (LOOSE *)(y + j), *bt = (LOOSE *)(y + j + h);
+            VEC a = *at, b = *bt;
+            *at = a + b, *bt = a - b;
+        }
+}
+
+/* y = H (diagonal x), m a power of two of at least 8. Levels in order of stride: so no machine rounds another way. */
+INLINE void NAME(transform)(const REAL *x, const uint8_t *signs, const REAL *weights, REAL *y, int64_t m)
+{
+    if (m < W) {
+        for (int i = 0; i < m; i++)
+            y[i] = (signs && signs[0] >> i & 1 ? -x[i] : x[i]) * (weights ? weights[i] : 1);
+        for (int h = 1; h < m; h *= 2)
+            for (int i = 0; i < m; i++)
+                if (!(i & h)) {
+                    REAL a = y[i], b = y[i + h];
+                    y[i] = a + b, y[i + h] = a - b;
+                }
+        return;
+    }
+    if (m < W * REGISTERS) {
+        /* In memory: so short a transform is not worth its own unrolled form. */
+        for (int64_t i = 0; i < m; i += W)
+            NAME(chunk)(x, signs, weights, i, y, 1);
+        NAME(wide)(y, m, W);
+        return;
+    }
+    for (int64_t near = 0; near < m; near += NEAR) {
+        int64_t n = least(NEAR, m - near);
+        for (int64_t i = near; i < near + n; i += W * REGISTERS)
+            NAME(chunk)(x, signs, weights, i, y, REGISTERS);
+        NAME(wide)(y + near, n, W * REGISTERS);
+    }
+    if (m > NEAR)
+        NAME(wide)(y, m, NEAR);
+}
+
+typedef struct {
+    int64_t m, halves;
+    const REAL *half;
+    const uint8_t *signs;
+    const REAL *weights;
+    REAL *buckets;
+    const Ranges *ranges;
+    int64_t count;
+    double *along; /* (groups, parts) */
+} NAME(Blocks);
+
+/* P theta, or origin + factor * P theta, on the ranges. Neighbours that share a block share its transform. */
+static void NAME(form_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Blocks) *p = task->call;
+    int64_t m = p->m, J = p->halves, lo = J * part / task->parts, hi = J * (part + 1) / task->parts, have = -1;
+    REAL *block = scratch;
+    if (lo == hi)
+        return;
+    for (const Ranges *x = p->ranges; x < p->ranges + p->count; x++) {
+        REAL factor = (REAL)x->factor;
+        for (int64_t r = 0; r < x->count; r++) {
+            int64_t start = place(x, r), stop = start + x->length, last = (stop + m - 1) / m;
+            for (int64_t b = next_in_turn(start / m, J, lo, hi); b < last; b = next_in_turn(b + 1, J, lo, hi)) {
+                int64_t j = b % J;
+                if (b != have) {
+                    if (p->signs)
+                        NAME(transform)(p->half + j * m, p->signs + b * (m / 8), NULL, block, m);
+                    else
+                        NAME(transform)(p->half + j * m, NULL, p->weights + b * m, block, m);
+                    have = b;
+                }
+                int64_t from = most(start, b * m), n = least(stop, b * m + m) - from, i = 0;
+                const REAL *move = block + from - b * m, *origin = x->origin;
+                REAL *out = (REAL *)x->memory + offset(x, r) + from - start;
+                if (origin) {
+                    origin += offset(x, r) + from - start;
+                    for (; i + W <= n; i += W)
+                        *(LOOSE *)(out + i) = *(const LOOSE *)(origin + i) + factor * *(const LOOSE *)(move + i);
+                    for (; i < n; i++)
+                        out[i] = origin[i] + factor * move[i];
+                } else
+                    memcpy(out, move, n * sizeof(REAL));
+            }
+        }
+    }
+}
+
+/* bucket += factor * M H v; returns <M H v, half>, or 0 without a half. y is scratch of m. */
+static __attribute__((noinline)) double NAME(pour)(const NAME(Blocks) *p, int64_t b, const REAL *v, REAL factor, REAL *y)
+{
+    int64_t m = p->m, j = b % p->halves, i = 0;
+    REAL *bucket = p->buckets + j * m;
+    const REAL *half = p->half ? p->half + j * m : NULL, *weights = p->weights ? p->weights + b * m : NULL;
+    const uint8_t *signs = p->signs ? p->signs + b * (m / 8) : NULL;
+    VEC along[LANES / W] = {{0}};
+    REAL rest = 0;
+    NAME(transform)(v, NULL, NULL, y, m);
+    for (; i + LANES <= m; i += LANES)
+#pragma GCC unroll 8
+        for (int k = 0; k < LANES / W; k++) {
+            int64_t at = i + k * W;
+            VEC x = *(const LOOSE *)(y + at);
+            x = signs ? NAME(signed_by)(x, NAME(word)(signs, at)) : x * *(const LOOSE *)(weights + at);
+            if (half)
+                along[k] += x * *(const LOOSE *)(half + at);
+            *(LOOSE *)(bucket + at) += factor * x;
+        }
+    for (; i < m; i++) {
+        REAL x = signs ? (signs[0] >> i & 1 ? -y[i] : y[i]) : y[i] * weights[i];
+        rest += half ? x * half[i] : 0;
+        bucket[i] += factor * x;
+    }
+    for (int k = 0; half && k < LANES; k++)
+        rest += along[k / W][k % W];
+    return rest;
+}
+
+/* buckets[b mod J] += factor * M_b H v_b for the blocks b that hold the ranges, which may repeat. With halves, along[group] becomes
+   <v, P theta> of the group's ranges. Neighbours in one group that share a block are put together first. */
+static void NAME(fold_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Blocks) *p = task->call;
+    int64_t m = p->m, J = p->halves, lo = J * part / task->parts, hi = J * (part + 1) / task->parts, have = -1;
+    REAL *gathered = scratch, *spare = gathered + m, factor = 0;
+    double *along = NULL, none = 0;
+    if (lo == hi)
+        return;
+    for (const Ranges *x = p->ranges; x <= p->ranges + p->count; x++) {
+        int ended = x == p->ranges + p->count;
+        double *of_group = ended ? NULL : p->along ? p->along + x->group * task->parts + part : &none;
+        if (have >= 0 && (ended || of_group != along || (REAL)x->factor != factor)) {
+            *along += NAME(pour)(p, have, gathered, factor, spare);
+            have = -1;
+        }
+        if (ended)
+            break;
+        along = of_group, factor = (REAL)x->factor;
+        for (int64_t r = 0; r < x->count; r++) {
+            int64_t start = place(x, r), stop = start + x->length, last = (stop + m - 1) / m;
+            const REAL *v = (const REAL *)x->memory + offset(x, r);
+            for (int64_t b = next_in_turn(start / m, J, lo, hi); b < last; b = next_in_turn(b + 1, J, lo, hi)) {
+                if (start <= b * m && b * m + m <= stop) {
+                    *along += NAME(pour)(p, b, v + b * m - start, factor, spare);
+                    continue;
+                }
+                if (b != have) {
+                    if (have >= 0)
+                        *along += NAME(pour)(p, have, gathered, factor, spare);
+                    memset(gathered, 0, m * sizeof(REAL));
+                    have = b;
+                }
+                int64_t from = most(start, b * m), n = least(stop, b * m + m) - from;
+                REAL *to = gathered + from - b * m;
+                for (int64_t i = 0; i < n; i++)
+                    to[i] += v[from - start + i];
+            }
+        }
+    }
+}
+
+void NAME(idim_form)(int64_t m, int64_t halves, const REAL *half, const uint8_t *signs, const REAL *weights, const Ranges *ranges,
+                     int64_t count, int64_t threads)
+{
+    NAME(Blocks) p = {.m = m, .halves = halves, .half = half, .signs = signs, .weights = weights, .ranges = ranges, .count = count};
+    Task task = {NAME(form_part), 64, 0, m * (int64_t)sizeof(REAL), &p};
+    run(&task, threads);
+}
+
+/* along: (groups, 64) zeros, or NULL. */
+void NAME(idim_fold)(int64_t m, int64_t halves, const REAL *half, const uint8_t *signs, const REAL *weights, const Ranges *ranges,
+                     int64_t count, REAL *buckets, double *along, int64_t threads)
+{
+    NAME(Blocks) p = {.m = m, .halves = halves, .half = half, .signs = signs, .weights = weights, .ranges = ranges, .count = count,
+                      .buckets = buckets, .along = along};
+    Task task = {NAME(fold_part), 64, 0, 2 * m * (int64_t)sizeof(REAL), &p};
+    run(&task, threads);
+}
+
+typedef struct {
+    int64_t m, halves;
+    const REAL *theta;
+    const uint8_t *signs;
+    const int32_t *order;
+    REAL *rows;
+} NAME(Halves);
+
+static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Halves) *p = task->call;
+    int64_t m = p->m, bytes = most(m / 8, 1);
+    REAL *x = scratch;
+    for (int64_t j = p->halves * part / task->parts; j < p->halves * (part + 1) / task->parts; j++) {
+        REAL *row = p->rows + j * m;
+        NAME(transform)(p->theta, p->signs + j * bytes, NULL, x, m);
+        for (int64_t i = 0; i < m; i++)
+            row[i] = x[p->order[i]];
+    }
+}
+
+/* rows[j] = Pi H B_j theta. */
+void NAME(idim_halves)(int64_t m, int64_t halves, const REAL *theta, const uint8_t *signs, const int32_t *gather, REAL *rows, int64_t threads)
+{
+    NAME(Halves) p = {m, halves, theta, signs, gather, rows};
+    Task task = {NAME(halves_part), 64, 0, m * (int64_t)sizeof(REAL), &p};
+    run(&task, threads);
+}
+
+static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Halves) *p = task->call;
+    int64_t m = p->m, bytes = most(m / 8, 1), first = p->halves * part / task->parts, last = p->halves * (part + 1) / task->parts;
+    REAL *x = scratch, *y = x + m, *total = p->rows + first * m;
+    for (int64_t j = first; j < last; j++) {
+        const REAL *row = p->rows + j * m;
+        const uint8_t *signs = p->signs + j * bytes;
+        int64_t i = 0;
+        for (int64_t k = 0; k < m; k++)
+            x[k] = row[p->order[k]];
+        NAME(transform)(x, NULL, NULL, y, m);
+        if (j == first)
+            memset(total, 0, m * sizeof(REAL));
+        for (; i + W <= m; i += W)
+            *(LOOSE *)(total + i) += NAME(signed_by)(*(const LOOSE *)(y + i), NAME(word)(signs, i));
+        for (; i < m; i++)
+            total[i] += signs[0] >> i & 1 ? -y[i] : y[i];
+    }
+}
+
+/* out = the sum over j of B_j H Pi^T rows[j]. Overwrites the rows. */
+void NAME(idim_unhalve)(int64_t m, int64_t halves, REAL *rows, const uint8_t *signs, const int32_t *scatter, REAL *out, int64_t threads)
+{
+    NAME(Halves) p = {m, halves, NULL, signs, scatter, rows};
+    Task task = {NAME(unhalve_part), least(64, halves), 0, 2 * m * (int64_t)sizeof(REAL), &p};
+    run(&task, threads);
+    memcpy(out, rows, m * sizeof(REAL));
+    for (int64_t part = 1; part < task.parts; part++) {
+        const REAL *total = rows + halves * part / task.parts * m;
+        for (int64_t i = 0; i < m; i++)
+            out[i] += total[i];
+    }
+}
+
+/* One-hot. */
+
+typedef struct {
+    int64_t run, bytes, width;
+    const REAL *values;
+    const uint8_t *signs;
+    const int64_t *shifts;
+    REAL *sums; /* (parts, width) */
+    const Ranges *ranges;
+    int64_t count;
+    double *along; /* (groups, parts) */
+} NAME(Runs);
+
+/* The weights of one range that lie in one run. */
+typedef struct {
+    const uint8_t *signs;
+    int64_t inside, shift, n, at; /* the first one's place in the run; what it reads; how many; where they lie in memory */
+} NAME(Piece);
+
+INLINE NAME(Piece) NAME(piece)(const NAME(Runs) *p, const Ranges *x, int64_t r, int64_t run)
+{
+    int64_t start = place(x, r), from = most(start, run * p->run), inside = from - run * p->run;
+    return (NAME(Piece)){p->signs + run * p->bytes, inside, p->shifts[run] + inside,
+                         least(start + x->length, run * p->run + p->run) - from, offset(x, r) + from - start};
+}
+
+/* s x for W weights of a piece from its k-th on, or for one. */
+INLINE VEC NAME(signed_at)(const NAME(Piece) *q, const REAL *x, int64_t k)
+{
+    return NAME(signed_by)(*(const LOOSE *)(x + k), NAME(word)(q->signs, q->inside + k));
+}
+
+INLINE REAL NAME(one_signed_at)(const NAME(Piece) *q, const REAL *x, int64_t k)
+{
+    return q->signs[(q->inside + k) / 8] >> ((q->inside + k) % 8) & 1 ? -x[k] : x[k];
+}
+
+static void NAME(read_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Runs) *p = task->call;
+    int64_t L = p->run, turn = most(1, A_TURN / L), round = turn * task->parts, lo = turn * part, hi = lo + turn;
+    (void)scratch;
+    for (const Ranges *x = p->ranges; x < p->ranges + p->count; x++)
+        for (int64_t r = 0; r < x->count; r++) {
+            int64_t start = place(x, r), end = (start + x->length + L - 1) / L;
+            for (int64_t run = next_in_turn(start / L, round, lo, hi); run < end; run = next_in_turn(run + 1, round, lo, hi)) {
+                NAME(Piece) q = NAME(piece)(p, x, r, run);
+                REAL factor = (REAL)x->factor, *y = (REAL *)x->memory + q.at;
+                const REAL *v = p->values + q.shift, *origin = x->origin ? (const REAL *)x->origin + q.at : NULL;
+                int64_t k = 0, whole = q.n / LANES * LANES;
+                if (origin)
+                    for (; k < whole; k += W)
+                        *(LOOSE *)(y + k) = *(const LOOSE *)(origin + k) + factor * NAME(signed_at)(&q, v, k);
+                else
+                    for (; k < whole; k += W)
+                        *(LOOSE *)(y + k) = NAME(signed_at)(&q, v, k);
+                for (; k < q.n; k++)
+                    y[k] = origin ? origin[k] + factor * NAME(one_signed_at)(&q, v, k) : NAME(one_signed_at)(&q, v, k);
+            }
+        }
+}
+
+static void NAME(add_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Runs) *p = task->call;
+    int64_t L = p->run, turn = most(1, A_TURN / L), round = turn * task->parts, lo = turn * part, hi = lo + turn;
+    (void)scratch;
+    for (const Ranges *x = p->ranges; x < p->ranges + p->count; x++) {
+        REAL factor = (REAL)x->factor;
+        for (int64_t r = 0; r < x->count; r++) {
+            int64_t start = place(x, r), end = (start + x->length + L - 1) / L;
+            for (int64_t run = next_in_turn(start / L, round, lo, hi); run < end; run = next_in_turn(run + 1, round, lo, hi)) {
+                NAME(Piece) q = NAME(piece)(p, x, r, run);
+                const REAL *v = (const REAL *)x->memory + q.at, *values = p->values ? p->values + q.shift : NULL;
+                REAL *sums = p->sums + part * p->width + q.shift, rest = 0;
+                int64_t k = 0, whole = q.n / LANES * LANES;
+                VEC along[LANES / W] = {{0}};
+                for (; k < whole; k += LANES)
+#pragma GCC unroll 8
+                    for (int i = 0; i < LANES / W; i++) {
+                        VEC s = NAME(signed_at)(&q, v, k + i * W);
+                        if (values)
+                            along[i] += s * *(const LOOSE *)(values + k + i * W);
+                        *(LOOSE *)(sums + k + i * W) += factor * s;
+                    }
+                for (; k < q.n; k++) {
+                    REAL s = NAME(one_signed_at)(&q, v, k);
+                    rest += values ? s * values[k] : 0;
+                    sums[k] += factor * s;
+                }
+                for (int i = 0; values && i < LANES; i++)
+                    rest += along[i / W][i % W];
+                if (p->along)
+                    p->along[x->group * task->parts + part] += rest;
+            }
+        }
+    }
+}
+
+/* Weight i of run r is s_i values[shift_r + i]; there are runs of `length` weights, and `bytes` of signs to each. */
+void NAME(idim_read)(int64_t length, int64_t bytes, const REAL *values, const uint8_t *signs, const int64_t *shifts,
+                     const Ranges *ranges, int64_t count, int64_t threads)
+{
+    NAME(Runs) p = {.run = length, .bytes = bytes, .values = values, .signs = signs, .shifts = shifts, .ranges = ranges, .count = count};
+    Task task = {NAME(read_part), 64, 0, 0, &p};
+    run(&task, threads);
+}
+
+/* The transpose: into sums (parts, width). With values, along (groups, parts) gains <v, P theta> of each group's ranges; NULL without. */
+void NAME(idim_add)(int64_t length, int64_t bytes, const REAL *values, const uint8_t *signs, const int64_t *shifts,
+                    const Ranges *ranges, int64_t count, REAL *sums, int64_t parts, int64_t width, double *along, int64_t threads)
+{
+    NAME(Runs) p = {length, bytes, width, values, signs, shifts, sums, ranges, count, along};
+    Task task = {NAME(add_part), parts, 0, 0, &p};
+    run(&task, threads);
+}
+
+#undef VEC
+#undef UINTS
+#undef LOOSE
+#undef TOP
+#undef T
+#undef KIND
+#undef REAL
+#undef BITS
+#undef W
+#undef REGISTERS
+#undef EACH
+#undef SHUFFLE

@@ -1,0 +1,58 @@
+"""The compiled loops: one result, whatever the processor and whoever lends the threads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import projections
+from projections import engines
+
+if engines.obstacle("native", torch.device("cpu"), torch.float32) is not None:
+    pytest.skip("the C source was not compiled here: its loops were not tried", allow_module_level=True)
+
+from projections.engines import native  # noqa: E402
+
+GENERATIONS = ("f32", "f32_avx2", "f32_avx512")
+
+
+def everything(family: str, D: int, d: int) -> list[torch.Tensor]:
+    """What the loops of a family return, odd ranges, rows and scales included."""
+    p = projections.make(family, D, d, seed=4, engine="native")
+    theta, v, origin = torch.linspace(-1, 1, d), torch.linspace(2, -1, D).sin(), torch.ones(D)
+    image = p.image(theta)
+    moved, table = torch.empty(D - 7), torch.zeros(500, 21)
+    image.shift(moved, origin[7:], 0.3, 7)
+    rows = torch.tensor([3, 499, 20, 21])
+    image.shift_rows(table, origin[: 500 * 21].view(500, 21), rows, 1.7, 11)
+    shares = p.shares(image, torch.tensor([0.3, 2.0]))
+    shares.add_all([(v[9:4000], 9, 1), (v[4000:4100], 4000, 1), (v[4100:], 4100, 0)])
+    shares.add_rows(v[:84].view(4, 21), 11 + 21 * rows, 1)
+    return [p(theta), p.adjoint(v), moved, table, *shares.finish(theta)]
+
+
+@pytest.mark.parametrize(("family", "D", "d"), [
+    ("orthonormal", 50_003, 300), ("orthonormal", 60_000, 9_000), ("fastfood", 50_003, 9), ("fastfood", 50_003, 30), ("onehot", 50_003, 300),
+    ("onehot", 50_003, 20_000),
+])
+def test_every_generation_of_processor_gives_the_same_bits(family, D, d, monkeypatch):
+    best = GENERATIONS.index(native._FORMS[torch.float32])
+    results = []
+    for generation in GENERATIONS[: best + 1]:
+        monkeypatch.setitem(native._FORMS, torch.float32, generation)
+        results.append(everything(family, D, d))
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("family", ["orthonormal", "onehot"])
+def test_threads_of_its_own_give_the_same_bits(family, monkeypatch):
+    """Where torch's are not to be had."""
+    monkeypatch.setattr(native, "_A_THREADS_WORK", 1)
+    lent = everything(family, 50_003, 300)
+    try:
+        native._LIBRARY.idim_team(None)
+        own = everything(family, 50_003, 300)
+    finally:
+        native._LIBRARY.idim_team(native._team())
+    assert all(torch.equal(a, b) for a, b in zip(lent, own, strict=True))
