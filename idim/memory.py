@@ -10,8 +10,7 @@ from pathlib import Path
 
 import torch
 
-_PAGEOUT = 21  # linux/mman.h, which Python does not name
-_CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_CLEAR, _STATUS, _MAPS = (Path("/proc/self", name) for name in ("clear_refs", "status", "maps"))
 
 
 def reset_peak(device: torch.device) -> None:
@@ -47,15 +46,27 @@ def _field(name: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def release(x: torch.Tensor) -> None:
-    """Tell the system that hardly any of x will be read, and that in no order.
+def in_file(x: torch.Tensor) -> bool:
+    """Whether x lies in a private mapping of a file, as loaded weights often do, and still holds what the file does. Linux only; reads the file once."""
+    if x.device.type != "cpu" or not x.is_contiguous() or not _MAPS.exists() or not x.nbytes:
+        return False
+    start, stop, found = x.data_ptr(), x.data_ptr() + x.nbytes, None
+    for line in _MAPS.read_text().splitlines():
+        places, permissions, offset, _, inode, *path = line.split(maxsplit=5)
+        low, high = (int(place, 16) for place in places.split("-"))
+        if low <= start < high and stop <= high and permissions[3] == "p" and int(inode):
+            found = Path(path[0]), int(offset, 16) + start - low, int(inode)
+    if found is None or not found[0].is_file() or found[0].stat().st_ino != found[2]:
+        return False
+    held = x.detach().reshape(-1).view(torch.uint8)
+    with open(found[0], "rb") as file:
+        file.seek(found[1])
+        return all(torch.equal(part, torch.frombuffer(bytearray(file.read(len(part))), dtype=torch.uint8)) for part in held.split(1 << 22))
 
-    Where x lies in a mapped file, its pages leave memory and come back one by one when they are read; elsewhere nothing happens that
-    a program could notice. Nothing is lost in either case. Linux only.
-    """
-    if x.device.type != "cpu" or not sys.platform.startswith("linux") or not x.is_contiguous():
-        return
+
+def leave_to_file(x: torch.Tensor) -> None:
+    """Let go of the memory of x, for which ``in_file`` holds: it comes back from the file when it is read. What was written to it since is lost."""
     start = -(-x.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-    size = (x.data_ptr() + x.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - start
-    for advice in (mmap.MADV_RANDOM, _PAGEOUT) if size > 0 else ():
-        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), advice)  # a kernel that does not know it does nothing
+    size = (x.data_ptr() + x.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - start  # the whole pages inside: others' bytes may lie on the edges
+    if size > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from weakref import ref
 
 import torch
 from torch import distributed, nn
 
 import projections
+from idim import memory
 from idim.errors import IdimError, expected, one_of
 from idim.lean import Block, blocks
 from idim.tables import Table, owners
@@ -37,7 +39,7 @@ class Subspace(nn.Module):
         seed: of P alone.
         include: a predicate on parameter names; the others stay frozen and are not part of D. Default: all of them.
         engine: the form of P's arithmetic, one of ``projections.ENGINES``. Default: the fastest that works here.
-        lean: hold theta_0 alone (4 bytes a parameter in fp32). The weights of a block (a member of an ``nn.ModuleList`` or
+        lean: hold theta_0 alone (4 bytes a parameter in fp32), and leave it to the file that it is mapped from, if it is. The weights of a block (a member of an ``nn.ModuleList`` or
             ``nn.Sequential``) then exist while it runs, and read as NaN between; call ``sync`` to look at them. Costs one more product
             with P a backward pass. Not for ``torch.compile``.
         quiet: the weights ask for gradients only from a forward pass to the end of its backward pass, so that whoever lists what is trainable
@@ -102,11 +104,11 @@ class Subspace(nn.Module):
             p._idim_wrapped = True
         # theta_0 is the memory that the model came in, which may be a mapped file; the weights get their own.
         self._origin = [p.detach() for p in weights]
+        self._filed = {i for i, x in enumerate(self._origin) if memory.in_file(x)} if lean else set()
+        self._leave_to_file(self._filed)
         found = owners(model, weights) if self.projection.row_wise else {}
         in_blocks = blocks(model, weights, set(found)) if lean else []
-        self._tables = {
-            i: Table(owner, partial(self._form_rows, i), self._origin[i] if lean else None) for i, owner in found.items()
-        }
+        self._tables = {i: Table(owner, partial(self._form_rows, i), lean) for i, owner in found.items()}
         self._blocks = [Block(module, indices, weights, self._form, self._made) for module, indices in in_blocks]
         self._block_of = {i: block for block, (_, indices) in zip(self._blocks, in_blocks, strict=True) for i in indices}
         self._kept = [i for i in range(len(weights)) if i not in self._block_of]
@@ -117,10 +119,10 @@ class Subspace(nn.Module):
         self._hooks = [model.register_forward_pre_hook(before)]
         self._hooks.append(model.register_state_dict_pre_hook(lambda *_: self.sync()))
         for i, p in enumerate(weights):
-            self._hooks.append(p.register_post_accumulate_grad_hook(self._folder(i)))
+            self._hooks.append(p.register_post_accumulate_grad_hook(partial(_take_in, ref(self), i)))
             if quiet:
                 # A second backward pass through the same graph finds them asleep again.
-                self._hooks.append(p.register_hook(partial(_wake, p)))
+                self._hooks.append(p.register_hook(partial(_wake, ref(p))))
                 p.requires_grad_(False)
         self.register_load_state_dict_post_hook(lambda *_: self.forget())
 
@@ -137,6 +139,7 @@ class Subspace(nn.Module):
 
     def origins(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Names of the weights, each once, and theta_0's memory. After writing into it call ``forget``."""
+        self._filed.clear()  # whoever has it may write
         return zip(self._names, self._origin, strict=True)
 
     # Forming the weights.
@@ -217,6 +220,11 @@ class Subspace(nn.Module):
         """``theta_0 + scale * P theta`` of the weights with these indices, into contiguous memory."""
         slices, scale = self.layout.slices, self._scale_of()
         self._image.shift_all([(slices[i].start, x.view(-1), self._origin[i].reshape(-1), scale(i)) for i, x in out.items()])
+        self._leave_to_file(out)
+
+    def _leave_to_file(self, indices: Iterable[int]) -> None:
+        for i in self._filed & set(indices):
+            memory.leave_to_file(self._origin[i])
 
     @torch.no_grad()
     def _made(self, i: int, dtype: torch.dtype | None = None) -> torch.Tensor:
@@ -231,12 +239,13 @@ class Subspace(nn.Module):
         if not len(rows):
             return
         self._image.shift_rows(self._hold[1][i].data, self._origin[i], rows, self._scale_of()(i), self.layout.slices[i].start)
+        self._leave_to_file([i])
         self._tables[i].fresh[rows] = True
 
     def moves(self) -> dict[str, torch.Tensor]:
         """How far each weight has moved from theta_0, by name, in fp32; D floats in all."""
         self._before_forward()
-        return {name: self._made(i, torch.float32) - origin.float() for i, (name, origin) in enumerate(self.origins())}
+        return {name: self._made(i, torch.float32) - origin.float() for i, (name, origin) in enumerate(zip(self._names, self._origin, strict=True))}
 
     def rounded_away(self, dtype: torch.dtype) -> float:
         """The share of the weights that theta moves whose move is lost when they are rounded to ``dtype``, as for computing in bf16."""
@@ -252,34 +261,31 @@ class Subspace(nn.Module):
 
     # Folding the gradients.
 
-    def _folder(self, i: int) -> Callable[[torch.Tensor], None]:
+    @torch.no_grad()
+    def _take_in(self, i: int, p: nn.Parameter) -> None:
+        """Weight i has its gradient."""
         piece = self.layout.slices[i]
-
-        @torch.no_grad()
-        def fold(p: torch.Tensor) -> None:
-            grad, p.grad = p.grad, None
-            if self._shares is None:
-                torch.autograd.Variable._execution_engine.queue_callback(self._finish)
-                if self._image is None:  # a part of the model was called by itself
-                    self._image = self.projection.image(self.theta.detach())
-                self._shares = self.projection.shares(self._image, None if self.scales is None else self.scales.detach())
-            if i in self._tables and not self._tables[i].prove(grad):
-                self._tables.pop(i).close()
-                self._unalias([i])
-                self._formed = None
-            if grad.is_sparse:
-                # As the look-up made it, row by row: to add up what repeats is the fold's work.
-                self._shares.add_rows(grad._values().float(), piece.start + grad._indices()[0] * p.shape[1], piece.group)
-            else:
-                if i in self._waiting:  # reentrant checkpointing gives a shared weight one gradient a call
-                    self._fold_waiting()
-                self._waiting[i] = grad.reshape(-1).float()
-                if sum(g.numel() for g in self._waiting.values()) >= _WAITING:
-                    self._fold_waiting()
-            if i in self._block_of:
-                self._block_of[i].done(i)
-
-        return fold
+        grad, p.grad = p.grad, None
+        if self._shares is None:
+            torch.autograd.Variable._execution_engine.queue_callback(self._finish)
+            if self._image is None:  # a part of the model was called by itself
+                self._image = self.projection.image(self.theta.detach())
+            self._shares = self.projection.shares(self._image, None if self.scales is None else self.scales.detach())
+        if i in self._tables and not self._tables[i].prove(grad):
+            self._tables.pop(i).close()
+            self._unalias([i])
+            self._formed = None
+        if grad.is_sparse:
+            # As the look-up made it, row by row: to add up what repeats is the fold's work.
+            self._shares.add_rows(grad._values().float(), piece.start + grad._indices()[0] * p.shape[1], piece.group)
+        else:
+            if i in self._waiting:  # reentrant checkpointing gives a shared weight one gradient a call
+                self._fold_waiting()
+            self._waiting[i] = grad.reshape(-1).float()
+            if sum(g.numel() for g in self._waiting.values()) >= _WAITING:
+                self._fold_waiting()
+        if i in self._block_of:
+            self._block_of[i].done(i)
 
     def _fold_waiting(self) -> None:
         """The gradients that came since the last time."""
@@ -338,7 +344,7 @@ class Subspace(nn.Module):
     def release(self) -> nn.Module:
         """Let go of the model, its weights as they are: table rows and lean blocks that are not formed hold nothing, which ``bake`` mends.
 
-        Without it the hooks keep the model in memory for good. Once is enough; again does nothing.
+        Once is enough; again does nothing.
         """
         if not self._hooks:
             return self.model
@@ -354,8 +360,16 @@ class Subspace(nn.Module):
         return self.model
 
 
-def _wake(p: nn.Parameter, grad: torch.Tensor) -> None:
-    p.requires_grad_(True)
+# What a tensor's hooks refer to, the collector of cycles cannot see: so they refer weakly, and a forgotten model is freed.
+
+
+def _take_in(sub: ref[Subspace], i: int, p: nn.Parameter) -> None:
+    if (this := sub()) is not None:
+        this._take_in(i, p)
+
+
+def _wake(p: ref[nn.Parameter], grad: torch.Tensor) -> None:
+    p().requires_grad_(True)
 
 
 def _chosen(model: nn.Module, include: Callable[[str], bool] | None) -> list[tuple[str, nn.Parameter]]:

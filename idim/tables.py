@@ -7,24 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from idim.memory import release
-
 
 class Table:
     """The weight of an embedding, its present rows, and the hook that forms a row before it is looked up.
 
     The look-up's gradient is made sparse, so that neither memory nor time is spent on the other rows; and a gradient that
     comes dense shows that something else reads the table. Until the first one has shown that nothing does, the table is formed whole (at
-    theta = 0 it is theta_0 itself). From then on a row exists once it was looked up.
-
-    ``lean``, theta_0's table, asks for less memory: a row then lives until theta changes, and theta_0's rows, where they are those of a mapped file,
-    come into memory when they are looked up.
+    theta = 0 it is theta_0 itself). From then on a row exists once it was looked up, and ``lean`` until theta changes.
     """
 
-    def __init__(self, owner: nn.Embedding, form: Callable[[torch.Tensor], None], lean: torch.Tensor | None = None):
-        self.weight, self.proven, self._lean = owner.weight, False, lean is not None
-        if lean is not None:
-            release(lean)
+    def __init__(self, owner: nn.Embedding, form: Callable[[torch.Tensor], None], lean: bool = False):
+        self.weight, self.proven, self._lean = owner.weight, False, lean
         self.fresh = torch.zeros(len(owner.weight), dtype=torch.bool, device=owner.weight.device)
         self._owner, self._form = owner, form
         self._hook = owner.register_forward_pre_hook(torch.compiler.disable(self._look))

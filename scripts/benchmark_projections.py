@@ -78,9 +78,9 @@ def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
     }
 
 
-def _scratch(p: projections.Projection) -> list:
-    held = getattr(getattr(p, "work", None), "_scratch", None)
-    return [] if held is None else held if isinstance(held, list) else [held]
+def _scratch(p: projections.Projection) -> list[torch.Tensor]:
+    held = (getattr(getattr(p, "work", None), name, None) for name in ("_scratch", "_kept"))
+    return [x for x in held if x is not None]
 
 
 def _adjoint(p: projections.Projection, v: torch.Tensor) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+import sys
+import weakref
 
 import pytest
 import torch
@@ -118,16 +121,54 @@ def test_lean_keeps_no_row_of_an_embedding_beyond_a_step():
     assert table.proven and len(gone) and not table.fresh[gone].any() and table.fresh[looked_up[2]].all()
 
 
-def test_what_a_mapped_file_holds_is_there_after_it_left_memory(tmp_path):
-    path = tmp_path / "weights"
-    torch.arange(1 << 20, dtype=torch.float32).numpy().tofile(path)
-    mapped = torch.from_file(str(path), shared=False, size=1 << 20)
-    mapped[5] = -1.0  # a change of our own, which is not in the file
-    memory.release(mapped)
-    memory.release(torch.zeros(0))
-    want = torch.arange(1 << 20, dtype=torch.float32)
-    want[5] = -1
-    assert torch.equal(mapped, want)
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_forgotten_model_is_freed(lean, quiet):
+    sub = Subspace(made(), 40, lean=lean, quiet=quiet)
+    trained(sub, 2)
+    model = weakref.ref(sub.model)
+    del sub
+    gc.collect()
+    assert model() is None
+
+
+def mapped(path, n: int = 1 << 16) -> torch.Tensor:
+    torch.arange(n, dtype=torch.float32).numpy().tofile(path)
+    return torch.from_file(str(path), shared=False, size=n)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told by /proc")
+def test_what_lies_in_a_file_is_told_from_what_was_changed(tmp_path):
+    x = mapped(tmp_path / "weights")
+    assert memory.in_file(x) and memory.in_file(x[5:70].view(5, 13)) and not memory.in_file(x.clone()) and not memory.in_file(x[::2])
+    memory.leave_to_file(x[3:])
+    assert torch.equal(x, torch.arange(len(x), dtype=torch.float32))
+    x[5] = -1
+    assert not memory.in_file(x) and memory.in_file(x[6:])
+    shared = torch.from_file(str(tmp_path / "weights"), shared=True, size=len(x))
+    assert not memory.in_file(shared)  # writing to it is writing to the file
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told by /proc")
+def test_lean_leaves_a_mapped_start_to_its_file(tmp_path):
+    """The same training as from memory of its own; and weights that were changed since they were mapped are not lost."""
+    thetas = []
+    for from_file in (False, True):
+        model, start = made(), made()
+        if from_file:
+            whole = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+            whole.numpy().tofile(tmp_path / "weights")
+            parts = torch.from_file(str(tmp_path / "weights"), shared=False, size=len(whole)).split([p.numel() for p in model.parameters()])
+            for p, part in zip(model.parameters(), parts, strict=True):
+                p.data = part.view(p.shape)
+        with torch.no_grad():
+            model.out.weight[0] += 1
+            start.out.weight[0] += 1
+        sub = Subspace(model, 40, lean=True)
+        assert {sub._names[i] for i in sub._filed} == ({name for name, _ in model.named_parameters()} - {"out.weight"} if from_file else set())
+        thetas.append(trained(sub))
+        assert all(torch.equal(now, before) for now, before in zip(sub.undo().parameters(), start.parameters(), strict=True))
+    assert torch.equal(*thetas)
 
 
 def test_lean_asks_for_gradients_folded_as_they_come():
