@@ -130,9 +130,10 @@ def timed(case: Case, device: torch.device) -> list[dict]:
     for _ in range(2):
         for arm in arms.values():
             arm.step()
-    for _ in range(case.pairs):
-        for name, arm in arms.items():
-            seconds[name].append(arm.step())
+    names = list(arms)
+    for i in range(case.pairs):
+        for name in names[i % len(names):] + names[: i % len(names)]:  # so that none always follows the same one
+            seconds[name].append(arms[name].step())
     first = next(iter(seconds.values()))
     rows = []
     for name, own in seconds.items():

@@ -46,6 +46,28 @@ def test_every_generation_of_processor_gives_the_same_bits(family, D, d, monkeyp
 
 
 @pytest.mark.parametrize("family", ["orthonormal", "onehot"])
+def test_tensors_that_do_not_lie_in_order_are_read_and_written_where_they_lie(family):
+    p = projections.make(family, 3000, 40, seed=4, engine="native")
+    theta, v = torch.linspace(-1, 1, 80)[::2], torch.linspace(2, -1, 6000).sin().view(3000, 2)[:, 1]
+    out, table = torch.zeros(3000, 2), torch.zeros(30, 20)
+    image = p.image(theta)
+    image.write(out[:, 1])
+    assert torch.equal(out[:, 1], p(theta.contiguous())) and not out[:, 0].any()
+    image.shift(out[:, 0], v, 0.5)
+    torch.testing.assert_close(out[:, 0], v + 0.5 * out[:, 1])
+    assert torch.equal(p.adjoint(v), p.adjoint(v.contiguous()))
+    assert torch.equal(p.adjoint(torch.ones(1).expand(3000)), p.adjoint(torch.ones(3000)))
+    rows = torch.tensor([4, 0, 9, 0], dtype=torch.int32)[::2]
+    image.shift_rows(table, torch.ones(30, 20), rows, 1.0, 100)
+    torch.testing.assert_close(table[[4, 9]], 1 + torch.stack([out[100 + 20 * r: 120 + 20 * r, 1] for r in (4, 9)]))
+    torch.testing.assert_close(image.rows(20 * rows + 100, 20), table[[4, 9]] - 1)
+    both = [p.accumulator(), p.accumulator()]
+    both[0].add_rows(v[:40].view(20, 2).T, 20 * rows)
+    both[1].add_rows(v[:40].view(20, 2).T.contiguous(), (20 * rows).long())
+    assert torch.equal(both[0].finish(), both[1].finish())
+
+
+@pytest.mark.parametrize("family", ["orthonormal", "onehot"])
 def test_threads_of_its_own_give_the_same_bits(family, monkeypatch):
     """Where torch's are not to be had."""
     monkeypatch.setattr(native, "_A_THREADS_WORK", 1)

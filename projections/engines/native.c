@@ -13,10 +13,13 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
+    PARTS = 64, /* that a call's work is cut into */
     LANES = 16, /* sums at once in a dot product, whatever the machine's vectors hold */
     A_TURN = 1 << 14, /* weights of one-hot's that a part does before the next one's turn */
     NEAR = 4096 /* numbers that are transformed before the wider strides: half of a first-level cache */
 };
+
+const int64_t idim_parts = PARTS;
 
 /* One call's work, in parts that threads take one after the other. */
 typedef struct Task {
@@ -84,10 +87,13 @@ INLINE int64_t offset(const Ranges *x, int64_t r) { return x->length * (x->at ? 
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* i modulo n, n a power of two or more than i. Many short ranges ask for it, and a division takes longer than all else that they ask. */
+INLINE int64_t modulo(int64_t i, int64_t n) { return i < n ? i : n & (n - 1) ? i % n : i & (n - 1); }
+
 /* Blocks and runs go to the parts in turn, round after round: the first from b on whose place in its round is in [lo, hi). */
 INLINE int64_t next_in_turn(int64_t b, int64_t round, int64_t lo, int64_t hi)
 {
-    int64_t at = b % round;
+    int64_t at = modulo(b, round);
     return at < lo ? b + lo - at : at >= hi ? b + round - at + lo : b;
 }
 
@@ -122,7 +128,7 @@ static void words_part(const Task *task, int64_t part, void *scratch)
 void idim_words(int64_t first, int64_t count, uint32_t stream, uint32_t k0, uint32_t k1, int64_t *out, int64_t threads)
 {
     Words w = {first, count, stream, k0, k1, out};
-    Task task = {words_part, 64, 0, 0, &w};
+    Task task = {words_part, PARTS, 0, 0, &w};
     run(&task, threads);
 }
 
@@ -160,7 +166,7 @@ void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, i
                   int64_t *out, int64_t threads)
 {
     Permutation p = {position, keys, rows, k, n, rounds, low, high, out};
-    Task task = {permute_part, 64, 0, 0, &p};
+    Task task = {permute_part, PARTS, 0, 0, &p};
     run(&task, threads);
 }
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import torch
 
-#: Parts that the loops cut their work into: a row of the sums that they return along the direction of theta. As in native.c.
-PARTS = 64
 #: Floats below which a second thread costs more than it does.
 _A_THREADS_WORK = 1 << 15
 _FORMS = {torch.float64: "f64"}  # torch.float32: the best that the processor has
@@ -26,14 +24,17 @@ def _load() -> ctypes.CDLL:
 
 def _team() -> c_void_p | None:
     """torch's own threads, which are awake while it works. None where its OpenMP library is another one: the loops start some of theirs."""
-    for path in sorted(Path(torch.__file__).parent.glob("lib/lib*omp*")):
-        team = getattr(ctypes.CDLL(str(path)), "GOMP_parallel", None)
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("lib*")):
+        named = path.name.startswith(("libgomp", "libomp", "libiomp"))
+        team = getattr(ctypes.CDLL(str(path)), "GOMP_parallel", None) if named else None
         if team is not None:
             return ctypes.cast(team, c_void_p)
     return None
 
 
 _LIBRARY = _load()
+#: Parts that the loops cut their work into; each has sums of its own of what v has along P theta.
+PARTS = c_int64.in_dll(_LIBRARY, "idim_parts").value
 
 
 class Ranges(ctypes.Structure):
@@ -83,17 +84,24 @@ def permute(position: torch.Tensor, n: int, low: int, high: int, keys: torch.Ten
     return out
 
 
+def _places(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.int64).contiguous()
+
+
 class NativeSums:
     """What the two families' native engines have in common: each has the loops ``_read`` and ``_add`` over ranges."""
 
     shifts = shifts_rows = True
     worth = 0
 
+    # The loops see an address: what they are given must be in order, of the loops' type, and alive.
+
     def form(self, values, starts, out) -> None:
-        several = isinstance(starts, torch.Tensor)
-        self._read(values, out.numel(), [
-            (0 if several else starts, *out.shape, 0, starts.data_ptr() if several else None, None, out.data_ptr(), None, 1.0)
-        ])
+        made = out if out.is_contiguous() and out.dtype == self.p.dtype else torch.empty(out.shape, dtype=self.p.dtype)
+        start, places = (0, _places(starts)) if isinstance(starts, torch.Tensor) else (starts, None)
+        self._read(values, out.numel(), [(start, *out.shape, 0, address(places), None, made.data_ptr(), None, 1.0)])
+        if made is not out:
+            out.copy_(made)
 
     def shift_all(self, values, jobs) -> None:
         self._read(values, sum(out.numel() for _, out, _, _ in jobs), [
@@ -101,7 +109,7 @@ class NativeSums:
         ])
 
     def shift_rows(self, values, start, rows, table, origin, scale) -> None:
-        width = table.shape[1]
+        width, rows = table.shape[1], _places(rows)
         starts = rows * width
         self._read(values, len(rows) * width, [
             (start, len(rows), width, 0, starts.data_ptr(), rows.data_ptr(), table.data_ptr(), origin.data_ptr(), float(scale))
@@ -112,10 +120,11 @@ class NativeSums:
         along = None if scales is None else torch.zeros(len(factors), self._parts(sums), dtype=torch.float64)
         kept, given = [], []
         for starts, v, group in jobs:
-            start, places, order = starts, None, None
+            start, places, order, v = starts, None, None, v.to(self.p.dtype).contiguous()
             if isinstance(starts, torch.Tensor):
-                start, (places, order) = 0, torch.sort(starts)  # in order, neighbours share a block's transform
-                kept.append((places, order))
+                # In order, neighbours share a block's transform.
+                start, (places, order) = 0, torch.sort(_places(starts), stable=True)
+            kept.append((places, order, v))
             scale = (0, 1.0) if factors is None else (group, factors[group])
             given.append((start, *v.shape, scale[0], address(places), address(order), v.data_ptr(), None, scale[1]))
         self._add(sums, sum(v.numel() for _, v, _ in jobs), given, None if scales is None else values, along)

@@ -174,16 +174,18 @@ typedef struct {
 static void NAME(form_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Blocks) *p = task->call;
-    int64_t m = p->m, J = p->halves, lo = J * part / task->parts, hi = J * (part + 1) / task->parts, have = -1;
+    int64_t m = p->m, J = p->halves, have = -1, bits = __builtin_ctzll(m);
     REAL *block = scratch;
-    if (lo == hi)
-        return;
     for (const Ranges *x = p->ranges; x < p->ranges + p->count; x++) {
         REAL factor = (REAL)x->factor;
-        for (int64_t r = 0; r < x->count; r++) {
-            int64_t start = place(x, r), stop = start + x->length, last = (stop + m - 1) / m;
-            for (int64_t b = next_in_turn(start / m, J, lo, hi); b < last; b = next_in_turn(b + 1, J, lo, hi)) {
-                int64_t j = b % J;
+        /* Of many ranges a part takes some, of one range some blocks. */
+        int many = x->count > 1;
+        int64_t first = many ? x->count * part / task->parts : 0, end = many ? x->count * (part + 1) / task->parts : x->count;
+        int64_t lo = many ? 0 : J * part / task->parts, hi = many ? J : J * (part + 1) / task->parts;
+        for (int64_t r = first; r < end && lo < hi; r++) {
+            int64_t start = place(x, r), stop = start + x->length, last = (stop + m - 1) >> bits;
+            for (int64_t b = next_in_turn(start >> bits, J, lo, hi); b < last; b = next_in_turn(b + 1, J, lo, hi)) {
+                int64_t j = modulo(b, J);
                 if (b != have) {
                     if (p->signs)
                         NAME(transform)(p->half + j * m, p->signs + b * (m / 8), NULL, block, m);
@@ -210,7 +212,7 @@ static void NAME(form_part)(const Task *task, int64_t part, void *scratch)
 /* bucket += factor * M H v; returns <M H v, half>, or 0 without a half. y is scratch of m. */
 static __attribute__((noinline)) double NAME(pour)(const NAME(Blocks) *p, int64_t b, const REAL *v, REAL factor, REAL *y)
 {
-    int64_t m = p->m, j = b % p->halves, i = 0;
+    int64_t m = p->m, j = modulo(b, p->halves), i = 0;
     REAL *bucket = p->buckets + j * m;
     const REAL *half = p->half ? p->half + j * m : NULL, *weights = p->weights ? p->weights + b * m : NULL;
     const uint8_t *signs = p->signs ? p->signs + b * (m / 8) : NULL;
@@ -237,12 +239,21 @@ static __attribute__((noinline)) double NAME(pour)(const NAME(Blocks) *p, int64_
     return rest;
 }
 
+INLINE void NAME(add)(REAL *to, const REAL *v, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + W <= n; i += W)
+        *(LOOSE *)(to + i) += *(const LOOSE *)(v + i);
+    for (; i < n; i++)
+        to[i] += v[i];
+}
+
 /* buckets[b mod J] += factor * M_b H v_b for the blocks b that hold the ranges, which may repeat. With halves, along[group] becomes
    <v, P theta> of the group's ranges. Neighbours in one group that share a block are put together first. */
 static void NAME(fold_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Blocks) *p = task->call;
-    int64_t m = p->m, J = p->halves, lo = J * part / task->parts, hi = J * (part + 1) / task->parts, have = -1;
+    int64_t m = p->m, J = p->halves, lo = J * part / task->parts, hi = J * (part + 1) / task->parts, have = -1, bits = __builtin_ctzll(m);
     REAL *gathered = scratch, *spare = gathered + m, factor = 0;
     double *along = NULL, none = 0;
     if (lo == hi)
@@ -258,9 +269,9 @@ static void NAME(fold_part)(const Task *task, int64_t part, void *scratch)
             break;
         along = of_group, factor = (REAL)x->factor;
         for (int64_t r = 0; r < x->count; r++) {
-            int64_t start = place(x, r), stop = start + x->length, last = (stop + m - 1) / m;
+            int64_t start = place(x, r), stop = start + x->length, last = (stop + m - 1) >> bits;
             const REAL *v = (const REAL *)x->memory + offset(x, r);
-            for (int64_t b = next_in_turn(start / m, J, lo, hi); b < last; b = next_in_turn(b + 1, J, lo, hi)) {
+            for (int64_t b = next_in_turn(start >> bits, J, lo, hi); b < last; b = next_in_turn(b + 1, J, lo, hi)) {
                 if (start <= b * m && b * m + m <= stop) {
                     *along += NAME(pour)(p, b, v + b * m - start, factor, spare);
                     continue;
@@ -272,9 +283,7 @@ static void NAME(fold_part)(const Task *task, int64_t part, void *scratch)
                     have = b;
                 }
                 int64_t from = most(start, b * m), n = least(stop, b * m + m) - from;
-                REAL *to = gathered + from - b * m;
-                for (int64_t i = 0; i < n; i++)
-                    to[i] += v[from - start + i];
+                NAME(add)(gathered + from - b * m, v + from - start, n);
             }
         }
     }
@@ -284,17 +293,17 @@ void NAME(idim_form)(int64_t m, int64_t halves, const REAL *half, const uint8_t 
                      int64_t count, int64_t threads)
 {
     NAME(Blocks) p = {.m = m, .halves = halves, .half = half, .signs = signs, .weights = weights, .ranges = ranges, .count = count};
-    Task task = {NAME(form_part), 64, 0, m * (int64_t)sizeof(REAL), &p};
+    Task task = {NAME(form_part), PARTS, 0, m * (int64_t)sizeof(REAL), &p};
     run(&task, threads);
 }
 
-/* along: (groups, 64) zeros, or NULL. */
+/* along: (groups, PARTS) zeros, or NULL. */
 void NAME(idim_fold)(int64_t m, int64_t halves, const REAL *half, const uint8_t *signs, const REAL *weights, const Ranges *ranges,
                      int64_t count, REAL *buckets, double *along, int64_t threads)
 {
     NAME(Blocks) p = {.m = m, .halves = halves, .half = half, .signs = signs, .weights = weights, .ranges = ranges, .count = count,
                       .buckets = buckets, .along = along};
-    Task task = {NAME(fold_part), 64, 0, 2 * m * (int64_t)sizeof(REAL), &p};
+    Task task = {NAME(fold_part), PARTS, 0, 2 * m * (int64_t)sizeof(REAL), &p};
     run(&task, threads);
 }
 
@@ -323,7 +332,7 @@ static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
 void NAME(idim_halves)(int64_t m, int64_t halves, const REAL *theta, const uint8_t *signs, const int32_t *gather, REAL *rows, int64_t threads)
 {
     NAME(Halves) p = {m, halves, theta, signs, gather, rows};
-    Task task = {NAME(halves_part), 64, 0, m * (int64_t)sizeof(REAL), &p};
+    Task task = {NAME(halves_part), PARTS, 0, m * (int64_t)sizeof(REAL), &p};
     run(&task, threads);
 }
 
@@ -352,13 +361,12 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
 void NAME(idim_unhalve)(int64_t m, int64_t halves, REAL *rows, const uint8_t *signs, const int32_t *scatter, REAL *out, int64_t threads)
 {
     NAME(Halves) p = {m, halves, NULL, signs, scatter, rows};
-    Task task = {NAME(unhalve_part), least(64, halves), 0, 2 * m * (int64_t)sizeof(REAL), &p};
+    Task task = {NAME(unhalve_part), least(PARTS, halves), 0, 2 * m * (int64_t)sizeof(REAL), &p};
     run(&task, threads);
     memcpy(out, rows, m * sizeof(REAL));
     for (int64_t part = 1; part < task.parts; part++) {
         const REAL *total = rows + halves * part / task.parts * m;
-        for (int64_t i = 0; i < m; i++)
-            out[i] += total[i];
+        NAME(add)(out, total, m);
     }
 }
 
@@ -402,10 +410,13 @@ INLINE REAL NAME(one_signed_at)(const NAME(Piece) *q, const REAL *x, int64_t k)
 static void NAME(read_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Runs) *p = task->call;
-    int64_t L = p->run, turn = most(1, A_TURN / L), round = turn * task->parts, lo = turn * part, hi = lo + turn;
+    int64_t L = p->run, turn = most(1, A_TURN / L);
     (void)scratch;
-    for (const Ranges *x = p->ranges; x < p->ranges + p->count; x++)
-        for (int64_t r = 0; r < x->count; r++) {
+    for (const Ranges *x = p->ranges; x < p->ranges + p->count; x++) {
+        int many = x->count > 1; /* as in form_part */
+        int64_t begin = many ? x->count * part / task->parts : 0, stop = many ? x->count * (part + 1) / task->parts : x->count;
+        int64_t lo = many ? 0 : turn * part, hi = many ? turn : lo + turn, round = many ? turn : turn * task->parts;
+        for (int64_t r = begin; r < stop; r++) {
             int64_t start = place(x, r), end = (start + x->length + L - 1) / L;
             for (int64_t run = next_in_turn(start / L, round, lo, hi); run < end; run = next_in_turn(run + 1, round, lo, hi)) {
                 NAME(Piece) q = NAME(piece)(p, x, r, run);
@@ -422,6 +433,7 @@ static void NAME(read_part)(const Task *task, int64_t part, void *scratch)
                     y[k] = origin ? origin[k] + factor * NAME(one_signed_at)(&q, v, k) : NAME(one_signed_at)(&q, v, k);
             }
         }
+    }
 }
 
 static void NAME(add_part)(const Task *task, int64_t part, void *scratch)
@@ -466,7 +478,7 @@ void NAME(idim_read)(int64_t length, int64_t bytes, const REAL *values, const ui
                      const Ranges *ranges, int64_t count, int64_t threads)
 {
     NAME(Runs) p = {.run = length, .bytes = bytes, .values = values, .signs = signs, .shifts = shifts, .ranges = ranges, .count = count};
-    Task task = {NAME(read_part), 64, 0, 0, &p};
+    Task task = {NAME(read_part), PARTS, 0, 0, &p};
     run(&task, threads);
 }
 
