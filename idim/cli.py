@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Optional
@@ -383,4 +384,7 @@ def _errors() -> Iterator[None]:
 
 
 def main() -> None:
+    if not sys.warnoptions:
+        # What other packages mean to rename is of no use to whoever calls a command.
+        warnings.filterwarnings("ignore", category=FutureWarning)
     app()

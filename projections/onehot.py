@@ -53,8 +53,7 @@ class OneHot(Projection):
         return True
 
     def image(self, theta: torch.Tensor) -> Image:
-        # The coordinates in their order, round after round: a run is one range of it, wherever it is entered.
-        return WorkedImage(self, (theta * self.norm).index_select(0, self.order).repeat(self.run // self.d + 1))
+        return WorkedImage(self, self.work.values(theta))
 
     def accumulator(self) -> Accumulator:
         return WorkedAccumulator(self)
@@ -62,8 +61,8 @@ class OneHot(Projection):
     def shares(self, image: Image, scales: torch.Tensor | None) -> Shares:
         return WorkedShares(self, image, scales)
 
-    def unfold(self, sums: torch.Tensor) -> torch.Tensor:  # rounds of d -> (d,)
-        return sums.view(-1, self.d).sum(0).index_select(0, self.place).mul_(self.norm)
+    def unfold(self, sums: torch.Tensor) -> torch.Tensor:  # rounds of d -> (d,), overwriting them
+        return self.work.unfold(sums)
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self.signs

@@ -15,6 +15,9 @@ class WorkedImage(Image):
         super().__init__(p)
         self.values = values
 
+    def __del__(self):
+        self._p.work.leave(self.values)
+
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         self._p.work.form(self.values, start, out[None])
 

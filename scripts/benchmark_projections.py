@@ -64,7 +64,7 @@ def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
         product()
         extra.append(memory.peak(where) - before)
     # What the first call keeps for the next ones (scratch) is extra too.
-    kept = sum(x.nbytes for x in _scratch(p))
+    kept = sum(x.nbytes for x in _kept(p))
     times: dict[str, list[float]] = {"copy": [], "forward": [], "adjoint": []}
     repeats = _REPEATS.get(D, 21) if family in _FAST else 3
     for _ in range(repeats):
@@ -78,9 +78,8 @@ def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
     }
 
 
-def _scratch(p: projections.Projection) -> list[torch.Tensor]:
-    held = (getattr(getattr(p, "work", None), name, None) for name in ("_scratch", "_kept"))
-    return [x for x in held if x is not None]
+def _kept(p: projections.Projection) -> list[torch.Tensor]:
+    return p.work.kept if hasattr(p, "work") else []
 
 
 def _adjoint(p: projections.Projection, v: torch.Tensor) -> None:

@@ -78,3 +78,25 @@ def test_threads_of_its_own_give_the_same_bits(family, monkeypatch):
     finally:
         native._LIBRARY.idim_team(native._team())
     assert all(torch.equal(a, b) for a, b in zip(lent, own, strict=True))
+
+
+@pytest.mark.parametrize("family", ["orthonormal", "onehot"])
+def test_memory_that_is_left_to_the_next_image_is_nobody_elses(family):
+    p = projections.make(family, 50_003, 300, seed=4, engine="native")
+    thetas = [torch.linspace(-1, k, 300) for k in range(4)]
+    want = [p(theta) for theta in thetas]
+    images = [p.image(theta) for theta in thetas[:2]]
+    half_done = p.accumulator()
+    half_done.add(want[0])
+    del images[0]
+    images += [p.image(theta) for theta in thetas[2:]]
+    assert torch.equal(p.adjoint(want[0]), half_done.finish())
+    out = torch.empty(50_003)
+    for image, w in zip(images, want[1:], strict=True):
+        image.write(out)
+        assert torch.equal(out, w)
+    kept = set()
+    for theta in thetas:
+        p.adjoint(p(theta))
+        kept.add(sum(x.nbytes for x in p.work.kept))
+    assert len(kept) == 1

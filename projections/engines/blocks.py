@@ -43,6 +43,10 @@ class PlainBlocks(BlockEngine):
         self._step = max(1, at_once(p.device) // p.m)
         self._scratch: torch.Tensor | None = None
 
+    @property
+    def kept(self) -> list[torch.Tensor]:
+        return [] if self._scratch is None else [self._scratch]
+
     def halves(self, theta: torch.Tensor) -> torch.Tensor:
         p = self.p
         half = torch.empty(p.halves, p.m, dtype=p.dtype, device=p.device)

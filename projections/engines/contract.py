@@ -26,6 +26,14 @@ class Engine(ABC):
     def __init__(self, p: Projection):
         self.p = p
 
+    def leave(self, x: torch.Tensor) -> None:
+        """Values or sums that nobody reads any more: the engine may make the next ones in their memory."""
+
+    @property
+    def kept(self) -> list[torch.Tensor]:
+        """Memory that is held from one product to the next, beyond what ``stored_bytes`` counts."""
+        return []
+
     @abstractmethod
     def zeros(self) -> torch.Tensor:
         """Sums to fold into."""

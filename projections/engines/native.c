@@ -24,21 +24,18 @@ const int64_t idim_parts = PARTS;
 /* One call's work, in parts that threads take one after the other. */
 typedef struct Task {
     void (*part)(const struct Task *, int64_t part, void *scratch);
-    int64_t parts, next, scratch; /* scratch: bytes a thread wants */
+    int64_t parts;
     const void *call;
+    char *scratch; /* the caller's, so that no call touches fresh pages: `room` bytes a thread */
+    int64_t room, next, threads;
 } Task;
 
 static void take_parts(void *pointer)
 {
     Task *task = pointer;
-    void *scratch = NULL;
-    int64_t part;
-    while ((part = __atomic_fetch_add(&task->next, 1, __ATOMIC_RELAXED)) < task->parts) {
-        if (!scratch && task->scratch && posix_memalign(&scratch, 128, task->scratch))
-            abort();
-        task->part(task, part, scratch);
-    }
-    free(scratch);
+    int64_t part, thread = __atomic_fetch_add(&task->threads, 1, __ATOMIC_RELAXED);
+    while ((part = __atomic_fetch_add(&task->next, 1, __ATOMIC_RELAXED)) < task->parts)
+        task->part(task, part, task->scratch + thread * task->room);
 }
 
 static void *take_parts_thread(void *task)
@@ -128,7 +125,7 @@ static void words_part(const Task *task, int64_t part, void *scratch)
 void idim_words(int64_t first, int64_t count, uint32_t stream, uint32_t k0, uint32_t k1, int64_t *out, int64_t threads)
 {
     Words w = {first, count, stream, k0, k1, out};
-    Task task = {words_part, PARTS, 0, 0, &w};
+    Task task = {words_part, PARTS, &w};
     run(&task, threads);
 }
 
@@ -166,7 +163,7 @@ void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, i
                   int64_t *out, int64_t threads)
 {
     Permutation p = {position, keys, rows, k, n, rounds, low, high, out};
-    Task task = {permute_part, PARTS, 0, 0, &p};
+    Task task = {permute_part, PARTS, &p};
     run(&task, threads);
 }
 

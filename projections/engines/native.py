@@ -5,9 +5,14 @@ from __future__ import annotations
 import ctypes
 from ctypes import c_double, c_int, c_int64, c_uint32, c_void_p
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+
+if TYPE_CHECKING:
+    from projections.base import Projection
 
 #: Floats below which a second thread costs more than it does.
 _A_THREADS_WORK = 1 << 15
@@ -93,6 +98,23 @@ class NativeSums:
 
     shifts = shifts_rows = True
     worth = 0
+
+    def __init__(self, p: Projection):
+        super().__init__(p)
+        self._left: dict[int, torch.Tensor] = {}
+
+    # Fresh pages cost more than the arithmetic on them: values and sums that nobody needs any more are left to the next ones of their size.
+
+    def leave(self, x: torch.Tensor) -> None:
+        self._left[x.numel()] = x
+
+    def _empty(self, *shape: int) -> torch.Tensor:
+        left = self._left.pop(prod(shape), None)
+        return torch.empty(shape, dtype=self.p.dtype) if left is None else left.view(shape)
+
+    @property
+    def kept(self) -> list[torch.Tensor]:
+        return list(self._left.values())
 
     # The loops see an address: what they are given must be in order, of the loops' type, and alive.
 

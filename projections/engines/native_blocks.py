@@ -13,30 +13,42 @@ class NativeBlocks(NativeSums, BlockEngine):
         super().__init__(p)
         packed = p.middle.dtype == torch.uint8
         self._middle = (p.middle, None) if packed else (None, p.middle.to(p.dtype))
-        self._kept: torch.Tensor | None = None  # buckets of the last time: fresh memory costs more than the products with it
+        self._scratch: torch.Tensor | None = None
+
+    @property
+    def kept(self) -> list[torch.Tensor]:
+        return super().kept + ([] if self._scratch is None else [self._scratch])
 
     def zeros(self) -> torch.Tensor:
-        kept, self._kept = self._kept, None
-        return super().zeros() if kept is None else kept.zero_()
+        return self._empty(self.p.halves, self.p.m).zero_()
 
     def halves(self, theta: torch.Tensor) -> torch.Tensor:
         p = self.p
-        half = torch.empty(p.halves, p.m, dtype=p.dtype)
-        call("halves", p.dtype, half.numel(), p.m, p.halves, theta, p.outer, p.gather, half)
+        half = self._empty(p.halves, p.m)
+        self._call("halves", half.numel(), theta, p.outer, p.gather, half)
         return half
 
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
         p = self.p
         out = torch.empty(p.m, dtype=p.dtype)
-        call("unhalve", p.dtype, buckets.numel(), p.m, p.halves, buckets, p.outer, p.scatter, out)
-        self._kept = buckets
+        self._call("unhalve", buckets.numel(), buckets, p.outer, p.gather, out)
+        self.leave(buckets)
         return out
 
     def _read(self, half: torch.Tensor, work: int, jobs: list[tuple]) -> None:
-        call("form", self.p.dtype, work, self.p.m, self.p.halves, half, *self._middle, ranges(jobs), len(jobs))
+        self._call("form", work, half, *self._middle, ranges(jobs), len(jobs))
 
     def _add(self, buckets, work, jobs, half, along) -> None:
-        call("fold", self.p.dtype, work, self.p.m, self.p.halves, half, *self._middle, ranges(jobs), len(jobs), buckets, along)
+        self._call("fold", work, half, *self._middle, ranges(jobs), len(jobs), buckets, along)
+
+    def _call(self, loop: str, work: int, *arguments) -> None:
+        p, threads = self.p, torch.get_num_threads()
+        # Taken while in use: another thread's call makes its own.
+        scratch, self._scratch = self._scratch, None
+        if scratch is None or len(scratch) < threads:
+            scratch = torch.empty(threads, 2, p.m, dtype=p.dtype)
+        call(loop, p.dtype, work, p.m, p.halves, *arguments, scratch)
+        self._scratch = scratch
 
     def _parts(self, buckets: torch.Tensor) -> int:
         return PARTS

@@ -9,6 +9,7 @@ typedef REAL NAME(loose) __attribute__((vector_size(W * sizeof(REAL)), aligned(s
 #define LOOSE NAME(loose)
 #define TOP ((BITS)1 << (8 * sizeof(BITS) - 1))
 #define T(lane) ((lane) ? TOP : 0)
+#define ROOM(m) (2 * (m) * (int64_t)sizeof(REAL))
 #ifdef __clang__
 #define SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
 #else
@@ -83,6 +84,20 @@ INLINE VEC NAME(narrow)(VEC v)
     return v;
 }
 
+/* The levels across count vectors. */
+INLINE void NAME(butterflies)(VEC *v, int count)
+{
+#pragma GCC unroll 4
+    for (int h = 1; h < count; h *= 2) {
+#pragma GCC unroll 16
+        for (int i = 0; i < count; i++)
+            if (!(i & h)) {
+                VEC a = v[i], b = v[i + h];
+                v[i] = a + b, v[i + h] = a - b;
+            }
+    }
+}
+
 /* y = H (diagonal x) for count * W numbers, all levels in registers; the diagonal is packed signs, or numbers, or neither. */
 INLINE void NAME(chunk)(const REAL *x, const uint8_t *signs, const REAL *weights, int64_t at, REAL *y, int count)
 {
@@ -96,36 +111,37 @@ INLINE void NAME(chunk)(const REAL *x, const uint8_t *signs, const REAL *weights
             v[i] *= *(const LOOSE *)(weights + at + W * i);
         v[i] = NAME(narrow)(v[i]);
     }
-#pragma GCC unroll 4
-    for (int h = 1; h < count; h *= 2) {
-#pragma GCC unroll 16
-        for (int i = 0; i < count; i++)
-            if (!(i & h)) {
-                VEC a = v[i], b = v[i + h];
-                v[i] = a + b, v[i + h] = a - b;
-            }
-    }
+    NAME(butterflies)(v, count);
 #pragma GCC unroll 16
     for (int i = 0; i < count; i++)
         *(LOOSE *)(y + at + W * i) = v[i];
 }
 
-/* The levels of strides h to n / 2 of y, in place. */
-INLINE void NAME(wide)(REAL *y, int64_t n, int64_t h)
+/* The levels of strides h to h * count / 2 of y, in place. */
+INLINE void NAME(pass)(REAL *y, int64_t n, int64_t h, int count)
 {
-    for (; 4 * h <= n; h *= 4)
-        for (int64_t i = 0; i < n; i += 4 * h)
-            for (int64_t j = i; j < i + h; j += W) {
-                LOOSE *at = (LOOSE *)(y + j), *bt = (LOOSE *)(y + j + h), *ct = (LOOSE *)(y + j + 2 * h), *dt = (LOOSE *)(y + j + 3 * h);
-                VEC a = *at, b = *bt, c = *ct, d = *dt, p = a + b, q = a - b, r = c + d, s = c - d;
-                *at = p + r, *bt = q + s, *ct = p - r, *dt = q - s;
-            }
-    if (h < n)
-        for (int64_t j = 0; j < h; j += W) {
-            LOOSE *at = (LOOSE *)(y + j), *bt = (LOOSE *)(y + j + h);
-            VEC a = *at, b = *bt;
-            *at = a + b, *bt = a - b;
+    for (int64_t i = 0; i < n; i += count * h)
+        for (int64_t j = i; j < i + h; j += W) {
+            VEC v[8];
+#pragma GCC unroll 8
+            for (int k = 0; k < count; k++)
+                v[k] = *(const LOOSE *)(y + j + k * h);
+            NAME(butterflies)(v, count);
+#pragma GCC unroll 8
+            for (int k = 0; k < count; k++)
+                *(LOOSE *)(y + j + k * h) = v[k];
         }
+}
+
+/* The levels of strides h to n / 2 of y, in place, in as few passes as there can be. */
+static __attribute__((noinline)) void NAME(wide)(REAL *y, int64_t n, int64_t h)
+{
+    for (; 8 * h <= n && 16 * h != n; h *= 8)
+        NAME(pass)(y, n, h, 8);
+    for (; 4 * h <= n; h *= 4)
+        NAME(pass)(y, n, h, 4);
+    if (2 * h <= n)
+        NAME(pass)(y, n, h, 2);
 }
 
 /* y = H (diagonal x), m a power of two of at least 8. Levels in order of stride: so no machine rounds another way. */
@@ -289,21 +305,23 @@ static void NAME(fold_part)(const Task *task, int64_t part, void *scratch)
     }
 }
 
+/* Each of these four takes scratch of (threads, 2, m). */
+
 void NAME(idim_form)(int64_t m, int64_t halves, const REAL *half, const uint8_t *signs, const REAL *weights, const Ranges *ranges,
-                     int64_t count, int64_t threads)
+                     int64_t count, REAL *scratch, int64_t threads)
 {
     NAME(Blocks) p = {.m = m, .halves = halves, .half = half, .signs = signs, .weights = weights, .ranges = ranges, .count = count};
-    Task task = {NAME(form_part), PARTS, 0, m * (int64_t)sizeof(REAL), &p};
+    Task task = {NAME(form_part), PARTS, &p, (char *)scratch, ROOM(m)};
     run(&task, threads);
 }
 
 /* along: (groups, PARTS) zeros, or NULL. */
 void NAME(idim_fold)(int64_t m, int64_t halves, const REAL *half, const uint8_t *signs, const REAL *weights, const Ranges *ranges,
-                     int64_t count, REAL *buckets, double *along, int64_t threads)
+                     int64_t count, REAL *buckets, double *along, REAL *scratch, int64_t threads)
 {
     NAME(Blocks) p = {.m = m, .halves = halves, .half = half, .signs = signs, .weights = weights, .ranges = ranges, .count = count,
                       .buckets = buckets, .along = along};
-    Task task = {NAME(fold_part), PARTS, 0, 2 * m * (int64_t)sizeof(REAL), &p};
+    Task task = {NAME(fold_part), PARTS, &p, (char *)scratch, ROOM(m)};
     run(&task, threads);
 }
 
@@ -312,27 +330,30 @@ typedef struct {
     const REAL *theta;
     const uint8_t *signs;
     const int32_t *order;
-    REAL *rows;
+    REAL *rows, *out;
+    int64_t parts; /* of the rows, each with a total in its first */
 } NAME(Halves);
 
 static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Halves) *p = task->call;
     int64_t m = p->m, bytes = most(m / 8, 1);
-    REAL *x = scratch;
+    const int32_t *restrict order = p->order;
+    REAL *restrict x = scratch;
     for (int64_t j = p->halves * part / task->parts; j < p->halves * (part + 1) / task->parts; j++) {
-        REAL *row = p->rows + j * m;
+        REAL *restrict row = p->rows + j * m;
         NAME(transform)(p->theta, p->signs + j * bytes, NULL, x, m);
         for (int64_t i = 0; i < m; i++)
-            row[i] = x[p->order[i]];
+            row[i] = x[order[i]];
     }
 }
 
 /* rows[j] = Pi H B_j theta. */
-void NAME(idim_halves)(int64_t m, int64_t halves, const REAL *theta, const uint8_t *signs, const int32_t *gather, REAL *rows, int64_t threads)
+void NAME(idim_halves)(int64_t m, int64_t halves, const REAL *theta, const uint8_t *signs, const int32_t *gather, REAL *rows,
+                       REAL *scratch, int64_t threads)
 {
-    NAME(Halves) p = {m, halves, theta, signs, gather, rows};
-    Task task = {NAME(halves_part), PARTS, 0, m * (int64_t)sizeof(REAL), &p};
+    NAME(Halves) p = {m, halves, theta, signs, gather, rows, NULL, 0};
+    Task task = {NAME(halves_part), PARTS, &p, (char *)scratch, ROOM(m)};
     run(&task, threads);
 }
 
@@ -340,34 +361,45 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Halves) *p = task->call;
     int64_t m = p->m, bytes = most(m / 8, 1), first = p->halves * part / task->parts, last = p->halves * (part + 1) / task->parts;
-    REAL *x = scratch, *y = x + m, *total = p->rows + first * m;
+    const int32_t *restrict order = p->order;
+    REAL *x = scratch, *total = p->rows + first * m;
     for (int64_t j = first; j < last; j++) {
         const REAL *row = p->rows + j * m;
         const uint8_t *signs = p->signs + j * bytes;
-        int64_t i = 0;
+        int64_t i = 0, fresh = j == first;
         for (int64_t k = 0; k < m; k++)
-            x[k] = row[p->order[k]];
-        NAME(transform)(x, NULL, NULL, y, m);
-        if (j == first)
-            memset(total, 0, m * sizeof(REAL));
-        for (; i + W <= m; i += W)
-            *(LOOSE *)(total + i) += NAME(signed_by)(*(const LOOSE *)(y + i), NAME(word)(signs, i));
-        for (; i < m; i++)
-            total[i] += signs[0] >> i & 1 ? -y[i] : y[i];
+            x[order[k]] = row[k]; /* the row in order, since it need not lie in cache as x does */
+        NAME(transform)(x, NULL, NULL, x, m);
+        for (; i + W <= m; i += W) {
+            VEC v = NAME(signed_by)(*(const LOOSE *)(x + i), NAME(word)(signs, i));
+            *(LOOSE *)(total + i) = fresh ? v : *(const LOOSE *)(total + i) + v;
+        }
+        for (; i < m; i++) {
+            REAL v = signs[0] >> i & 1 ? -x[i] : x[i];
+            total[i] = fresh ? v : total[i] + v;
+        }
     }
 }
 
-/* out = the sum over j of B_j H Pi^T rows[j]. Overwrites the rows. */
-void NAME(idim_unhalve)(int64_t m, int64_t halves, REAL *rows, const uint8_t *signs, const int32_t *scatter, REAL *out, int64_t threads)
+/* Columns of the parts' totals, in the order of the parts whoever adds them. */
+static void NAME(total_part)(const Task *task, int64_t part, void *scratch)
 {
-    NAME(Halves) p = {m, halves, NULL, signs, scatter, rows};
-    Task task = {NAME(unhalve_part), least(PARTS, halves), 0, 2 * m * (int64_t)sizeof(REAL), &p};
+    const NAME(Halves) *p = task->call;
+    int64_t from = p->m * part / task->parts, n = p->m * (part + 1) / task->parts - from;
+    (void)scratch;
+    memcpy(p->out + from, p->rows + from, n * sizeof(REAL));
+    for (int64_t k = 1; k < p->parts; k++)
+        NAME(add)(p->out + from, p->rows + p->halves * k / p->parts * p->m + from, n);
+}
+
+/* out = the sum over j of B_j H Pi^T rows[j]. Overwrites the rows. */
+void NAME(idim_unhalve)(int64_t m, int64_t halves, REAL *rows, const uint8_t *signs, const int32_t *gather, REAL *out, REAL *scratch,
+                        int64_t threads)
+{
+    NAME(Halves) p = {m, halves, NULL, signs, gather, rows, out, least(PARTS, halves)};
+    Task task = {NAME(unhalve_part), p.parts, &p, (char *)scratch, ROOM(m)}, total = {NAME(total_part), least(PARTS, most(1, m / LANES)), &p};
     run(&task, threads);
-    memcpy(out, rows, m * sizeof(REAL));
-    for (int64_t part = 1; part < task.parts; part++) {
-        const REAL *total = rows + halves * part / task.parts * m;
-        NAME(add)(out, total, m);
-    }
+    run(&total, threads);
 }
 
 /* One-hot. */
@@ -478,7 +510,7 @@ void NAME(idim_read)(int64_t length, int64_t bytes, const REAL *values, const ui
                      const Ranges *ranges, int64_t count, int64_t threads)
 {
     NAME(Runs) p = {.run = length, .bytes = bytes, .values = values, .signs = signs, .shifts = shifts, .ranges = ranges, .count = count};
-    Task task = {NAME(read_part), PARTS, 0, 0, &p};
+    Task task = {NAME(read_part), PARTS, &p};
     run(&task, threads);
 }
 
@@ -487,8 +519,66 @@ void NAME(idim_add)(int64_t length, int64_t bytes, const REAL *values, const uin
                     const Ranges *ranges, int64_t count, REAL *sums, int64_t parts, int64_t width, double *along, int64_t threads)
 {
     NAME(Runs) p = {length, bytes, width, values, signs, shifts, sums, ranges, count, along};
-    Task task = {NAME(add_part), parts, 0, 0, &p};
+    Task task = {NAME(add_part), parts, &p};
     run(&task, threads);
+}
+
+typedef struct {
+    int64_t d, rounds;
+    const REAL *from, *norm;
+    const int32_t *order;
+    REAL *to;
+} NAME(Rounds);
+
+static void NAME(deal_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Rounds) *p = task->call;
+    int64_t d = p->d, first = d * part / task->parts, last = d * (part + 1) / task->parts;
+    const int32_t *restrict order = p->order;
+    REAL *restrict to = p->to;
+    (void)scratch;
+    for (int64_t i = first; i < last; i++)
+        to[i] = p->norm[i] * p->from[order[i]];
+    for (int64_t round = 1; round < p->rounds; round++)
+        memcpy(to + round * d + first, to + first, (last - first) * sizeof(REAL));
+}
+
+/* n columns' sums over the rounds, into the first round. In double: where d is small there are thousands. */
+INLINE void NAME(columns)(REAL *at, int64_t d, int64_t rounds, int n)
+{
+    double sum[LANES] = {0};
+    for (int64_t round = 0; round < rounds; round++)
+        for (int k = 0; k < n; k++)
+            sum[k] += at[round * d + k];
+    for (int k = 0; k < n; k++)
+        at[k] = (REAL)sum[k];
+}
+
+static void NAME(columns_part)(const Task *task, int64_t part, void *scratch)
+{
+    const NAME(Rounds) *p = task->call;
+    int64_t i = p->d * part / task->parts, last = p->d * (part + 1) / task->parts;
+    (void)scratch;
+    for (; i + LANES <= last; i += LANES)
+        NAME(columns)(p->to + i, p->d, p->rounds, LANES);
+    NAME(columns)(p->to + i, p->d, p->rounds, (int)(last - i));
+}
+
+/* values[round d + i] = norm[i] theta[order[i]]. */
+void NAME(idim_deal)(int64_t d, int64_t rounds, const REAL *theta, const REAL *norm, const int32_t *order, REAL *values, int64_t threads)
+{
+    NAME(Rounds) p = {d, rounds, theta, norm, order, values};
+    Task task = {NAME(deal_part), PARTS, &p};
+    run(&task, threads);
+}
+
+/* out[c] = norm[c] times the sum over the rounds of sums[round d + place[c]]. Overwrites the sums. */
+void NAME(idim_collect)(int64_t d, int64_t rounds, REAL *sums, const REAL *norm, const int32_t *place, REAL *out, int64_t threads)
+{
+    NAME(Rounds) total = {.d = d, .rounds = rounds, .to = sums}, p = {d, 1, sums, norm, place, out};
+    Task adding = {NAME(columns_part), PARTS, &total}, dealing = {NAME(deal_part), PARTS, &p};
+    run(&adding, threads);
+    run(&dealing, threads);
 }
 
 #undef VEC
@@ -496,6 +586,7 @@ void NAME(idim_add)(int64_t length, int64_t bytes, const REAL *values, const uin
 #undef LOOSE
 #undef TOP
 #undef T
+#undef ROOM
 #undef KIND
 #undef REAL
 #undef BITS

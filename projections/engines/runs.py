@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -17,8 +18,24 @@ class RunEngine(Engine):
     Weight i of run r has ``s_i values[shift_r + i - r L]``.
     """
 
+    @abstractmethod
+    def values(self, theta: torch.Tensor) -> torch.Tensor:
+        """Of theta ``(d,)``: rounds enough that a run is one range of them wherever it is entered, ``(L + d,)``."""
+
+    @abstractmethod
+    def unfold(self, sums: torch.Tensor) -> torch.Tensor:
+        """The transpose: ``(d,)`` of sums over rounds. The sums are the engine's from then on."""
+
 
 class PlainRuns(RunEngine):
+    def values(self, theta: torch.Tensor) -> torch.Tensor:
+        p = self.p
+        return (theta * p.norm).index_select(0, p.order).repeat(p.run // p.d + 1)
+
+    def unfold(self, sums: torch.Tensor) -> torch.Tensor:
+        p = self.p
+        return sums.view(-1, p.d).sum(0).index_select(0, p.place).mul_(p.norm)
+
     def zeros(self) -> torch.Tensor:
         return torch.zeros(self.p.run, dtype=self.p.dtype, device=self.p.device)
 
