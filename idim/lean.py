@@ -58,8 +58,8 @@ class Block:
 
     def end(self) -> None:
         """The backward pass is over; weights without a gradient are let go too."""
-        self._let_go(self._open)
-        self._open = set()
+        left, self._open = self._open, set()
+        self._let_go(left)
 
     def close(self) -> None:
         for hook in self._hooks:

@@ -179,6 +179,8 @@ class Subspace(nn.Module):
             return
         theta = self.theta.detach() if self.enabled else torch.zeros_like(self.theta)
         self._image = self.projection.image(theta)
+        if not self._hooks:  # the model has been let go of
+            return
         unproven = [i for i, table in self._tables.items() if not table.proven]
         skip = set(self._tables)  # at theta = 0 an unproven table is theta_0 itself
         if unproven and (bool(theta.any()) or self._formed is not None):
@@ -198,6 +200,8 @@ class Subspace(nn.Module):
     def sync(self) -> None:
         """Bring every weight up to date with theta, unused embedding rows too. Cheap when they are."""
         self._before_forward()
+        if not self._hooks:
+            return
         for i, table in self._tables.items():
             if table.proven:
                 self._form_rows(i, table.missing())
@@ -357,6 +361,7 @@ class Subspace(nn.Module):
             del p._idim_wrapped
         for p, required in self._were:
             p.requires_grad_(required)
+        self._filed.clear()  # whoever has the model may write
         return self.model
 
 

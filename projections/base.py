@@ -195,11 +195,14 @@ class Projection(ABC):
         if found != checksum:
             raise ProjectionError(f"checksum: expected {checksum}; this machine makes {found} of {self.identity}")
 
-    def _check(self, x: torch.Tensor, n: int, name: str) -> None:
+    def _fits(self, x: torch.Tensor, n: int, name: str) -> None:
         if x.shape != (n,):
             raise ProjectionError(f"{name}: expected shape ({n},); got {tuple(x.shape)}")
         if x.dtype != self.dtype:
             raise ProjectionError(f"{name}: expected {self.dtype}; got {x.dtype}")
+
+    def _check(self, x: torch.Tensor, n: int, name: str) -> None:
+        self._fits(x, n, name)
         if not torch.isfinite(x).all():
             raise ProjectionError(f"{name}: expected finite numbers; got {int((~torch.isfinite(x)).sum())} that are not")
 

@@ -39,7 +39,6 @@ class HadamardBlocks(Projection):
         self.halves = min(self.blocks, max(64, _HALVES // m))
         self.outer = random.packed_signs(seed, _OUTER, self.halves * max(m, 8), device).view(self.halves, -1)
         self.gather = random.permute(torch.arange(m, device=device), m, seed, _PERMUTATION).to(torch.int32)
-        self.scatter = torch.argsort(self.gather).to(torch.int32)
         self.middle = self.diagonals()
         self.work = _engine(self)
 
@@ -72,6 +71,7 @@ class HadamardBlocks(Projection):
 
     def image(self, theta: torch.Tensor) -> Image:
         """From the J first halves ``Pi H B_j theta``; each block then takes one diagonal and one transform."""
+        self._fits(theta, self.d, "theta")
         padded = torch.zeros(self.m, dtype=self.dtype, device=self.device)
         torch.mul(theta, self.scale, out=padded[: self.d])
         return WorkedImage(self, self.work.halves(padded))

@@ -107,6 +107,9 @@ class PerTensor(Projection):
         self._parts = [
             kind(size, d, seed=_child(seed, i), device=device, dtype=dtype, engine=engine) for i, size in enumerate(sizes)
         ]
+        workers = [part.work for part in self._parts if hasattr(part, "work")]
+        for work in workers[1:]:
+            work.share(workers[0])
         self.family, self.version = self._parts[0].family, self._parts[0].version
         self.engine = "+".join(sorted({part.engine for part in self._parts}))
         self._starts = [0]

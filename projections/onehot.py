@@ -53,6 +53,7 @@ class OneHot(Projection):
         return True
 
     def image(self, theta: torch.Tensor) -> Image:
+        self._fits(theta, self.d, "theta")
         return WorkedImage(self, self.work.values(theta))
 
     def accumulator(self) -> Accumulator:

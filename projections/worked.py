@@ -57,7 +57,8 @@ class WorkedAccumulator(Accumulator):
         self._p.work.fold_all(self._sums, [(starts, v.contiguous(), 0)])
 
     def finish(self) -> torch.Tensor:
-        return self._p.unfold(self._sums)
+        sums, self._sums = self._sums, None  # the projection's from now on
+        return self._p.unfold(sums)
 
 
 class WorkedShares(Shares):
@@ -81,4 +82,5 @@ class WorkedShares(Shares):
             self._along += along
 
     def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self._p.unfold(self._sums), None if self._along is None else self._along.to(theta.dtype)
+        sums, self._sums = self._sums, None  # as above
+        return self._p.unfold(sums), None if self._along is None else self._along.to(theta.dtype)

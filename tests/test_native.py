@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 import torch
 
 import projections
 from projections import engines
 
-if engines.obstacle("native", torch.device("cpu"), torch.float32) is not None:
+COMPILER = shutil.which(os.environ.get("CC", "cc"))
+if engines.obstacle("native", torch.device("cpu"), torch.float32) is not None and not COMPILER:
     pytest.skip("the C source was not compiled here: its loops were not tried", allow_module_level=True)
 
 from projections.engines import native  # noqa: E402
@@ -100,3 +104,29 @@ def test_memory_that_is_left_to_the_next_image_is_nobody_elses(family):
         p.adjoint(p(theta))
         kept.add(sum(x.nbytes for x in p.work.kept))
     assert len(kept) == 1
+
+
+@pytest.mark.parametrize("family", ["orthonormal", "onehot"])
+def test_nothing_is_read_or_written_out_of_bounds(family):
+    p = projections.make(family, 3000, 40, seed=4, engine="native")
+    image, table = p.image(torch.ones(40)), torch.ones(30, 20)
+    for start in (-1, 2901):
+        with pytest.raises(IndexError, match="starts: expected ranges of 100 within 3,000"):
+            image.write(torch.empty(100), start)
+        with pytest.raises(IndexError, match="starts"):
+            p.accumulator().add(torch.ones(100), start)
+        with pytest.raises(IndexError, match="starts"):
+            image.rows(torch.tensor([5, start]), 100)
+    for row in (-1, 30):
+        with pytest.raises(IndexError, match="rows: expected ranges of 1 within 30"):
+            image.shift_rows(table, table.clone(), torch.tensor([3, row]), 1.0, 100)
+    for theta in (torch.ones(39), torch.ones(40, dtype=torch.float64)):
+        with pytest.raises(projections.ProjectionError, match="theta"):
+            p.image(theta)
+
+
+def test_tensors_of_one_size_are_left_the_same_memory():
+    p = projections.PerTensor(projections.KINDS["onehot"], (1000,) * 20, 40, seed=1, device="cpu", dtype=torch.float32, engine="native")
+    for _ in range(2):
+        p.adjoint(p(torch.ones(40)))
+    assert len({x.data_ptr() for part in p._parts for x in part.work.kept}) <= 2

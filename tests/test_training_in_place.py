@@ -121,6 +121,29 @@ def test_lean_keeps_no_row_of_an_embedding_beyond_a_step():
     assert table.proven and len(gone) and not table.fresh[gone].any() and table.fresh[looked_up[2]].all()
 
 
+def test_lean_lets_blocks_go_whose_weights_are_not_all_used():
+    model = made()
+    model.layers[0].spare, model.layers[1].spare = nn.Linear(3, 3), nn.Linear(3, 3)
+    sub = Subspace(model, 40, lean=True)
+    trained(sub, 1)
+    assert all(block._room is None for block in sub._blocks)
+
+
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("family", ["orthonormal", "onehot"])
+def test_a_look_in_inference_mode_changes_nothing(family, lean):
+    thetas = []
+    for look in (False, True):
+        sub = Subspace(made(), 40, projection=family, structure="layer", lean=lean)
+        if look:
+            sub.eval()
+            with torch.inference_mode():
+                sub.model(IDS[5])
+            sub.train()
+        thetas.append(trained(sub))
+    assert torch.equal(*thetas)
+
+
 @pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_forgotten_model_is_freed(lean, quiet):
@@ -168,6 +191,10 @@ def test_lean_leaves_a_mapped_start_to_its_file(tmp_path):
         assert {sub._names[i] for i in sub._filed} == ({name for name, _ in model.named_parameters()} - {"out.weight"} if from_file else set())
         thetas.append(trained(sub))
         assert all(torch.equal(now, before) for now, before in zip(sub.undo().parameters(), start.parameters(), strict=True))
+        with torch.no_grad():
+            model.words.weight.fill_(5.0)
+        sub.moves()
+        assert model.words.weight.eq(5.0).all()
     assert torch.equal(*thetas)
 
 

@@ -41,6 +41,7 @@ class PlainBlocks(BlockEngine):
     def __init__(self, p: HadamardBlocks):
         super().__init__(p)
         self._step = max(1, at_once(p.device) // p.m)
+        self._scatter = torch.argsort(p.gather).to(torch.int32)
         self._scratch: torch.Tensor | None = None
 
     @property
@@ -111,7 +112,7 @@ class PlainBlocks(BlockEngine):
         out = torch.zeros(p.m, dtype=p.dtype, device=p.device)
         for lo, hi in self._half_spans():
             a, b, _ = self._buffers(hi - lo)
-            torch.index_select(buckets[lo:hi], 1, p.scatter, out=a)
+            torch.index_select(buckets[lo:hi], 1, self._scatter, out=a)
             out += self._transformed(a, b).mul_(self._outer(lo, hi)).sum(0)
         return out
 
@@ -140,7 +141,7 @@ class PlainBlocks(BlockEngine):
 
     def _buffers(self, n: int) -> list[torch.Tensor]:
         m = self.p.m
-        if self._scratch is None or self._scratch.shape[1] < n * m:
+        if self._scratch is None or self._scratch.shape[1] < n * m or self._scratch.is_inference():
             self._scratch = torch.empty(3, n * m, dtype=self.p.dtype, device=self.p.device)
         return [buffer[: n * m].view(n, m) for buffer in self._scratch]
 

@@ -26,6 +26,9 @@ class Engine(ABC):
     def __init__(self, p: Projection):
         self.p = p
 
+    def share(self, other: Engine) -> None:
+        """Be left what the other is left, too: the two are used in turn."""
+
     def leave(self, x: torch.Tensor) -> None:
         """Values or sums that nobody reads any more: the engine may make the next ones in their memory."""
 

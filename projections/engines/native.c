@@ -1,13 +1,12 @@
 /* The loops over P's blocks and runs, and its random bits, for the CPU.
 
    Each block is signed, transformed and written while it lies in the first-level cache. Work is cut into parts in a way that depends on the
-   problem alone, never on the number of threads: so neither does any bit of any result. Vectors are 16 numbers whatever the machine has, and products and
-   sums are not contracted, so that machines agree too. Python calls the functions at the end of the file through ctypes. */
+   problem alone, never on the number of threads: so neither does any bit of any result. Dot products have 16 sums whatever the machine's vectors hold, and products
+   and sums are not contracted, so that machines agree too. Python calls the functions at the end of the file through ctypes. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))

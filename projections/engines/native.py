@@ -13,6 +13,7 @@ import torch
 
 if TYPE_CHECKING:
     from projections.base import Projection
+    from projections.engines.contract import Engine
 
 #: Floats below which a second thread costs more than it does.
 _A_THREADS_WORK = 1 << 15
@@ -93,6 +94,16 @@ def _places(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.int64).contiguous()
 
 
+def _inside(name: str, starts: int | torch.Tensor, length: int, n: int) -> None:
+    """Torch's operations look where they read and write; the loops do not."""
+    if isinstance(starts, torch.Tensor):
+        first, last = (int(x) for x in torch.aminmax(starts)) if len(starts) else (0, 0)
+    else:
+        first = last = starts
+    if not 0 <= first <= last <= n - length:
+        raise IndexError(f"{name}: expected ranges of {length} within {n:,}; got {first} to {last}")
+
+
 class NativeSums:
     """What the two families' native engines have in common: each has the loops ``_read`` and ``_add`` over ranges."""
 
@@ -101,16 +112,24 @@ class NativeSums:
 
     def __init__(self, p: Projection):
         super().__init__(p)
-        self._left: dict[int, torch.Tensor] = {}
+        self._left: dict[int, torch.Tensor] = {}  # by size
 
     # Fresh pages cost more than the arithmetic on them: values and sums that nobody needs any more are left to the next ones of their size.
 
+    def share(self, other: Engine) -> None:
+        if isinstance(other, NativeSums):
+            self._left = other._left
+
     def leave(self, x: torch.Tensor) -> None:
-        self._left[x.numel()] = x
+        if not x.is_inference():  # those cannot be written outside of inference mode
+            self._left[x.numel()] = x
 
     def _empty(self, *shape: int) -> torch.Tensor:
         left = self._left.pop(prod(shape), None)
         return torch.empty(shape, dtype=self.p.dtype) if left is None else left.view(shape)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_left": {}, "_scratch": None}
 
     @property
     def kept(self) -> list[torch.Tensor]:
@@ -119,6 +138,7 @@ class NativeSums:
     # The loops see an address: what they are given must be in order, of the loops' type, and alive.
 
     def form(self, values, starts, out) -> None:
+        _inside("starts", starts, out.shape[1], self.p.D)
         made = out if out.is_contiguous() and out.dtype == self.p.dtype else torch.empty(out.shape, dtype=self.p.dtype)
         start, places = (0, _places(starts)) if isinstance(starts, torch.Tensor) else (starts, None)
         self._read(values, out.numel(), [(start, *out.shape, 0, address(places), None, made.data_ptr(), None, 1.0)])
@@ -126,12 +146,15 @@ class NativeSums:
             out.copy_(made)
 
     def shift_all(self, values, jobs) -> None:
+        for start, out, _, _ in jobs:
+            _inside("starts", start, out.numel(), self.p.D)
         self._read(values, sum(out.numel() for _, out, _, _ in jobs), [
             (start, 1, out.numel(), 0, None, None, out.data_ptr(), origin.data_ptr(), float(scale)) for start, out, origin, scale in jobs
         ])
 
     def shift_rows(self, values, start, rows, table, origin, scale) -> None:
         width, rows = table.shape[1], _places(rows)
+        _inside("rows", rows, 1, len(table))
         starts = rows * width
         self._read(values, len(rows) * width, [
             (start, len(rows), width, 0, starts.data_ptr(), rows.data_ptr(), table.data_ptr(), origin.data_ptr(), float(scale))
@@ -142,6 +165,7 @@ class NativeSums:
         along = None if scales is None else torch.zeros(len(factors), self._parts(sums), dtype=torch.float64)
         kept, given = [], []
         for starts, v, group in jobs:
+            _inside("starts", starts, v.shape[1], self.p.D)
             start, places, order, v = starts, None, None, v.to(self.p.dtype).contiguous()
             if isinstance(starts, torch.Tensor):
                 # In order, neighbours share a block's transform.

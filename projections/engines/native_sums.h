@@ -372,11 +372,11 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
         NAME(transform)(x, NULL, NULL, x, m);
         for (; i + W <= m; i += W) {
             VEC v = NAME(signed_by)(*(const LOOSE *)(x + i), NAME(word)(signs, i));
-            *(LOOSE *)(total + i) = fresh ? v : *(const LOOSE *)(total + i) + v;
+            *(LOOSE *)(total + i) = fresh ? v : v + *(const LOOSE *)(total + i);
         }
         for (; i < m; i++) {
             REAL v = signs[0] >> i & 1 ? -x[i] : x[i];
-            total[i] = fresh ? v : total[i] + v;
+            total[i] = fresh ? v : v + total[i];
         }
     }
 }
@@ -396,7 +396,8 @@ static void NAME(total_part)(const Task *task, int64_t part, void *scratch)
 void NAME(idim_unhalve)(int64_t m, int64_t halves, REAL *rows, const uint8_t *signs, const int32_t *gather, REAL *out, REAL *scratch,
                         int64_t threads)
 {
-    NAME(Halves) p = {m, halves, NULL, signs, gather, rows, out, least(PARTS, halves)};
+    /* To add up the parts' totals takes as long as a part does, where rows are long. */
+    NAME(Halves) p = {m, halves, NULL, signs, gather, rows, out, least(m > NEAR ? PARTS / 4 : PARTS, halves)};
     Task task = {NAME(unhalve_part), p.parts, &p, (char *)scratch, ROOM(m)}, total = {NAME(total_part), least(PARTS, most(1, m / LANES)), &p};
     run(&task, threads);
     run(&total, threads);
