@@ -68,7 +68,7 @@ def test_toy_is_bracketed_and_found_again_in_the_store(tmp_path):
 def test_a_killed_search_resumes_without_repeating(tmp_path, words, many):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "idim", "search", *words, "--arm", "did", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)  # not the checkout
     runs = out / "runs"
     deadline = time.time() + 120
     while time.time() < deadline and not (runs.is_dir() and len(list(runs.glob("*.json"))) >= many):
