@@ -129,7 +129,7 @@ class NativeSums:
         return torch.empty(shape, dtype=self.p.dtype) if left is None else left.view(shape)
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_left": {}, "_scratch": None}
+        return self.__dict__ | {"_left": {}}
 
     @property
     def kept(self) -> list[torch.Tensor]:

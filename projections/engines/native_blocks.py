@@ -15,6 +15,9 @@ class NativeBlocks(NativeSums, BlockEngine):
         self._middle = (p.middle, None) if packed else (None, p.middle.to(p.dtype))
         self._scratch: torch.Tensor | None = None
 
+    def __getstate__(self) -> dict:
+        return super().__getstate__() | {"_scratch": None}
+
     @property
     def kept(self) -> list[torch.Tensor]:
         return super().kept + ([] if self._scratch is None else [self._scratch])
