@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from weakref import ref
 
@@ -19,6 +20,17 @@ from idim.tables import Table, owners
 
 #: Floats of gradients that are gathered before they are folded, so that threads need not be woken for each.
 _WAITING = 1 << 21
+
+
+@dataclass
+class _Now:
+    """What changes every step. Not in the module itself, where to set an attribute costs as much as some of the work."""
+
+    formed: tuple[bool, torch.Tensor, torch.Tensor | None] | None = None  # enabled, theta, scales: what the weights were last formed from
+    image: projections.Image | None = None
+    shares: projections.Shares | None = None
+    waiting: dict[int, torch.Tensor] = field(default_factory=dict)
+    floats: int = 0  # that wait
 
 
 class Subspace(nn.Module):
@@ -92,10 +104,7 @@ class Subspace(nn.Module):
         # Kept out of the module's registries: parameters() must be theta and the scales, nothing else.
         self._hold = (model, weights, group)
         self._reduces = True
-        self._formed: list | None = None  # enabled, theta, scales: what the weights were last formed from
-        self._image: projections.Image | None = None
-        self._shares: projections.Shares | None = None
-        self._waiting: dict[int, torch.Tensor] = {}
+        self._now = _Now()
         self._were = [(p, p.requires_grad) for p in model.parameters()]
         for p in model.parameters():
             p.requires_grad_(False)
@@ -149,13 +158,14 @@ class Subspace(nn.Module):
 
         By value, d comparisons: torch's count of a tensor's changes (``_version``) misses those of its fused optimisers.
         """
-        if self._formed is None or self._formed[0] != self.enabled:
+        if self._now.formed is None:
             return False
-        return all(torch.equal(a, b) for a, b in zip(self._formed[1:], self.parameters(), strict=True))
+        enabled, theta, scales = self._now.formed
+        return enabled == self.enabled and torch.equal(theta, self.theta) and (scales is None or torch.equal(scales, self.scales))
 
     def forget(self) -> None:
         """Form the weights anew before the next forward pass, theta changed or not."""
-        self._formed = None
+        self._now.formed = None
 
     def _scale_of(self) -> Callable[[int], torch.Tensor | float]:
         """From a weight's index to its scale. On a GPU a tensor: to look at its value would be to wait for it."""
@@ -173,23 +183,24 @@ class Subspace(nn.Module):
 
     def _before_forward(self) -> None:
         # Left over only where a backward pass broke off.
-        self._shares = None
-        self._waiting.clear()
+        now = self._now
+        now.shares, now.floats = None, 0
+        now.waiting.clear()
         if self._unchanged():
             return
-        theta = self.theta.detach() if self.enabled else torch.zeros_like(self.theta)
-        self._image = self.projection.image(theta)
+        theta = self.theta.detach()
+        now.image = self.projection.image(theta if self.enabled else torch.zeros_like(theta))
         if not self._hooks:  # the model has been let go of
             return
         unproven = [i for i, table in self._tables.items() if not table.proven]
         skip = set(self._tables)  # at theta = 0 an unproven table is theta_0 itself
-        if unproven and (bool(theta.any()) or self._formed is not None):
+        if unproven and (now.formed is not None or self.enabled and bool(theta.any())):
             self._unalias(unproven)
             skip -= set(unproven)
         self._form([i for i in self._kept if i not in skip])
         for table in self._tables.values():
             table.outdate()
-        self._formed = [self.enabled, *(p.detach().clone() for p in self.parameters())]
+        now.formed = self.enabled, theta.clone(), None if self.scales is None else self.scales.detach().clone()
 
     def _unalias(self, tables: Iterable[int]) -> None:
         """Give a table whose memory is still theta_0's its own."""
@@ -212,18 +223,19 @@ class Subspace(nn.Module):
     @torch.no_grad()
     def _form(self, indices: list[int]) -> None:
         """These weights, in their place."""
-        weights = {i: self._hold[1][i].data for i in indices}
+        made = {i: self._hold[1][i].data for i in indices}
         # Of a weight that lies in another order (channels last) a copy is formed.
-        made = {i: p if p.is_contiguous() else torch.empty(p.shape, dtype=p.dtype, device=p.device) for i, p in weights.items()}
+        reordered = {i: p for i, p in made.items() if not p.is_contiguous()}
+        for i, p in reordered.items():
+            made[i] = torch.empty(p.shape, dtype=p.dtype, device=p.device)
         self._shift(made)
-        for i, p in weights.items():
-            if made[i] is not p:
-                p.copy_(made[i])
+        for i, p in reordered.items():
+            p.copy_(made[i])
 
     def _shift(self, out: dict[int, torch.Tensor]) -> None:
         """``theta_0 + scale * P theta`` of the weights with these indices, into contiguous memory."""
         slices, scale = self.layout.slices, self._scale_of()
-        self._image.shift_all([(slices[i].start, x.view(-1), self._origin[i].reshape(-1), scale(i)) for i, x in out.items()])
+        self._now.image.shift_all([(slices[i].start, x, self._origin[i], scale(i)) for i, x in out.items()])
         self._leave_to_file(out)
 
     def _leave_to_file(self, indices: Iterable[int]) -> None:
@@ -242,7 +254,7 @@ class Subspace(nn.Module):
     def _form_rows(self, i: int, rows: torch.Tensor) -> None:
         if not len(rows):
             return
-        self._image.shift_rows(self._hold[1][i].data, self._origin[i], rows, self._scale_of()(i), self.layout.slices[i].start)
+        self._now.image.shift_rows(self._hold[1][i].data, self._origin[i], rows, self._scale_of()(i), self.layout.slices[i].start)
         self._leave_to_file([i])
         self._tables[i].fresh[rows] = True
 
@@ -265,43 +277,57 @@ class Subspace(nn.Module):
 
     # Folding the gradients.
 
-    @torch.no_grad()
     def _take_in(self, i: int, p: nn.Parameter) -> None:
         """Weight i has its gradient."""
-        piece = self.layout.slices[i]
+        now = self._now
         grad, p.grad = p.grad, None
-        if self._shares is None:
-            torch.autograd.Variable._execution_engine.queue_callback(self._finish)
-            if self._image is None:  # a part of the model was called by itself
-                self._image = self.projection.image(self.theta.detach())
-            self._shares = self.projection.shares(self._image, None if self.scales is None else self.scales.detach())
+        if now.shares is None:
+            self._begin()
         if i in self._tables and not self._tables[i].prove(grad):
             self._tables.pop(i).close()
             self._unalias([i])
-            self._formed = None
+            now.formed = None
         if grad.is_sparse:
-            # As the look-up made it, row by row: to add up what repeats is the fold's work.
-            self._shares.add_rows(grad._values().float(), piece.start + grad._indices()[0] * p.shape[1], piece.group)
+            self._fold_rows(i, grad)
         else:
-            if i in self._waiting:  # reentrant checkpointing gives a shared weight one gradient a call
+            if i in now.waiting:  # reentrant checkpointing gives a shared weight one gradient a call
                 self._fold_waiting()
-            self._waiting[i] = grad.reshape(-1).float()
-            if sum(g.numel() for g in self._waiting.values()) >= _WAITING:
+            now.waiting[i] = grad
+            now.floats += grad.numel()
+            if now.floats >= _WAITING:
                 self._fold_waiting()
         if i in self._block_of:
             self._block_of[i].done(i)
 
+    @torch.no_grad()
+    def _begin(self) -> None:
+        """The first gradient of a backward pass."""
+        now, scales = self._now, self.scales
+        torch.autograd.Variable._execution_engine.queue_callback(self._finish)
+        if now.image is None:  # a part of the model was called by itself
+            now.image = self.projection.image(self.theta.detach())
+        now.shares = self.projection.shares(now.image, None if scales is None else scales.detach())
+
+    @torch.no_grad()
+    def _fold_rows(self, i: int, grad: torch.Tensor) -> None:
+        # As the look-up made it, row by row: to add up what repeats is the fold's work.
+        piece = self.layout.slices[i]
+        self._now.shares.add_rows(grad._values().float(), piece.start + grad._indices()[0] * grad.shape[1], piece.group)
+
+    @torch.no_grad()
     def _fold_waiting(self) -> None:
         """The gradients that came since the last time."""
-        jobs = [(grad, self.layout.slices[i].start, self.layout.slices[i].group) for i, grad in sorted(self._waiting.items())]
-        self._waiting.clear()
-        self._shares.add_all(jobs)
+        now, slices = self._now, self.layout.slices
+        jobs = [(grad, slices[i].start, slices[i].group) for i, grad in sorted(now.waiting.items())]
+        now.waiting.clear()
+        now.floats = 0
+        now.shares.add_all(jobs)
 
     @torch.no_grad()
     def _finish(self) -> None:
         """At the end of a backward pass: what was gathered goes into the gradients of theta and of the scales."""
         self._fold_waiting()
-        shares, self._shares = self._shares, None
+        shares, self._now.shares = self._now.shares, None
         if self.quiet:
             for p in self._hold[1]:
                 p.requires_grad_(False)

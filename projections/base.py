@@ -14,7 +14,7 @@ from projections.neighbours import together
 from projections.said import GroupedShares, Shares
 
 
-#: A range to shift: where it starts in D, where to write it, theta_0 there, and the scale.
+#: A range to shift: where it starts in D, where to write it, theta_0 there (both of one shape, whatever it is, and in order), and the scale.
 Job = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor | float]
 _ROWS_AT_ONCE = 1 << 22  # floats
 
@@ -52,7 +52,8 @@ class Image(ABC):
 
     def shift_all(self, jobs: list[Job]) -> None:
         """``shift`` for each ``(start, out, origin, scale)``; threads share the work of all."""
-        for part in together(jobs, lambda job: (job[0], job[1].numel(), None)):
+        flat = [(start, out.view(-1), origin.reshape(-1), scale) for start, out, origin, scale in jobs]
+        for part in together(flat, lambda job: (job[0], job[1].numel(), None)):
             if len(part) == 1:
                 start, out, origin, scale = part[0]
                 self._shift(out, origin, scale, start)

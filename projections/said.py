@@ -24,7 +24,7 @@ class Shares(ABC):
 
     @abstractmethod
     def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
-        """Take in each ``(g, start, group)``: g ``(n,)`` as entries ``start .. start + n``, all of one group. They may be kept until ``finish``."""
+        """Take in each ``(g, start, group)``: g, of n numbers in any shape, as entries ``start .. start + n``, all of one group. They may be kept until ``finish``."""
 
     @abstractmethod
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
@@ -35,9 +35,10 @@ class Shares(ABC):
         """``sum over groups of lambda_group P^T g_group`` ``(d,)``, and ``<g_group, P theta>`` ``(groups,)`` or None."""
 
 
-def joined(jobs: list[tuple[torch.Tensor, int, int]]) -> list[tuple[torch.Tensor, int, int]]:
-    """Small neighbours in one group as one."""
-    parts = together(jobs, lambda job: (job[1], job[0].numel(), job[2]))
+def joined(jobs: list[tuple[torch.Tensor, int, int]], dtype: torch.dtype) -> list[tuple[torch.Tensor, int, int]]:
+    """In one dimension and dtype, small neighbours in one group as one."""
+    flat = [(g.reshape(-1).to(dtype), start, group) for g, start, group in jobs]
+    parts = together(flat, lambda job: (job[1], job[0].numel(), job[2]))
     return [part[0] if len(part) == 1 else (torch.cat([g for g, _, _ in part]), *part[0][1:]) for part in parts]
 
 
@@ -49,7 +50,7 @@ class GroupedShares(Shares):
         self._sums: dict[int, Accumulator] = {}
 
     def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
-        for g, start, group in joined(jobs):
+        for g, start, group in joined(jobs, self._p.dtype):
             self._of(group).add(g, start)
 
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:

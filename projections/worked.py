@@ -41,7 +41,7 @@ class WorkedImage(Image):
             super().shift_rows(table, origin, rows, scale, start)
 
     def _fuses(self, out: torch.Tensor, origin: torch.Tensor) -> bool:
-        return self._p.work.shifts and all(x.dtype == self._p.dtype and x.is_contiguous() for x in (out, origin))
+        return self._p.work.shifts and out.dtype == origin.dtype == self._p.dtype and out.is_contiguous() and origin.is_contiguous()
 
 
 class WorkedAccumulator(Accumulator):
@@ -51,7 +51,7 @@ class WorkedAccumulator(Accumulator):
         self._p, self._sums = p, p.work.zeros()
 
     def add(self, v: torch.Tensor, start: int = 0) -> None:
-        self._p.work.fold_all(self._sums, [(start, v.reshape(1, -1), 0)])
+        self._p.work.fold_all(self._sums, [(start, v, 0)])
 
     def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:
         self._p.work.fold_all(self._sums, [(starts, v.contiguous(), 0)])
@@ -70,8 +70,8 @@ class WorkedShares(Shares):
         self._along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
 
     def add_all(self, jobs: list[tuple[torch.Tensor, int, int]]) -> None:
-        jobs = jobs if self._p.work.worth == 0 else joined(jobs)
-        self._fold([(start, g.reshape(1, -1), group) for g, start, group in jobs])
+        jobs = jobs if self._p.work.worth == 0 else joined(jobs, self._p.dtype)
+        self._fold([(start, g, group) for g, start, group in jobs])
 
     def add_rows(self, g: torch.Tensor, starts: torch.Tensor, group: int) -> None:
         self._fold([(starts, g.contiguous(), group)])

@@ -2,9 +2,10 @@
 
     python scripts/benchmark_steps.py
 
-Steps of all arms are interleaved in one process; a ratio is one of medians, low and high are the quartiles of the pairs' ratios; AdamW, fp32, every
-weight in the subspace. Full fine-tuning is given torch's fused AdamW, its fastest; "full, unfused" is what torch.optim.AdamW does unless told. Peak memory is that of a
-process with one arm alone, over its steps. Run it on an idle machine.
+In each round every arm takes one step, in an order drawn anew; a ratio is the median of the rounds' ratios, with the 95 % interval that its order statistics
+give. AdamW, fp32, every weight in the subspace. Full fine-tuning is given torch's fused AdamW, its fastest; "full, unfused" is what torch.optim.AdamW does
+unless told. "no projection" is the floor: weights are never formed and gradients dropped as they come. Peak memory is that of a process with one arm
+alone, over its steps. Run it on an idle machine.
 
 The case llama-8b is for one GPU of 80 GB and is run by name: the shape of Llama 3.1 8B with random weights, bf16, gradient checkpointing,
 every linear layer of its blocks in a subspace of d = 10,000; it has no full arm, which would not fit.
@@ -21,7 +22,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from random import Random
+from statistics import median
 
 import torch
 from torch import nn
@@ -36,18 +38,18 @@ class Case:
     batch: int
     length: int  # tokens; 0 for images
     d: int
-    arms: tuple[str, ...]  # family, then +said and +lean; the first is what the others are compared with
-    pairs: int
+    arms: tuple[str, ...]  # family, then +said, +lean and +plain (engine); the first is what the others are compared with
+    rounds: int
     by_name: bool = False  # and then each arm alone
 
 
-_FULL = ("full", "full, unfused")
-_TEXT = (*_FULL, "orthonormal+said", "fastfood+said", "onehot+said", "orthonormal", "onehot", "orthonormal+said+lean")
+_FULL, _FLOOR = ("full", "full, unfused"), "no projection"
+_TEXT = (*_FULL, _FLOOR, "orthonormal+said", "fastfood+said", "onehot+said", "orthonormal", "onehot", "orthonormal+said+lean")
 CASES = {
-    "minilm-32x64": Case("minilm", 32, 64, 1000, _TEXT, 31),
-    "minilm-16x32": Case("minilm", 16, 32, 1000, _TEXT, 41),
-    "mnist-fc-128": Case("mnist-fc", 128, 0, 750, (*_FULL, "orthonormal", "fastfood", "onehot", "sparse", "dense"), 201),
-    "smollm2-4x64": Case("smollm2", 4, 64, 1000, ("full", "orthonormal+said", "onehot+said", "orthonormal+said+lean"), 21),
+    "minilm-32x64": Case("minilm", 32, 64, 1000, _TEXT, 61),
+    "minilm-16x32": Case("minilm", 16, 32, 1000, (*_TEXT, "orthonormal+said+plain"), 81),
+    "mnist-fc-128": Case("mnist-fc", 128, 0, 750, (*_FULL, _FLOOR, "orthonormal", "fastfood", "onehot", "sparse", "dense"), 201),
+    "smollm2-4x64": Case("smollm2", 4, 64, 1000, ("full", "orthonormal+said", "onehot+said", "orthonormal+said+lean"), 25),
     "llama-8b": Case("llama-8b", 1, 1024, 10_000, ("orthonormal", "orthonormal+lean", "onehot"), 5, by_name=True),
 }
 #: Decoders built from their published shape, with random weights: a step's cost does not depend on the weights' values.
@@ -85,15 +87,26 @@ class Arm:
     def __init__(self, case: Case, name: str, device: torch.device):
         self.model = load(case.model, 10 if case.length == 0 else 2, device)
         self.model.train()
-        self.decodes = case.model in _DECODERS
-        if name.startswith("full"):
+        self.decodes, self.floor = case.model in _DECODERS, name == _FLOOR
+        if name in _FULL:
             for p in self.model.parameters():
                 p.requires_grad_(True)
             self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=name == "full")
+        elif self.floor:
+            for module in self.model.modules():
+                if isinstance(module, nn.Embedding):
+                    module.sparse = True  # as a subspace has it
+            for p in self.model.parameters():
+                p.requires_grad_(True)
+                p.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
+            theta = nn.Parameter(torch.zeros(case.d, device=device))
+            theta.grad = torch.zeros_like(theta)
+            self.optimizer = torch.optim.AdamW([theta], lr=1e-3, fused=True)
         else:
             family, *how = name.split("+")
             include = (lambda n: "_proj" in n) if case.model == "llama-8b" else None
-            sub = Subspace(self.model, case.d, family, "layer" if "said" in how else None, include=include, lean="lean" in how)
+            sub = Subspace(self.model, case.d, family, "layer" if "said" in how else None, include=include, lean="lean" in how,
+                           engine="plain" if "plain" in how else "auto")
             self.optimizer = torch.optim.AdamW(sub.parameters(), lr=1e-3, fused=True)
         draw = torch.Generator().manual_seed(1)
         if case.length:
@@ -118,7 +131,7 @@ class Arm:
             loss = nn.functional.cross_entropy(getattr(out, "logits", out), self.labels)
         loss.backward()
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=not self.floor)
         if x.is_cuda:
             torch.cuda.synchronize()
         return time.perf_counter() - began
@@ -130,15 +143,21 @@ def timed(case: Case, device: torch.device) -> list[dict]:
     for _ in range(2):
         for arm in arms.values():
             arm.step()
-    names = list(arms)
-    for i in range(case.pairs):
-        for name in names[i % len(names):] + names[: i % len(names)]:  # so that none always follows the same one
+    order = Random(0)
+    for _ in range(case.rounds):
+        # What a step leaves in the caches and the allocator is its successor's: none may always follow the same one.
+        for name in order.sample(list(arms), len(arms)):
             seconds[name].append(arms[name].step())
-    first = next(iter(seconds.values()))
+    from scipy.stats import quantile_test  # here, because it would count in the processes whose memory is measured
+
+    fused, unfused = _FULL
     rows = []
     for name, own in seconds.items():
-        low, _, high = quantiles([a / b for a, b in zip(own, first, strict=True)], n=4)
-        rows.append({"arm": name, "step_ms": 1e3 * median(own), "ratio": median(own) / median(first), "low": low, "high": high, "steps": len(own)})
+        each = [a / b for a, b in zip(own, seconds[fused], strict=True)]
+        interval = quantile_test(each).confidence_interval(0.95)
+        rows.append({"arm": name, "step_ms": 1e3 * median(own), "ratio": median(each), "low": interval.low, "high": interval.high, "rounds": len(own)})
+        if unfused in arms:
+            rows[-1]["to_unfused"] = median(a / b for a, b in zip(own, seconds[unfused], strict=True))
     return rows
 
 
@@ -178,7 +197,7 @@ def main() -> None:
     record = {"rows": rows, "threads": torch.get_num_threads(), "torch": torch.__version__,
               "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()}
     write_json(kept, record)
-    import pandas as pd  # here, because it would count in the processes whose memory is measured
+    import pandas as pd  # here for the same reason
 
     text = pd.DataFrame(rows).to_string(index=False, float_format=lambda x: f"{x:.3f}")
     Path(args.out, f"{name}.txt").write_text(f"{record['threads']} threads, {record['device']}, torch {record['torch']}\n{text}\n")

@@ -84,8 +84,9 @@ class PlainBlocks(BlockEngine):
         """One job; returns what v has along P theta, 0 without halves."""
         p, along = self.p, 0.0
         if isinstance(starts, int):
-            for first, last, lo, hi in self._spans(starts, v.shape[1]):
-                x, n = v[0, lo - starts: hi - starts], last - first
+            v = v.reshape(-1)
+            for first, last, lo, hi in self._spans(starts, len(v)):
+                x, n = v[lo - starts: hi - starts], last - first
                 if hi - lo != n * p.m:
                     padded = torch.zeros(n * p.m, dtype=p.dtype, device=p.device)
                     padded[lo - first * p.m: hi - first * p.m] = x

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Engine(ABC):
     """``values`` is what a family makes of theta once, ``sums`` what it gathers of P^T v.
 
-    ``starts`` is one place in D, or the places ``(k,)`` of k ranges, which may repeat; out and v are ``(k, length)``.
+    ``starts`` is one place in D, or the places ``(k,)`` of k ranges, which may repeat; out and v are ``(k, length)``. Where it is one place, v has any shape.
     """
 
     #: Whether it forms ``origin + scale * P theta`` in one pass, and whether for rows of a table too; only then has it these methods.
@@ -46,7 +46,7 @@ class Engine(ABC):
         """``out = P theta`` on the ranges."""
 
     def shift_all(self, values: torch.Tensor, jobs: list[Job]) -> None:
-        """``out = origin + scale * P theta`` for each ``(start, out, origin, scale)`` with out and origin ``(n,)``; threads share the work of all."""
+        """``out = origin + scale * P theta`` for each ``(start, out, origin, scale)`` with out and origin of one shape, in order; threads share the work of all."""
         raise NotImplementedError
 
     def shift_rows(

@@ -12,6 +12,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
+    MOST = 64, /* threads */
     PARTS = 64, /* that a call's work is cut into */
     LANES = 16, /* sums at once in a dot product, whatever the machine's vectors hold */
     A_TURN = 1 << 14, /* weights of one-hot's that a part does before the next one's turn */
@@ -20,21 +21,28 @@ enum {
 
 const int64_t idim_parts = PARTS;
 
+INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 /* One call's work, in parts that threads take one after the other. */
 typedef struct Task {
     void (*part)(const struct Task *, int64_t part, void *scratch);
     int64_t parts;
     const void *call;
     char *scratch; /* the caller's, so that no call touches fresh pages: `room` bytes a thread */
-    int64_t room, next, threads;
+    int64_t room, threads, arrived, taken[MOST]; /* of each thread's share of the parts */
 } Task;
 
 static void take_parts(void *pointer)
 {
     Task *task = pointer;
-    int64_t part, thread = __atomic_fetch_add(&task->threads, 1, __ATOMIC_RELAXED);
-    while ((part = __atomic_fetch_add(&task->next, 1, __ATOMIC_RELAXED)) < task->parts)
-        task->part(task, part, task->scratch + thread * task->room);
+    int64_t thread = __atomic_fetch_add(&task->arrived, 1, __ATOMIC_RELAXED), n = task->threads;
+    /* Its own share first, which the call before has likely left in its cache; then what the others have not come to. */
+    for (int64_t i = 0; i < n; i++) {
+        int64_t share = (thread + i) % n, first = task->parts * share / n, size = task->parts * (share + 1) / n - first, part;
+        while ((part = __atomic_fetch_add(&task->taken[share], 1, __ATOMIC_RELAXED)) < size)
+            task->part(task, first + part, task->scratch + thread * task->room);
+    }
 }
 
 static void *take_parts_thread(void *task)
@@ -51,16 +59,14 @@ void idim_team(void *gomp_parallel) { team = (Team)gomp_parallel; }
 
 static void run(Task *task, int64_t threads)
 {
-    enum { MOST = 64 };
     pthread_t others[MOST];
     int started = 0;
-    if (threads > task->parts)
-        threads = task->parts;
+    task->threads = threads = least(threads, least(MOST, task->parts));
     if (threads > 1 && team) {
         team(take_parts, task, (unsigned)threads, 0);
         return;
     }
-    for (; started + 1 < threads && started < MOST; started++)
+    for (; started + 1 < threads; started++)
         if (pthread_create(&others[started], NULL, take_parts_thread, task))
             break;
     take_parts(task);
@@ -80,8 +86,6 @@ typedef struct {
 
 INLINE int64_t place(const Ranges *x, int64_t r) { return x->start + (x->starts ? x->starts[r] : 0); }
 INLINE int64_t offset(const Ranges *x, int64_t r) { return x->length * (x->at ? x->at[r] : r); }
-INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* i modulo n, n a power of two or more than i. Many short ranges ask for it, and a division takes longer than all else that they ask. */
 INLINE int64_t modulo(int64_t i, int64_t n) { return i < n ? i : n & (n - 1) ? i % n : i & (n - 1); }

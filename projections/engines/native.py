@@ -165,13 +165,15 @@ class NativeSums:
         along = None if scales is None else torch.zeros(len(factors), self._parts(sums), dtype=torch.float64)
         kept, given = [], []
         for starts, v, group in jobs:
-            _inside("starts", starts, v.shape[1], self.p.D)
-            start, places, order, v = starts, None, None, v.to(self.p.dtype).contiguous()
+            if v.dtype != self.p.dtype or not v.is_contiguous():
+                v = v.to(self.p.dtype).contiguous()
+            start, places, order, shape = starts, None, None, (1, v.numel())
             if isinstance(starts, torch.Tensor):
                 # In order, neighbours share a block's transform.
-                start, (places, order) = 0, torch.sort(_places(starts), stable=True)
+                start, shape, (places, order) = 0, v.shape, torch.sort(_places(starts), stable=True)
+            _inside("starts", starts, shape[1], self.p.D)
             kept.append((places, order, v))
             scale = (0, 1.0) if factors is None else (group, factors[group])
-            given.append((start, *v.shape, scale[0], address(places), address(order), v.data_ptr(), None, scale[1]))
+            given.append((start, *shape, scale[0], address(places), address(order), v.data_ptr(), None, scale[1]))
         self._add(sums, sum(v.numel() for _, v, _ in jobs), given, None if scales is None else values, along)
         return None if along is None else along.sum(1)

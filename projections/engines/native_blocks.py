@@ -13,6 +13,7 @@ class NativeBlocks(NativeSums, BlockEngine):
         super().__init__(p)
         packed = p.middle.dtype == torch.uint8
         self._middle = (p.middle, None) if packed else (None, p.middle.to(p.dtype))
+        self._place = torch.argsort(p.gather).to(torch.int32)
         self._scratch: torch.Tensor | None = None
 
     def __getstate__(self) -> dict:
@@ -34,7 +35,7 @@ class NativeBlocks(NativeSums, BlockEngine):
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
         p = self.p
         out = torch.empty(p.m, dtype=p.dtype)
-        self._call("unhalve", buckets.numel(), buckets, p.outer, p.gather, out)
+        self._call("unhalve", buckets.numel(), buckets, p.outer, self._place, out)
         self.leave(buckets)
         return out
 

@@ -334,6 +334,7 @@ typedef struct {
     int64_t parts; /* of the rows, each with a total in its first */
 } NAME(Halves);
 
+/* Loops that read at random are unrolled: as short ones some builds laid them out so that they took half as long again. */
 static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Halves) *p = task->call;
@@ -343,6 +344,7 @@ static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
     for (int64_t j = p->halves * part / task->parts; j < p->halves * (part + 1) / task->parts; j++) {
         REAL *restrict row = p->rows + j * m;
         NAME(transform)(p->theta, p->signs + j * bytes, NULL, x, m);
+#pragma GCC unroll 8
         for (int64_t i = 0; i < m; i++)
             row[i] = x[order[i]];
     }
@@ -362,13 +364,15 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
     const NAME(Halves) *p = task->call;
     int64_t m = p->m, bytes = most(m / 8, 1), first = p->halves * part / task->parts, last = p->halves * (part + 1) / task->parts;
     const int32_t *restrict order = p->order;
-    REAL *x = scratch, *total = p->rows + first * m;
+    REAL *restrict x = scratch, *restrict near = x + m, *total = p->rows + first * m;
     for (int64_t j = first; j < last; j++) {
         const REAL *row = p->rows + j * m;
         const uint8_t *signs = p->signs + j * bytes;
         int64_t i = 0, fresh = j == first;
+        memcpy(near, row, m * sizeof(REAL)); /* in order, since the row need not lie in cache; and to read at random takes half of what writing does */
+#pragma GCC unroll 8
         for (int64_t k = 0; k < m; k++)
-            x[order[k]] = row[k]; /* the row in order, since it need not lie in cache as x does */
+            x[k] = near[order[k]];
         NAME(transform)(x, NULL, NULL, x, m);
         for (; i + W <= m; i += W) {
             VEC v = NAME(signed_by)(*(const LOOSE *)(x + i), NAME(word)(signs, i));
@@ -392,12 +396,12 @@ static void NAME(total_part)(const Task *task, int64_t part, void *scratch)
         NAME(add)(p->out + from, p->rows + p->halves * k / p->parts * p->m + from, n);
 }
 
-/* out = the sum over j of B_j H Pi^T rows[j]. Overwrites the rows. */
-void NAME(idim_unhalve)(int64_t m, int64_t halves, REAL *rows, const uint8_t *signs, const int32_t *gather, REAL *out, REAL *scratch,
+/* out = the sum over j of B_j H Pi^T rows[j], Pi^T given by its inverse gather. Overwrites the rows. */
+void NAME(idim_unhalve)(int64_t m, int64_t halves, REAL *rows, const uint8_t *signs, const int32_t *place, REAL *out, REAL *scratch,
                         int64_t threads)
 {
     /* To add up the parts' totals takes as long as a part does, where rows are long. */
-    NAME(Halves) p = {m, halves, NULL, signs, gather, rows, out, least(m > NEAR ? PARTS / 4 : PARTS, halves)};
+    NAME(Halves) p = {m, halves, NULL, signs, place, rows, out, least(m > NEAR ? PARTS / 4 : PARTS, halves)};
     Task task = {NAME(unhalve_part), p.parts, &p, (char *)scratch, ROOM(m)}, total = {NAME(total_part), least(PARTS, most(1, m / LANES)), &p};
     run(&task, threads);
     run(&total, threads);
@@ -538,6 +542,7 @@ static void NAME(deal_part)(const Task *task, int64_t part, void *scratch)
     const int32_t *restrict order = p->order;
     REAL *restrict to = p->to;
     (void)scratch;
+#pragma GCC unroll 8
     for (int64_t i = first; i < last; i++)
         to[i] = p->norm[i] * p->from[order[i]];
     for (int64_t round = 1; round < p->rounds; round++)

@@ -68,12 +68,13 @@ class PlainRuns(RunEngine):
             place, sign = self._each(starts, v.shape[1])
             sums.index_add_(0, (place % L).view(-1), (v * sign).view(-1))
             return
-        for first, last, lo, hi in self._spans(starts, v.shape[1]):
+        v = v.reshape(-1)
+        for first, last, lo, hi in self._spans(starts, len(v)):
             n = last - first
             # Each run twice, end to end: a range of that is the run turned back to coordinate 0.
             twice = torch.zeros(n, 2, L, dtype=self.p.dtype, device=self.p.device)
             once = torch.zeros(n * L, dtype=self.p.dtype, device=self.p.device)
-            once[lo - first * L: hi - first * L] = v[0, lo - starts: hi - starts]
+            once[lo - first * L: hi - first * L] = v[lo - starts: hi - starts]
             torch.mul(once.view(n, L), self._signs(first, last), out=twice[:, 0])
             twice[:, 1] = twice[:, 0]
             at = 2 * L * torch.arange(n, device=self.p.device) + L - self.p.shifts[first:last]

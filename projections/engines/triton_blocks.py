@@ -103,7 +103,7 @@ class TritonBlocks(PlainBlocks):
     def _fold(self, buckets, starts, v, factor, half):
         if not isinstance(starts, int):
             return super()._fold(buckets, starts, v, factor, half)
-        p, n = self.p, v.shape[1]
+        p, n = self.p, v.numel()
         count = -(-(starts + n) // p.m) - starts // p.m
         programs = min(count, p.halves)
         along = torch.zeros(programs if half is not None else 1, device=p.device)
