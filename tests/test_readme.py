@@ -74,12 +74,20 @@ def test_the_projections_costs_are_the_measured_ones():
 def test_the_steps_costs_are_the_measured_ones():
     measured = {(r["case"], r["arm"]): r for r in json.loads((ROOT / "results/steps/steps.json").read_text())["rows"]}
     cases = ("minilm-32x64", "minilm-16x32", "smollm2-4x64", "mnist-fc-128")
-    shown = [row for row in rows_of("`") if len(row) == 7 and re.fullmatch(r"[\d.]+", row[1])]
-    assert len(shown) == 8
+    cells = {
+        key: "1.00" if r["arm"] == "full" else f"{r['ratio']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" for key, r in measured.items()
+    }
+    shown = [row for row in rows_of("`") if len(row) == 7 and re.match(r"\d\.\d\d|–", row[2])]
+    assert len(shown) == 10
     for arm, *figures in shown:
-        want = [(case, "ratio") for case in cases] + [("minilm-16x32", "peak_ratio"), ("smollm2-4x64", "peak_ratio")]
         arm = arm.strip("`")
-        assert figures == [f"{measured[case, arm][what]:.2f}" if (case, arm) in measured else "–" for case, what in want]
+        peaks = [f"{measured[case, arm]['peak_ratio']:.2f}" if (case, arm) in measured else "–" for case in ("minilm-16x32", "smollm2-4x64")]
+        assert figures == [cells.get((case, arm), "–") for case in cases] + peaks
+    said = [f"{family}+said" for family in ("orthonormal", "fastfood", "onehot")]
+    to_unfused = [", ".join(f"{measured[case, arm]['to_unfused']:.2f}" for arm in said) for case in cases[:2]]
+    text = " ".join(README.split())
+    assert f"cost {to_unfused[0]} at 32 × 64, {to_unfused[1]} at 16 × 32, " in text
+    assert f"`orthonormal` {measured['mnist-fc-128', 'orthonormal']['to_unfused']:.2f} on MNIST FC" in text
 
 
 @pytest.mark.parametrize(("model", "label"), [("mnist-fc", ""), ("mnist-lenet", "LeNet, ")])
