@@ -245,6 +245,19 @@ def test_gradients_accumulate_over_micro_batches():
     torch.testing.assert_close(sub.scales.grad, together[1])
 
 
+@pytest.mark.parametrize("engine", ["auto", "plain"])
+def test_thetas_gradient_carries_no_graph_though_the_weights_gradients_do(engine):
+    grads = []
+    for create_graph in (False, True):
+        sub = Subspace(small(tied=False), 40, "orthonormal", "module", engine=engine)
+        with torch.no_grad():
+            sub.theta.copy_(torch.linspace(-1, 1, len(sub.theta)))
+        loss_of(sub).backward(create_graph=create_graph)
+        assert not any(p.grad.requires_grad for p in sub.parameters())
+        grads.append(torch.cat([p.grad for p in sub.parameters()]))
+    assert torch.equal(*grads)
+
+
 def test_a_bf16_model_is_formed_in_fp32():
     model = small().to(torch.bfloat16)
     origin = model.out.bias.detach().float().clone()
