@@ -14,7 +14,7 @@ from projections.neighbours import together
 from projections.said import GroupedShares, Shares
 
 
-#: A range to shift: where it starts in D, where to write it, theta_0 there (both of one shape, whatever it is, and in order), and the scale.
+#: A range to shift: where it starts in D, where to write it, theta_0 there (both of one shape, whatever it is; the first in order), and the scale.
 Job = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor | float]
 _ROWS_AT_ONCE = 1 << 22  # floats
 

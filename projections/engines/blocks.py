@@ -23,6 +23,10 @@ class BlockEngine(Engine):
     ``form`` gives ``H M_b half_j``, and ``fold_all`` adds ``M_b H v_b``, whose product with half_j is what v has along P theta.
     """
 
+    def __init__(self, p: HadamardBlocks):
+        super().__init__(p)
+        self._place = torch.argsort(p.gather).to(torch.int32)  # Pi^T as a gather
+
     def zeros(self) -> torch.Tensor:
         return torch.zeros(self.p.halves, self.p.m, dtype=self.p.dtype, device=self.p.device)
 
@@ -41,7 +45,6 @@ class PlainBlocks(BlockEngine):
     def __init__(self, p: HadamardBlocks):
         super().__init__(p)
         self._step = max(1, at_once(p.device) // p.m)
-        self._scatter = torch.argsort(p.gather).to(torch.int32)
         self._scratch: torch.Tensor | None = None
 
     @property
@@ -113,7 +116,7 @@ class PlainBlocks(BlockEngine):
         out = torch.zeros(p.m, dtype=p.dtype, device=p.device)
         for lo, hi in self._half_spans():
             a, b, _ = self._buffers(hi - lo)
-            torch.index_select(buckets[lo:hi], 1, self._scatter, out=a)
+            torch.index_select(buckets[lo:hi], 1, self._place, out=a)
             out += self._transformed(a, b).mul_(self._outer(lo, hi)).sum(0)
         return out
 

@@ -13,7 +13,6 @@ class NativeBlocks(NativeSums, BlockEngine):
         super().__init__(p)
         packed = p.middle.dtype == torch.uint8
         self._middle = (p.middle, None) if packed else (None, p.middle.to(p.dtype))
-        self._place = torch.argsort(p.gather).to(torch.int32)
         self._scratch: torch.Tensor | None = None
 
     def __getstate__(self) -> dict:
