@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
-from idim import arms, models
+from idim import arms, models, rates
 from idim.config import Config
 from idim.errors import expected, one_of
-from idim.protocols import ANCHOR_STRIDE
-from idim.report.summary import baseline_of, points_of, summarise, summarise_sweep, target_of, too_few
-from idim.search.design import ADAPTIVE, DESIGNS, Limits, Stop
-from idim.search.threshold import signal
+from idim.rates import Rates
+from idim.report.summary import (
+    baseline_of, checks_of, pairs_of, points_of, summarise, summarise_sweep, target_of, too_few,
+)
+from idim.search import pairs
+from idim.search.answer import Belief
+from idim.search.design import ADAPTIVE, DESIGNS, Limits, Stop, wants_baseline
+from idim.search.threshold import Baseline, Point, Target, signal
 from idim.store import Store
 from idim.study import Study, Watcher
+
+#: A search whose rates may cost this many octaves of d90 tries rates at d90 anew.
+_LOSES = 0.08
+#: And goes on where the best rate there is another one by this factor.
+_OTHER = 1.5
+#: The largest D at which a witness trains all of D.
+_AFFORDABLE = 10**8
 
 
 def check_search(study: Study) -> None:
@@ -26,8 +38,9 @@ def check_search(study: Study) -> None:
     design = study.protocol.design
     if (design == "grid") != bool(c.grid):
         raise expected("--grid", "values of d with --design grid, and with no other", f"--design {design}")
-    if study.task.metric == "-loss" and c.absolute is not None and c.absolute > 0:
-        raise expected("--absolute", "minus a loss, which is not above 0", c.absolute)
+    low, high = study.task.bounds
+    if c.absolute is not None and not low <= c.absolute <= high:
+        raise expected("--absolute", f"a score of {study.task.metric}, from {low:g} to {high:g}", c.absolute)
     if design in ADAPTIVE and c.repeats:
         raise expected("--repeats", f"a bracket or a grid; the design {design} draws fresh seeds for every run and chooses where to run", c.repeats)
     if design in ADAPTIVE and study.protocol.baselines < 2:
@@ -38,50 +51,174 @@ def search(config: Config, watcher: Watcher = Watcher()) -> dict:
     """Measure d90: the summary as one JSON-ready object. Every run is kept in ``config.out`` as it finishes."""
     study = Study(config, watcher)
     check_search(study)
-    store = Store(config.out)
-    arm, protocol = config.arm, study.protocol
-    question = study.ask(store, arm)
-    base = baseline_of(study.baselines(store))
-
-    def answer(finished: bool) -> dict:
-        study.note(store, finished=finished)
-        return summarise(store.all(), question) | {"id": question["id"]}
-
-    if too_few(base, question):
-        return answer(True)
-    target = target_of(base, question)
-    watcher.say(f"full {base.mean:.4f}, chance {base.chance:.4f}: a d passes from {target.tau:.4f} ({protocol.rule} rule)")
-    if base.chance >= target.tau or not signal(base, question["n_scored"], question["metric"]):
-        return answer(True)
-    limits = _limits(study, arm)
-    rate = study.rate(store, arm, _anchors(study, arm, limits), base)
-    history = []
-    while not isinstance(step := DESIGNS[protocol.design](history, target, limits), Stop):
-        specs = [
-            study.spec("search", arm, run.d, run.repeat, rate(run.d), stop=(target.tau, base.chance) if run.far and protocol.early else None)
-            for run in step.runs
-        ]
-        history += points_of(study.execute(store, specs, study.curve(arm)))
-    watcher.say(step.reason)
-    found = answer(step.finished)
-    # A resumed search may know its checks already.
-    if found["verdict"] in ("reached", "budget_limited"):
-        low, d = found["answer"]["low"], found["answer"]["estimate"]
-        study.note(store, rate=rate(d))
-        specs = []
-        if protocol.budget_check and low:
-            specs.append(study.spec("check", arm, low, 0, rate(low), budget=2.0))
-        if protocol.rate_check:
-            specs += [study.spec("rate", arm, d, 0, f * rate(d)) for f in (0.5, 2.0)]
-        if protocol.locked and "locked" in study.task.sizes():
-            specs.append(study.spec("locked", arm, d, 0, rate(d), split="locked"))
-        study.execute(store, specs, study.curve(arm))
-    return answer(step.finished)
+    return _Search(study, Store(config.out)).measured()
 
 
-def _anchors(study: Study, arm: str, limits: Limits) -> list[int]:
-    tried = [min(limits.start * ANCHOR_STRIDE**i, limits.largest) for i in range(study.protocol.anchors)]
-    return list(dict.fromkeys(tried))
+class _Search:
+    """One question, its store, and what is known so far."""
+
+    def __init__(self, study: Study, store: Store):
+        self.study, self.store, self.arm = study, store, study.config.arm
+        self.question = study.ask(store, self.arm)
+        self.limits = _limits(study, self.arm)
+        self.history: list[dict] = []
+
+    def measured(self) -> dict:
+        study = self.study
+        self.full, trials = rates.full_rate(study, self.store)
+        self.runs = study.baselines(self.store, self.full, study.protocol.baselines)
+        if too_few(self.base, self.question):
+            return self.answer(True)
+        study.watch.say(
+            f"full {self.base.mean:.4f}, chance {self.base.chance:.4f}: a d passes from {self.target.tau:.4f} "
+            f"({study.protocol.rule} rule)"
+        )
+        if self.base.chance >= self.target.tau or not signal(self.base, self.question["n_scored"], self.question["metric"]):
+            return self.answer(True)
+        if study.protocol.budget_check:
+            self.paired(self.twice_full, len(self.runs))
+        self.use(rates.subspace_rates(study, self.store, self.arm, self.full, trials))
+        stop = self.tried()
+        if study.protocol.rate_check and self.may_lose() > _LOSES and self.asked():
+            d, before = self.estimate, self.rates.rate(self.estimate)
+            self.use(rates.refined(study, self.store, self.arm, self.full, self.rates, d))
+            if abs(math.log(self.rates.rate(d) / before)) > math.log(_OTHER):
+                study.watch.say(f"the rate at d = {d} is {self.rates.rate(d):g}, not {before:g}: the search goes on")
+                stop = self.tried()
+        self.witnessed()
+        found = self.answer(stop.finished)
+        # A resumed search may know its checks already.
+        if found["verdict"] in ("reached", "budget_limited"):
+            near = self.nearest()
+            if study.protocol.budget_check:
+                self.paired(lambda i: self.again(near[i], "check", 1.0, 2.0), len(near))
+            for factor in (0.5, 2.0) if study.protocol.rate_check else ():
+                self.paired(lambda i, f=factor: self.again(near[i], "rate", f), len(near))
+        return self.answer(stop.finished)
+
+    @property
+    def base(self) -> Baseline | None:
+        return baseline_of(self.runs, self.question["n_scored"], self.question["metric"])
+
+    @property
+    def target(self) -> Target:
+        return target_of(self.base, self.question)
+
+    @property
+    def points(self) -> list[Point]:
+        return points_of(self.history, self.question)
+
+    @property
+    def belief(self) -> Belief:
+        return Belief(self.points, self.target, self.limits.smallest, self.limits.largest)
+
+    @property
+    def estimate(self) -> int | None:
+        return self.belief.interval(self.target)["estimate"]
+
+    def answer(self, finished: bool) -> dict:
+        self.study.note(self.store, finished=finished)
+        return summarise(self.store.all(), self.question) | {"id": self.question["id"]}
+
+    def use(self, found: Rates) -> None:
+        """Take these rates from here on, and know what others have cost the runs that used them."""
+        self.rates, cost = found, {}
+        for r in self.history:
+            d, used = r["train_info"]["d_total"], r["run_info"]["config"]["recipe"]["learning_rate"]
+            lost = found.loss(d, used) - found.loss(d, found.rate(d))
+            if lost > 0.001:
+                cost[r["key"]] = round(lost, 4)
+        self.study.note(self.store, handicaps=cost)
+
+    def tried(self) -> Stop:
+        """Ask the design for runs until it stops."""
+        study, design = self.study, DESIGNS[self.study.protocol.design]
+        while True:
+            if len(self.runs) < study.protocol.most_baselines and wants_baseline(self.points, self.target, self.limits):
+                self.runs += study.baselines(self.store, self.full, len(self.runs) + 1, len(self.runs))
+            step = design(self.points, self.target, self.limits)
+            if isinstance(step, Stop):
+                break
+            early = (self.target.tau, self.base.chance, self.noise())
+            specs = [
+                study.spec("search", self.arm, run.d, run.repeat, self.rates.rate(run.d), stop=early if run.far and study.protocol.early else None)
+                for run in step.runs
+            ]
+            self.history += study.execute(self.store, specs, study.curve(self.arm))
+        d = self.estimate if self.asked() else None
+        # What the error of the rate at d90 may cost there.
+        study.note(self.store, loss=round(self.rates.loss(d, self.rates.rate(d)), 5) if d else 0.0)
+        study.watch.say(step.reason)
+        return step
+
+    def noise(self) -> float:
+        """Of one run, in units of the score, rounded so that a last bit asks for no other run."""
+        gain = self.base.mean - self.base.chance
+        return float(f"{self.belief.known.sigma * gain:.2g}") if self.asked() else 0.0
+
+    def asked(self) -> bool:
+        """Whether the curve can be asked where it crosses tau."""
+        return bool(self.history) and self.base.chance < self.target.tau
+
+    def may_lose(self) -> float:
+        """Octaves of d90 that the error of the rates may cost."""
+        if not self.asked() or not self.estimate:
+            return 0.0
+        gain, d = self.base.mean - self.base.chance, self.estimate
+        return self.rates.loss(d, self.rates.rate(d)) * gain / self.belief.slope(d)
+
+    def witnessed(self) -> None:
+        """Where no d passes for sure: does the whole space train, at the rate that the law gives it?"""
+        study, largest = self.study, self.limits.largest
+        if not self.asked() or study.D > _AFFORDABLE or self.belief.reached >= 0.95:
+            return
+        there = sum(r["train_info"]["d_total"] == largest and r["status"] != "stopped" for r in self.history)
+        specs = [study.spec("witness", self.arm, largest, i, self.rates.rate(largest)) for i in range(2 - there)]
+        study.execute(self.store, specs, study.curve(self.arm))
+
+    # Checks by pairs: the same run with one change.
+
+    def twice_full(self, i: int):
+        return self.study.spec("check", "full", 0, i, self.full, budget=2.0, drawn="baseline")
+
+    def nearest(self) -> list[dict]:
+        """The whole runs nearest to d90."""
+        d = self.estimate
+        whole = [r for r in self.history if r["status"] != "stopped"]
+        return sorted(whole, key=lambda r: (abs(math.log2(r["train_info"]["d_total"] / d)), r["key"]))[: pairs.MOST]
+
+    def again(self, record: dict, kind: str, factor: float, budget: float = 1.0):
+        """The specification of a run that is like this one but for its rate or its budget."""
+        d, used = record["train_info"]["d_total"], record["run_info"]["config"]["recipe"]["learning_rate"]
+        seeds = record["run_info"]["config"]["seeds"]
+        for repeat in range(sum(r["train_info"]["d_total"] == d for r in self.history)):
+            spec = self.study.spec(kind, self.arm, d, repeat, float(f"{factor * used:.3g}"), budget=budget, drawn="search")
+            if dict(spec.seeds) == seeds:
+                return spec
+        raise AssertionError("a run of this search has none of its seeds")
+
+    def paired(self, spec: Callable[[int], object], most: int) -> None:
+        """Add pairs, two and then one at a time, while they do not tell whether the change matters."""
+        n, most = min(pairs.FIRST, most), min(pairs.MOST, most)
+        done = 0
+        while done < n:
+            specs = [spec(i) for i in range(done, n)]
+            self.study.execute(self.store, specs, self.study.curve(specs[0].arm))
+            done = n
+            if n < most and pairs.UNLIKELY < self.odds(specs[0]) < pairs.SURE:
+                n += 1
+
+    def odds(self, spec) -> float:
+        """How likely the check that this run belongs to thinks it that the change matters."""
+        made = [r for r in self.store.all() if r["key"] in self.question["keys"]]
+        belief = self.belief if self.asked() else None
+        found = belief.interval(self.target) if belief else None
+        checks = checks_of(made, self.base, self.target, belief, found, self.question)
+        if spec.arm == "full":
+            return (checks["converged"] or {}).get("probability", 0.0)
+        if spec.kind == "check":
+            return (checks["budget"] or {}).get("probability", 0.0)
+        return max((v["probability"] for v in (checks["rate"] or {}).values()), default=0.0)
 
 
 def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
@@ -91,10 +228,10 @@ def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
     _lora_fits(study, max(ranks))
     store = Store(config.out)
     question = study.ask(store, "lora", tuned=study.protocol.tune and not config.lora_learning_rate)
-    base = baseline_of(study.baselines(store))
-    middle = ranks[len(ranks) // 2]
+    full, trials = rates.full_rate(study, store)
+    study.baselines(store, full, study.protocol.baselines)
     # One rate does not fit all ranks: what is best at 4 can be far too high at 16.
-    rate = study.rate(store, "lora", sorted({ranks[0], middle, ranks[-1]}) if study.protocol.anchors > 1 else (middle,), base)
+    rate = rates.lora_rates(study, store, full, trials, ranks).rate
     specs = [study.spec("sweep", "lora", r, i, rate(r)) for r in ranks for i in range(study.protocol.repeats)]
     study.execute(store, specs, study.curve("lora"))
     study.note(store, finished=True)

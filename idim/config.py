@@ -94,7 +94,7 @@ class Config:
         if self.projection:
             changes["projection"] = self.projection
         if self.baselines:
-            changes["baselines"] = self.baselines
+            changes |= {"baselines": self.baselines, "most_baselines": 0}
         if self.repeats:
             changes["repeats"] = self.repeats
         if self.absolute is not None:

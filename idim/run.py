@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import platform
 import subprocess
 import time
@@ -19,7 +20,7 @@ import torch
 from idim import arms, memory, models, tasks
 from idim.search.early import outlook
 from idim.tasks.base import Options, Task
-from idim.train import COMPUTE, Outcome, Recipe, train
+from idim.train import COMPUTE, Outcome, Recipe, score_once, train
 
 SCHEMA = 1
 _ROUNDED_AWAY = 0.1  # the share of lost moves from which a record warns
@@ -36,7 +37,7 @@ class Spec:
     recipe: Recipe
     options: Options
     protocol: str
-    kind: str  # baseline | search | sweep | tune | check | locked | single
+    kind: str  # baseline | search | sweep | tune | check | rate | witness | single
     split: str  # what it is scored on: tune, measure or locked
     #: The four seeds: projection, theta_0, data order, dropout.
     seeds: Mapping[str, int]
@@ -45,8 +46,8 @@ class Spec:
     task_fingerprint: str = ""
     #: Of a model in a folder, whose content its name does not fix.
     model_fingerprint: str = ""
-    #: The run may stop once it is known to end above or below this score; the other is chance.
-    stop: tuple[float, float] | None = None
+    #: The run may stop once it is known to end above or below the first score; then chance and one run's noise.
+    stop: tuple[float, float, float] | None = None
 
     def config(self) -> dict:
         """What a record keeps: all but where the data lay on this machine, which the task's fingerprint stands for."""
@@ -77,7 +78,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
     memory.reset_peak(device)
     model, D = loaded.module.to(device), loaded.D  # before LoRA adds its factors to the module
     adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
-    began, warnings = time.time(), []
+    began, warnings, locked = time.time(), [], math.nan
     try:
         outcome = train(
             adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
@@ -88,6 +89,8 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
             adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
             if lost > _ROUNDED_AWAY:
                 warnings.append(f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not")
+        if spec.kind in ("baseline", "search") and outcome.status == "ok" and "locked" in task.sizes():
+            locked = score_once(adapted.module, task, spec.recipe, "locked")
         if save and outcome.status == "ok":
             adapted.save(save)
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -102,7 +105,8 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
         },
         "train_info": {
             "metric": task.metric, "score": _number(outcome.final), "untouched": _number(outcome.untouched),
-            "majority": task.majority, "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
+            # Of the split that decides nothing: printed beside d90.
+            "locked": _number(locked), "majority": task.majority, "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
             "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
             "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total, "adaptation": adapted.info,
             "splits": task.sizes(), "warnings": warnings,

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import re
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +18,22 @@ from idim import models
 from idim.config import Config
 from idim.errors import expected, one_of
 from idim.executors import Local, Progress
-from idim.protocols import FACTORS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_SHARE, Protocol
+from idim.protocols import (
+    FEWEST_STEPS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_STEPS, Protocol,
+)
 from idim.report.page import note_search
-from idim.report.summary import score_of
 from idim.run import Spec, task_for
 from idim.search.design import ADAPTIVE
-from idim.search.threshold import Baseline
 from idim.store import Store
 from idim.tasks.base import Options, Task
 from idim.train import Recipe, total_steps
 
 _SEEDS = ("projection", "theta_0", "data", "dropout")
+
+#: What of a configuration changes neither the runs nor the answer.
+_SAME_ANSWER = ("out", "save", "executor", "data_dir", "engine", "lean")
+#: Raised when the way to an answer changes, so that an older answer is not taken up.
+_QUESTIONS = 2
 
 Say = Callable[[str], None]
 
@@ -47,7 +51,7 @@ class Study:
 
     def __init__(self, config: Config, watcher: Watcher = Watcher()):
         self.config, self.protocol, self.watch = config, config.chosen, watcher
-        kind = _kind(config)
+        self.kind = kind = _kind(config)
         self._exponent = RATE_EXPONENTS[kind]
         quick = QUICK if config.protocol == "quick" and kind == "transformer" else {}
         self.recipe = _recipe(kind, self.protocol, config, quick)
@@ -76,6 +80,13 @@ class Study:
         self.layout = projections.Layout.of(named, self.protocol.structure)
         self.D = self.layout.D
         self.executor = Local(config.workers)
+        if not (config.max_steps or config.num_train_epochs or quick or "epochs" in self.protocol.recipe or kind == "toy"):
+            # A few passes over a small data set are too few steps to converge in.
+            fewest = FEWEST_STEPS[kind]
+            if total_steps(self.recipe, self.task.train_size()) < fewest:
+                self.recipe = dataclasses.replace(self.recipe, max_steps=fewest)
+        #: Optimiser steps of a run.
+        self.steps = total_steps(self.recipe, self.task.train_size())
 
     @property
     def id(self) -> str:
@@ -102,15 +113,22 @@ class Study:
 
     def spec(
         self, kind: str, arm: str, size: int, repeat: int, rate: float, split: str = "measure", budget: float = 1.0,
-        stop: tuple[float, float] | None = None,
+        stop: tuple[float, float, float] | None = None, drawn: str = "",
     ) -> Spec:
-        """``size`` is d or the rank; ``budget`` multiplies the number of steps; ``stop``: the threshold and chance, of a run that may stop early."""
+        """``size`` is d or the rank; ``budget`` multiplies the number of steps.
+
+        ``stop``: the threshold, chance and noise, of a run that may stop early. ``drawn``: the kind of run whose
+        seeds this one shares (P, theta_0, order, dropout), where the two are compared as a pair.
+        """
         recipe = dataclasses.replace(self.recipe, learning_rate=rate)
         if kind == "tune":
             # A short run's curve is of no use, and the scores would take as long as the steps.
             recipe = dataclasses.replace(recipe, evaluations=1)
         if budget != 1.0:
-            steps = max(1, round(budget * total_steps(self.recipe, self.task.train_size())))
+            steps = max(1, round(budget * self.steps))
+            if kind == "tune":
+                # Fewer steps say nothing of rates: all of them would look too small.
+                steps = max(steps, min(self.steps, TUNE_STEPS))
             recipe = dataclasses.replace(recipe, max_steps=steps)
         settings: dict[str, object] = {}
         if arm in ("did", "said"):
@@ -127,7 +145,7 @@ class Study:
             settings = {"rank": size, "lora_alpha": self.config.lora_alpha, "targets": list(self.config.targets)}
         return Spec(
             self.config.model, self.config.task, arm, recipe, self.options, self.protocol.name, kind, split,
-            _seeds(self.config.seed, kind, arm, size, repeat), settings, self.task.fingerprint, self._fingerprint, stop,
+            _seeds(self.config.seed, self.config.model, self.config.task, drawn or kind, arm, size, repeat), settings, self.task.fingerprint, self._fingerprint, stop,
         )
 
     def execute(self, store: Store, specs: Sequence[Spec], curve: str, save: str = "") -> list[dict]:
@@ -154,7 +172,12 @@ class Study:
         return [done[s.key] for s in specs]
 
     def ask(self, store: Store, arm: str, **more: object) -> dict:
-        self.question = self._question(arm, **more)
+        """Take up a question. What was found for it before stays: its runs, and whether it is finished."""
+        asked = self._question(arm, **more)
+        path = store.root / "searches" / f"{asked['id']}.json"
+        if path.is_file():
+            asked |= {k: v for k, v in json.loads(path.read_text()).items() if k in ("keys", "finished", "loss", "handicaps")}
+        self.question = asked
         self.note(store)
         return self.question
 
@@ -165,33 +188,7 @@ class Study:
             self.question |= {"keys": list(keys), **more}
             note_search(store, self.question)
 
-    # Rates.
-
-    def rate(self, store: Store, arm: str, anchors: Sequence[int], base: Baseline | None = None) -> Callable[[int], float]:
-        """The learning rate as a function of d (or rank): given, by law, or tuned at the anchors.
-
-        Tuned, it is the straight line of log rate in log size that fits the best rates at the anchors (least squares); with one anchor in a subspace,
-        the line through it and through full training at d = D; for LoRA and full training then one rate for all.
-        An anchor where no rate learns a tenth of what ``base`` does says nothing of rates, and is left out.
-        """
-        given = self.given_rate(arm)
-        if given:
-            return lambda size: given
-        law = self.law(arm)
-        # The toy has one batch, which serves as every split: there is nothing to tune on.
-        if not self.protocol.tune or not self.task.sizes():
-            return law
-        floor = -math.inf if base is None else base.chance + 0.1 * (base.mean - base.chance)
-        best = self._tuned(store, arm, anchors, law, floor)
-        if not best:
-            return law
-        m, subspace = self.m(arm), arm in ("did", "said")
-        if len(best) < 2 and subspace and self.protocol.rate_law != "constant":
-            best.setdefault(self.D + m, law(self.D + m))
-        if len(best) < 2:
-            return lambda size: min(best.values())
-        slope, level = statistics.linear_regression([math.log(a - m) for a in best], [math.log(r) for r in best.values()])
-        return lambda size: math.exp(level + slope * math.log(size - m))
+    # Rates (rates.py tunes them).
 
     def given_rate(self, arm: str) -> float:
         given = {"full": self.config.learning_rate, "lora": self.config.lora_learning_rate}
@@ -210,44 +207,18 @@ class Study:
         norm = math.sqrt(len(self.layout.slices)) if self.protocol.scope == projections.TENSOR else 1.0
         return lambda size: full * (self.D / (size - self.m(arm))) ** self._exponent / norm
 
-    def _tuned(self, store: Store, arm: str, anchors: Sequence[int], law: Callable[[int], float], floor: float) -> dict[int, float]:
-        """For each anchor the best rate of the law's multiples on the tuning split, extended while the best lies at an edge."""
-        split = "tune" if "tune" in self.task.sizes() else "measure"
-        tried: dict[int, dict[float, float]] = {a: {} for a in anchors}
-        best: dict[int, float] = {}
-        most = len(FACTORS[arm]) + 3
-        wanted = [(a, f) for a in anchors for f in FACTORS[arm]]
-        while wanted:
-            specs = [self.spec("tune", arm, a, 0, f * law(a), split, TUNE_SHARE) for a, f in wanted]
-            for (a, f), record in zip(wanted, self.execute(store, specs, self.curve(arm)), strict=True):
-                score = score_of(record)
-                tried[a][f] = -math.inf if score is None else score
-            wanted = []
-            for a, scores in tried.items():
-                # On a tie the one nearest to the law's wins: a tie is mostly runs that all stayed at chance.
-                best[a] = min(scores, key=lambda f: (-scores[f], abs(math.log(f))))
-                edge = {min(scores): best[a] / 3, max(scores): best[a] * 3}.get(best[a])
-                if edge and len(scores) < most and scores[best[a]] > floor:
-                    wanted.append((a, edge))
-        for a, f in best.items():
-            if tried[a][f] > floor:
-                self.watch.say(f"{arm}: rate {f * law(a):.3g} at {a or 'full'}, the best of {len(tried[a])} on the {split} split")
-            else:
-                self.watch.say(f"{arm}: no rate learns at {a} in a quarter of the budget; it does not bear on the law")
-        return {a: f * law(a) for a, f in best.items() if tried[a][f] > floor}
-
-    def baselines(self, store: Store) -> list[dict]:
-        rate = self.rate(store, "full", (0,))(0)
-        specs = [self.spec("baseline", "full", 0, i, rate) for i in range(self.protocol.baselines)]
-        return self.execute(store, specs, "full")
+    def baselines(self, store: Store, rate: float, n: int, first: int = 0) -> list[dict]:
+        """Full runs number ``first`` to ``n - 1``."""
+        return self.execute(store, [self.spec("baseline", "full", 0, i, rate) for i in range(first, n)], "full")
 
     def _question(self, arm: str, **more: object) -> dict:
         """What a summary needs to know beside the records."""
         p, c = self.protocol, self.config
         curve = self.curve(arm)
         name = re.sub(r"[^\w.-]+", "_", "-".join([c.model, c.task, arm, p.name]))
-        # Another master seed is another answer, kept beside the first.
-        asked = f"{self.id}{curve}{p.rule}{p.absolute}{c.threshold}{p.design if p.design in ADAPTIVE else ''}{c.seed or ''}"
+        # What changes the runs or the answer is another question, kept beside the first.
+        same = {k: v for k, v in dataclasses.asdict(c).items() if k not in _SAME_ANSWER}
+        asked = json.dumps([_QUESTIONS, self.id, curve, same], sort_keys=True)
         digest = hashlib.sha256(asked.encode()).hexdigest()[:6]
         return {
             "id": f"{name}-{digest}", "keys": [], "finished": False, "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,
@@ -255,7 +226,7 @@ class Study:
             "protocol": p.name, "design": p.design, "metric": self.task.metric, "D": self.D, "m": self.m(arm), "rule": p.rule,
             "absolute": p.absolute, "strict": p.strict, "threshold": c.threshold, "left_out": list(p.left_out),
             "n_scored": self.task.sizes().get("measure", 0),
-            "steps": total_steps(self.recipe, self.task.train_size()), **more,
+            "steps": self.steps, **more,
         }
 
 
@@ -293,11 +264,14 @@ def _length(config: Config, default: int) -> int:
     return config.max_seq_length or min(default, longest)
 
 
-def _seeds(master: int, kind: str, arm: str, size: int, repeat: int) -> dict[str, int]:
-    """Four fresh seeds for each run; the same master seed gives the same ones, which is what lets a search resume."""
+def _seeds(master: int, model: str, task: str, kind: str, arm: str, size: int, repeat: int) -> dict[str, int]:
+    """Four fresh seeds for each run.
+
+    The same master seed gives the same ones, so a search resumes. Two tasks share none.
+    """
     seeds = {}
     for name in _SEEDS:
-        text = f"{master}/{kind}/{arm}/{size}/{repeat}/{name}"
+        text = f"{master}/{model}/{task}/{kind}/{arm}/{size}/{repeat}/{name}"
         seeds[name] = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "little")
     return seeds
 

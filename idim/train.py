@@ -88,6 +88,14 @@ class Outcome:
     seconds: float = 0.0
 
 
+def score_once(module: nn.Module, data: Data, recipe: Recipe, split: str) -> float:
+    """The module's score on a split, in the recipe's precision; the module is left in evaluation mode."""
+    compute, device = COMPUTE.get(recipe.precision), next(module.parameters()).device
+    module.eval()
+    with torch.no_grad(), torch.autocast(device.type, compute, enabled=compute is not None):
+        return data.score(module, split)
+
+
 def total_steps(recipe: Recipe, train_size: int) -> int:
     per_epoch = max(1, math.ceil(train_size / recipe.batch_size))
     return recipe.max_steps or max(1, round(recipe.epochs * per_epoch))
@@ -120,9 +128,7 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=compute == torch.float16)
 
     def evaluate(step: int) -> None:
-        module.eval()
-        with torch.no_grad(), amp:
-            score = data.score(module, split)
+        score = score_once(module, data, recipe, split)
         module.train()
         out.curve.append({"step": step, "score": score})
         if progress:

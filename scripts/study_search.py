@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from idim.search.answer import isotonic
-from idim.search.design import DESIGNS, Limits, Stop
+from idim.search.isotonic import agrees, isotonic
+from idim.search.design import DESIGNS, SURE, TAILS, Limits, Stop
 from idim.search.early import outlook
-from idim.search.posterior import FAILED, HEIGHTS, MISFIT, PROJECTION, Posterior
+from idim.search.posterior import FAILED, MISFIT, PROJECTION, PROJECTION_ODDS, Posterior
 from idim.search.threshold import Baseline, Point, Target
 from idim.store import write_json
 
@@ -34,13 +34,18 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
 
 LIMITS = Limits(smallest=1, largest=199_210)
+#: What the curves reach at large d, over full training, in shares of the gain.
+HEIGHTS = (-0.06, -0.02, 0.02, 0.08)
 GRID = tuple(round(2**x) for x in np.linspace(5, 15, 25))
 WITHIN = math.log2(1.25)
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A world: how the score depends on d, and how runs scatter about it. ``specified``: the posterior's own model holds in it."""
+    """A world: how the score depends on d, and how runs scatter about it. ``specified``: the posterior's own model holds in it.
+
+    x is log2 d throughout. What the world says of scores is in its own unit; ``unit`` multiplies them all at the end.
+    """
 
     name: str
     slope: float | None = None  # None: drawn from the published range
@@ -50,22 +55,35 @@ class Scenario:
     full: float = 0.98
     believed_chance: float | None = None
     full_noise: float = 0.003
-    dip: float = 0.0  # in sigmas, an octave above x90
+    baselines: int = 5
+    dip: float = 0.0  # in sigmas, an octave above x90; negative: a bump an octave below
     failures: float = 0.0
     growth: float = 0.0  # of the noise, an octave
     freedom: float = 4.0  # of Student's t
     projection: float = 0.0  # octaves by which a run's P shifts its curve
     x90: tuple[float, float] = (6.0, 13.0)
+    height: float | None = None  # what the curve ends at, in shares of the gain; None: drawn
+    unit: float = 1.0
+    examples: int = 0  # of the evaluation split: every score is a binomial count of them
+    fails: str = ""  # "small" or "large": where the rate fails, 1.5 octaves from x90 and further
+    largest: int = 199_210
     specified: bool = False
     vision: bool = False
+
+    @property
+    def reachable(self) -> bool:
+        return self.height is None or self.height > 0.9
 
     def curve(self, slope: float, height: float, x90: float) -> Callable[[float], float]:
         """Score at x, with the threshold at x90 and, there, the slope that a logistic of this k has."""
         tau = self.believed + 0.9 * (self.full - self.believed)
         span = height - self.chance
-        g = (tau - self.chance) / span
+        # Where no d reaches tau, the curve is placed as one that would.
+        g = (tau - self.chance) / span if self.reachable else 0.9
         steep = slope * g * (1 - g)
-        if self.shape == "logistic":
+        if self.shape == "step":
+            level = lambda u: float(u >= 0) if math.isinf(slope) else 1 / (1 + math.exp(min(-(slope * u + math.log(g / (1 - g))), 600)))  # noqa: E731
+        elif self.shape == "logistic":
             at = math.log(g / (1 - g))
             level = lambda u: 1 / (1 + math.exp(-(slope * u + at)))  # noqa: E731
         elif self.shape == "weibull":
@@ -73,13 +91,17 @@ class Scenario:
             z = -math.log(1 - g)
             b = steep / (math.log(2) * z * (1 - g))
             level = lambda u: 1 - math.exp(-z * 2 ** min(b * u, 60))  # noqa: E731
+        elif self.shape == "power":
+            # 1 - (1 - g) 2^(-b u), and nothing below: its slope at 0 is b ln 2 (1 - g).
+            b = steep / (math.log(2) * (1 - g))
+            level = lambda u: max(0.0, 1 - (1 - g) * 2 ** min(-b * u, 60))  # noqa: E731
         else:
             # Gompertz: exp(-z), z = z0 exp(-b u): its slope at 0 is b z0 exp(-z0).
             z = -math.log(g)
             b = steep / (z * g)
             level = lambda u: math.exp(-z * math.exp(min(-b * u, 50)))  # noqa: E731
-        dip = self.dip * self.sigma
-        return lambda x: self.chance + span * level(x - x90) - dip * math.exp(-0.5 * ((x - x90 - 1) / 0.3) ** 2)
+        dip, side = abs(self.dip) * self.sigma, math.copysign(1, self.dip)
+        return lambda x: self.chance + span * level(x - x90) - side * dip * math.exp(-0.5 * ((x - x90 - side) / 0.3) ** 2)
 
     @property
     def believed(self) -> float:
@@ -87,13 +109,21 @@ class Scenario:
 
     def score(self, curve: Callable[[float], float], x: float, x90: float, draw: np.random.Generator) -> float | None:
         if self.failures and draw.random() < self.failures:
-            return None if draw.random() < 0.5 else float(draw.uniform(self.chance, self.full))
-        noise = self.sigma * 2 ** (self.growth * (x - x90)) * draw.standard_t(self.freedom)
-        return curve(x + self.projection * draw.standard_normal()) + noise
+            return None if draw.random() < 0.5 else float(draw.uniform(self.chance, self.full)) * self.unit
+        mean = curve(x + self.projection * draw.standard_normal())
+        if self.fails and (x < x90 - 1.5 if self.fails == "small" else x > x90 + 1.5):
+            mean = self.chance
+        return self.scored(mean, self.sigma * 2 ** (self.growth * (x - x90)) * draw.standard_t(self.freedom), draw)
+
+    def scored(self, mean: float, noise: float, draw: np.random.Generator) -> float:
+        """A score, counted on the evaluation split where there is one."""
+        if self.examples:
+            return float(draw.binomial(self.examples, min(max(mean + noise, 0.0), 1.0))) / self.examples * self.unit
+        return (mean + noise) * self.unit
 
 
 VISION = dict(vision=True)
-SCENARIOS = (
+OLD = (
     *(Scenario(f"logistic-{k:g}", k, specified=True, **VISION) for k in (0.3, 0.5, 0.7, 1.0, 1.5)),
     Scenario("weibull", shape="weibull", **VISION), Scenario("gompertz", shape="gompertz", **VISION),
     Scenario("dip", dip=2.0), Scenario("failures", failures=0.05), Scenario("noise-grows", growth=0.3), Scenario("heavy-tails", freedom=1.5, sigma=0.007),
@@ -102,6 +132,21 @@ SCENARIOS = (
     Scenario("edge-low", x90=(0.0, 1.0)), Scenario("edge-high", x90=(math.log2(199_210) - 1, math.log2(199_210))),
     Scenario("mrpc-like", chance=0.684, full=0.78, sigma=0.012, full_noise=0.012, specified=True),
 )
+MRPC = dict(chance=0.684, full=0.78, sigma=0.012, full_noise=0.012)
+NEW = (
+    # The same runs in other units must give the same answers.
+    *(Scenario(f"unit-{u:g}", unit=u) for u in (100.0, 0.01)), Scenario("mrpc-like-percent", unit=100.0, **MRPC),
+    *(Scenario(f"step-{k:g}", k, shape="step") for k in (2.5, 5.0, 10.0, math.inf)),
+    *(Scenario(f"saturates-{a:g}", height=a) for a in (0.85, 0.88, 0.89, 0.92)),
+    *(Scenario(f"baselines-{n}", baselines=n) for n in (2, 3)), Scenario("mrpc-like-3", baselines=3, **MRPC),
+    *(Scenario(f"examples-{n}", examples=n, sigma=0.004, full=0.93, full_noise=0.003) for n in (100, 300, 1000)),
+    *(Scenario(f"power-{k:g}", k, shape="power") for k in (0.5, 1.0)),
+    Scenario("bump", dip=-2.0), Scenario("noise-falls", growth=-0.3),
+    *(Scenario(f"rate-fails-{side}", fails=side) for side in ("small", "large")),
+    # Small whole numbers, as of LoRA's rank: the widest layer has 384.
+    *(Scenario(f"integer-{d}", x90=(math.log2(d - 0.999), math.log2(d)), largest=384) for d in (1, 2, 3, 5, 8)),
+)
+SCENARIOS = OLD + NEW
 BY_NAME = {s.name: s for s in SCENARIOS}
 
 
@@ -117,6 +162,7 @@ class Result:
     share: float = 0.0  # of whole runs' steps spent, where runs may stop early
     false_stops: int = 0
     stops: int = 0
+    reached: bool = False
 
 
 def search(target: Target, limits: Limits, design: str, run: Callable[[int, bool], Point]) -> tuple[list[Point], str]:
@@ -127,9 +173,19 @@ def search(target: Target, limits: Limits, design: str, run: Callable[[int, bool
 
 
 def judge(history: Sequence[Point], target: Target, limits: Limits, truth: float, baselines: int, stop: str) -> Result:
-    low, middle, high = Posterior(history, target, *limits.octaves).quantile((0.05, 0.5, 0.95))
+    """``truth`` is infinite where no d reaches tau: then an interval that ends holds nothing."""
+    known = Posterior(history, target, *limits.octaves)
+    low, middle, high = known.interval(TAILS)
+    # What is printed: whole numbers, rounded outwards.
+    ends = tuple(round_(2**v) if math.isfinite(v) else math.inf for round_, v in ((math.floor, low), (math.ceil, high)))
+    d90 = math.ceil(2**truth - 1e-9) if math.isfinite(truth) else math.inf
+    width = max(high - middle, middle - low) if math.isfinite(high) else math.inf
+    error = middle - truth if math.isfinite(middle) and math.isfinite(truth) else math.inf
     return Result(
-        bool(low <= truth <= high), float(middle - truth), len(history) + baselines, float(max(high - middle, middle - low)), stop,
+        ends[0] <= d90 <= ends[1], error, len(history) + baselines, width, stop,
+        reached=known.rank(math.log2(limits.largest)) >= SURE and agrees(
+            history, target, low, high, known.noise(min(middle, 60.0))
+        ),
     )
 
 
@@ -138,10 +194,14 @@ def simulate(name: str, design: str, workers: int, i: int) -> Result:
     draw = np.random.default_rng([i, *name.encode()])
     slope = scenario.slope or float(draw.uniform(0.34, 0.93))
     x90 = float(draw.uniform(*scenario.x90))
-    height = scenario.full + float(draw.choice(HEIGHTS)) * (scenario.full - scenario.chance)
+    share = float(draw.choice(HEIGHTS)) if scenario.height is None else scenario.height - 1
+    height = scenario.full + share * (scenario.full - scenario.chance)
     curve = scenario.curve(slope, height, x90)
-    base = Baseline.of([scenario.full + scenario.full_noise * float(draw.standard_normal()) for _ in range(5)], scenario.believed)
-    limits = Limits(LIMITS.smallest, LIMITS.largest, workers=workers, repeats=3, grid=GRID)
+    fulls = [
+        scenario.scored(scenario.full, scenario.full_noise * float(draw.standard_normal()), draw) for _ in range(scenario.baselines)
+    ]
+    base = Baseline.of(fulls, scenario.believed * scenario.unit)
+    limits = Limits(LIMITS.smallest, scenario.largest, workers=workers, repeats=3, grid=GRID)
 
     def run(d: int, far: bool) -> Point:
         return Point(d, scenario.score(curve, math.log2(d), x90, draw))
@@ -150,7 +210,7 @@ def simulate(name: str, design: str, workers: int, i: int) -> Result:
     history, stop = search(target, limits, design, run)
     if design == "grid":
         return published(history, target, x90, draw)
-    return judge(history, target, limits, x90, 5, stop)
+    return judge(history, target, limits, x90 if scenario.reachable else math.inf, scenario.baselines, stop)
 
 
 def published(history: Sequence[Point], target: Target, truth: float, draw: np.random.Generator) -> Result:

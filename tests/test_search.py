@@ -8,7 +8,8 @@ import random
 import pytest
 
 from idim.report.summary import summarise
-from idim.search.answer import Belief, isotonic
+from idim.search.answer import Belief
+from idim.search.isotonic import isotonic
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
 from idim.search.early import outlook
 from idim.search.posterior import Posterior
@@ -237,9 +238,13 @@ def test_what_a_curve_foretells(curve, verdict):
 KEYS = [str(i) for i in range(10)]
 
 
-def record(kind: str, score: float | None, d: int = 0, untouched: float = 0.5, status: str = "ok") -> dict:
+def record(
+    kind: str, score: float | None, d: int = 0, untouched: float = 0.5, status: str = "ok", seed: int = 0, rate: float = 0.1,
+    arm: str = "",
+) -> dict:
+    config = {"arm": arm or ("did" if d else "full"), "seeds": {"projection": seed}, "recipe": {"learning_rate": rate}}
     return {
-        "kind": kind, "status": status, "key": "1",
+        "kind": kind, "status": status, "key": "1", "run_info": {"config": config},
         "train_info": {"score": score, "untouched": untouched, "majority": 0.5, "d_total": d, "seconds": 1.0, "adaptation": {}},
     }
 
@@ -258,8 +263,11 @@ FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
     ([*FULL, record("search", 0.7, 64)], True, "not_reached"),
     ([*FULL, record("search", None, 64, status="diverged")], True, "not_reached"),
     ([*FULL, record("search", 0.88, 64), record("search", 0.7, 128)], True, "contradictory"),
-    ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128), record("check", 0.89, 64)], True, "budget_limited"),
-    ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128), record("check", 0.71, 64)], True, "reached"),
+    # All of D at work, and still far from full fine-tuning: the rate failed, not the subspace.
+    ([*FULL, record("search", 0.7, 64), record("witness", 0.72, 1000)], True, "rate_failed"),
+    ([*FULL, record("search", 0.7, 64), record("witness", 0.89, 1000)], True, "not_reached"),
+    # One unpaired run at twice the budget decides nothing.
+    ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128), record("check", 0.89, 64, seed=5)], True, "reached"),
     ([record("baseline", 0.51), record("baseline", 0.49)], True, "no_signal"),
     ([record("baseline", None, status="diverged")], True, "baseline_failed"),
     ([], True, "baseline_failed"),
@@ -290,11 +298,31 @@ def test_both_thresholds_are_always_there():
     assert summary["runs"] == {"baseline": 3, "search": 2}
 
 
-def test_checks_and_locked_runs_of_another_answer_do_not_count():
-    found = [*FULL, record("search", 0.7, 64), record("search", 0.88, 128)]
-    other = [record("check", 0.9, 32), record("locked", 0.99, 256)]
-    summary = summarise([*found, *other], QUESTION)
-    assert summary["verdict"] == "reached" and summary["locked_score"] is None
+def paired(kind: str, gains: list[float], rate: float = 0.1) -> list[dict]:
+    """Runs at 64, 90 and 128, and each again with one change that gains this much."""
+    runs = [(64, 0.80), (90, 0.85), (90, 0.855), (128, 0.88)]
+    first = [record("search", score, d, seed=i) for i, (d, score) in enumerate(runs)]
+    again = [record(kind, runs[i][1] + gain, runs[i][0], seed=i, rate=rate) for i, gain in enumerate(gains)]
+    return [*FULL, *first, *again]
+
+
+def test_twice_the_budget_is_judged_by_pairs_and_against_full_fine_tuning_at_twice_the_budget():
+    far = summarise(paired("check", [0.05, 0.05, 0.05, 0.02]), QUESTION)
+    assert far["verdict"] == "budget_limited" and far["checks"]["budget"]["probability"] > 0.98
+    same = summarise(paired("check", [0.001, -0.002]), QUESTION)
+    assert same["verdict"] == "reached" and same["checks"]["budget"]["probability"] < 0.5
+    # Full fine-tuning gains as much, so tau rises with it.
+    full = [record("baseline", s, seed=i) for i, s in enumerate((0.9, 0.91, 0.89))]
+    longer = [record("check", s + 0.055, seed=i) for i, s in enumerate((0.9, 0.91, 0.89))]
+    risen = summarise([*full, *longer, *paired("check", [0.05, 0.05, 0.05, 0.02])[3:]], QUESTION)
+    assert risen["verdict"] == "reached" and risen["checks"]["converged"]["undertrained"]
+
+
+def test_another_rate_is_judged_by_pairs():
+    summary = summarise(paired("rate", [0.04, 0.045, 0.04], rate=0.2), QUESTION)
+    assert summary["checks"]["rate"]["2"]["probability"] > 0.98
+    summary = summarise(paired("rate", [-0.04, -0.045], rate=0.2), QUESTION)
+    assert summary["checks"]["rate"]["2"]["probability"] < 0.01
 
 
 def test_runs_that_the_search_did_not_ask_for_do_not_count():

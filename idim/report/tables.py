@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 
+from idim.search.pairs import SURE
+
 _MEANING = {
     "reached": "some d passes, and a smaller one does not",
-    "not_reached": "no d that was tried passes",
+    "not_reached": "no d that was tried passes, though training works there",
+    "rate_failed": "even with all of D training falls short of full fine-tuning: the rate failed, not the subspace",
     "trivial": "the untouched model, or guessing the majority, already passes: d90 says nothing here",
     "no_signal": "full training is not above chance by four standard errors: there is nothing to take 90 % of",
     "baseline_failed": "no full run ended well, or only one where an interval needs two",
-    "budget_limited": "a d that fails here passes with twice the budget: this is d90 of the budget, not of the task",
-    "unfinished": "the cap on runs came before d90 was known to be bounded",
-    "contradictory": "a smaller d passed and a larger one failed: the noise is wider than the bracket; add --repeats",
+    "budget_limited": "with twice the budget d90 would be smaller by a quarter or more: this is d90 of the budget",
+    "unfinished": "the runs do not yet tell whether some d passes: allow more of them with --max-runs",
+    "contradictory": "the runs and the curve, or two runs, disagree on where it passes: add --max-runs or --repeats",
 }
 
 
@@ -37,12 +40,16 @@ def search_text(s: dict) -> str:
     lines = [f"{s['model']} × {s['task']}, arm {s['arm']}, protocol {s['protocol']}: {s['verdict']} — {_MEANING[s['verdict']]}"]
     if not s["full"]:
         return lines[0]
-    full = s["full"]
+    full, gain = s["full"], s["full"]["mean"] - s["chance"]
+    if s["rule"] == "raw" and gain > 0:
+        asked = (s["tau"] - s["chance"]) / gain
+        lines.append(f"The raw rule asks for {max(asked, 0):.0%} of what full fine-tuning gains over chance.")
     spread = "one run, no error" if full["se"] is None else f"± {full['se']:.4f} (standard error of {full['n']} runs)"
     lines += [
         f"full fine-tuning {s['metric']} {full['mean']:.4f} {spread}; chance {s['chance']:.4f}; D = {s['D']:,}; {s['steps']} steps a run",
         f"projection {s['projection']}, scope {s['scope']}, scales: "
         + (f"{s['m']} (by {s['structure']}), counted in d" if s["m"] else "none") + "; head inside D",
+        "examples: " + ", ".join(f"{n:,} {split}" for split, n in s["examples"].items()),
         "",
     ]
     if s["curve"]:
@@ -65,9 +72,20 @@ def search_text(s: dict) -> str:
         lines.append("A bracket is (largest failing d, smallest passing d]; it is not a confidence interval.")
         if s.get("interval"):
             lines.append(f"{s['interval']['level']:.0%} interval of the same runs, by the model of the curve: {answer_text(s['interval'])}")
-    lines += _checks_text(s.get("checks") or {})
-    if s.get("locked_score") is not None:
-        lines.append(f"score on the locked split at the estimate: {s['locked_score']:.4f}")
+    if s.get("interval_new_data"):
+        lines.append(
+            f"That is for these {s['examples'].get('measure', 0):,} evaluation examples; for others like them: "
+            f"{answer_text(s['interval_new_data'])}"
+        )
+    if s.get("reachable") is not None and s["reachable"] < 0.995:
+        lines.append(f"probability that any d up to D passes: {s['reachable']:.2f}")
+    lines += _checks_text(s.get("checks") or {}) + _warnings(s)
+    if s.get("locked"):
+        there, whole = s["locked"]["d90"], s["locked"]["full"]
+        lines.append(
+            f"locked split, which decided nothing: {there['mean']:.4f} near d90 (n = {there['n']}), "
+            f"{whole['mean']:.4f} with full fine-tuning (n = {whole['n']})"
+        )
     lines.append(_cost_text(s))
     if s["left_out"]:
         lines.append("Left out: " + "; ".join(s["left_out"]) + ".")
@@ -76,15 +94,44 @@ def search_text(s: dict) -> str:
 
 def _checks_text(checks: dict) -> list[str]:
     lines = []
-    twice, rate, shape = (checks.get(k) for k in ("twice_the_budget", "rate", "isotonic"))
-    if twice is not None:
-        lines.append("check, twice the budget at the interval's low end: " + ("still fails" if twice else "passes: d90 is limited by the budget"))
-    if rate:
-        moves = ", ".join(f"x{factor} {shift:+.2f}" for factor, shift in sorted(rate["shift"].items()))
-        lines.append(f"check, the rate: log2 d90 would move by {moves} octaves (one run each, noise {rate['noise']:.2f})"
-                     + (": MORE THAN 0.32, d90 depends on the rate" if rate["moved"] else ""))
+    full, budget, rate, shape, witness = (checks.get(k) for k in ("converged", "budget", "rate", "isotonic", "witness"))
+    if full:
+        lines.append(
+            f"check, full fine-tuning at twice the budget ({full['pairs']} pairs): gains {full['gain']:+.4f} "
+            f"[{full['low']:+.4f}, {full['high']:+.4f}]" + (": FULL IS UNDERTRAINED" if full["undertrained"] else "")
+        )
+    if budget:
+        lines.append(f"check, twice the budget ({budget['pairs']} pairs): {_moved(budget)}")
+    for factor, change in sorted((rate or {}).items()):
+        lines.append(f"check, {factor} times the rate ({change['pairs']} pairs): {_moved(change)}")
     if shape:
-        lines.append(f"check, no shape assumed: the isotonic curve crosses at {shape['d']}, {'inside' if shape['inside'] else 'OUTSIDE'} the interval")
+        where = "crosses nowhere" if shape["d"] is None else f"crosses at {shape['d']}"
+        lines.append(
+            f"check, no shape assumed: the isotonic curve {where}; the runs "
+            + ("leave the interval standing" if shape["agrees"] else "CONTRADICT THE INTERVAL")
+        )
+    if witness:
+        lines.append(f"largest d tried, {witness['d']:,}: {witness['share']:.0%} of full's gain (n = {witness['n']})")
+    return lines
+
+
+def _moved(change: dict) -> str:
+    """Octaves by which d90 falls, and how sure it is that it falls by a quarter."""
+    sure = change["probability"]
+    verdict = "yes" if sure >= SURE else "not shown"
+    return f"d90 smaller by {change['octaves']:.2f} octaves; by 0.32 or more: {verdict} (probability {sure:.2f})"
+
+
+#: Below these an answer from a quick look says little.
+_FEW_STEPS, _FEW_EXAMPLES = 100, 500
+
+
+def _warnings(s: dict) -> list[str]:
+    lines, measured = [], s["examples"].get("measure", 0)
+    if 1 < s["steps"] < _FEW_STEPS:
+        lines.append(f"warning: {s['steps']} steps are few; full fine-tuning may not have converged")
+    if 10 < measured < _FEW_EXAMPLES:
+        lines.append(f"warning: {measured} evaluation examples are few; their error is that of the interval for other examples")
     return lines
 
 

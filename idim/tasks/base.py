@@ -44,6 +44,12 @@ class Options:
         return index[shuffled(len(index), seed=20212)[:most].sort().values]
 
 
+#: Between which scores a metric lies; a user's own may be anything.
+BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("accuracy", "exact_match", "token_accuracy"), (0.0, 1.0)),
+    **dict.fromkeys(("matthews", "pearson", "spearman"), (-1.0, 1.0)), "-loss": (-math.inf, 0.0),
+}
+
 #: What the part of a folder that is measured on may be called, in order of preference.
 EVALUATION = ("validation", "val", "test")
 
@@ -65,6 +71,11 @@ class Task(ABC):
     #: What was done to the data that its owner should know of.
     notes: tuple[str, ...] = ()
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest score that its metric can give."""
+        return BOUNDS.get(self.metric, (-math.inf, math.inf))
+
     @abstractmethod
     def train_size(self) -> int: ...
 
@@ -84,6 +95,10 @@ class Task(ABC):
 
     def tokens(self, batch: object) -> int:
         return 0
+
+    def guess(self, split: str) -> float | None:
+        """What guessing the commonest class scores on a split; None where no guess applies."""
+        return self.majority
 
     def sizes(self) -> dict[str, int]:
         return {}
@@ -184,6 +199,11 @@ class Supervised(Task):
 
     @abstractmethod
     def logits(self, module: nn.Module, inputs) -> torch.Tensor: ...
+
+    def guess(self, split: str) -> float | None:
+        if split == "measure" or self.metric != "accuracy":
+            return self.majority
+        return majority_of(self.labels[split])
 
     def order(self, seed: int, batch_size: int) -> list[torch.Tensor]:
         return list(shuffled(self.train_size(), seed).split(batch_size))
