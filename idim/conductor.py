@@ -59,7 +59,9 @@ class _Search:
 
     def __init__(self, study: Study, store: Store):
         self.study, self.store, self.arm = study, store, study.config.arm
+        # What an earlier time found out of rates is found out again, so that the same runs are asked for.
         self.question = study.ask(store, self.arm)
+        self.question |= {"loss": 0.0, "handicaps": {}}
         self.limits = _limits(study, self.arm)
         self.history: list[dict] = []
 

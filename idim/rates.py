@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import projections
@@ -76,7 +76,7 @@ def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Se
     known = bool(study.config.learning_rate)
     found, learned, size = list(trials), [], _clipped(round(_FIRST * math.sqrt(study.D)), study, m)
     if not _tunes(study):
-        return _law(found, full, known, place, shift, {})
+        return replace(_law(found, full, known, place, shift, {}), rate=lambda size: _rounded(study.law(arm)(size)))
     reference = _reference(study, store, full, trials)
     tried: dict[int, dict[float, float]] = {}
     while size not in tried:
@@ -149,7 +149,9 @@ def _law(
     tried: dict[float, float], learned: tuple[int, ...] = (),
 ) -> Rates:
     surface = Surface(trials, full, known=known)
+    # At d = D an orthonormal P is a rotation, so what full fine-tuning learns at was tried too.
     kept = {r: s for r, s in tried.items() if s >= _LEARNS}
+    kept = {full: 1.0, **kept} if kept else {}
 
     def rate(size: int) -> float:
         return _rounded(_within(math.exp(surface.best(place(size))[0] + shift), kept))

@@ -218,7 +218,7 @@ class Study:
         name = re.sub(r"[^\w.-]+", "_", "-".join([c.model, c.task, arm, p.name]))
         # What changes the runs or the answer is another question, kept beside the first.
         same = {k: v for k, v in dataclasses.asdict(c).items() if k not in _SAME_ANSWER}
-        asked = json.dumps([_QUESTIONS, self.id, curve, same], sort_keys=True)
+        asked = json.dumps([_QUESTIONS, self.id, self._fingerprint, curve, same], sort_keys=True)
         digest = hashlib.sha256(asked.encode()).hexdigest()[:6]
         return {
             "id": f"{name}-{digest}", "keys": [], "finished": False, "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,

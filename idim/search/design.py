@@ -28,7 +28,7 @@ NEAR = 0.75
 _RUNS, _RUNS_NEAR = 6, 5
 #: Without a reason to prefer one: the posterior's quantiles in this order.
 _CYCLE = (0.5, 0.25, 0.75, 0.1, 0.9)
-_CANDIDATES = 25
+_CANDIDATES = 17
 #: Full runs are added while the interval would be less than this as wide without their error.
 _DOMINATES = 0.7
 

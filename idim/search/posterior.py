@@ -48,11 +48,11 @@ MISFIT, MISFIT_MOST = 0.3, 0.08
 PROJECTION, PROJECTION_ODDS = (0.05, 0.4), (0.3, 0.7)
 #: How likely it is that the rate fails from some d on, or up to some d.
 _FAILS_ABOVE, _FAILS_BELOW = 0.06, 0.03
-_MARKS = 16
+_MARKS = 8
 #: Cells of the last pass along place, log k, height and log sigma, and of those that look for where the mass is.
 _FINE, _COARSE = (40, 12, 9, 6), (30, 8, 6, 4)
 #: Passes before the last, and the part of the cells that stays spread over the whole prior.
-_PASSES, _EVEN = 4, 0.1
+_PASSES, _EVEN = 3, 0.1
 #: Octaves: bins of x90, and how far beyond the places of curves they reach.
 _BIN, _BEYOND = 0.01, 30.0
 #: Probabilities between which full fine-tuning's true score takes one node each: fine in the tails,
@@ -171,6 +171,13 @@ class Axes:
         gain = self.height * level[:, :, None]
         within = self.height**2 * spread[:, :, None] + height_cell**2 / 12 * (level**2)[:, :, None]
         return gain, self.height * steep[:, :, None], within
+
+
+    def middles(self, x: float) -> tuple[np.ndarray, np.ndarray]:
+        """The curve at x and its slope an octave, of each cell's middle alone. () -> (X, K, A) each."""
+        level = expit(self.k * (x - self.at[:, None]) + _PLACE)[:, :, None]
+        gain = self.height * level
+        return gain, self.k[:, None] * gain * (1 - level)
 
 
 def _finer(edges: np.ndarray, mass: np.ndarray, n: int) -> np.ndarray:
@@ -325,7 +332,7 @@ class Posterior:
         Mutual information of x90, in bins of like mass, and the score, which is taken as normal given x90.
         """
         bins, n = self._bins
-        gain, steep, _ = self.axes.curve(x)
+        gain, steep = self.axes.middles(x)
         noise = self._sigma2 + misfit_variance(gain - self.shares.tau) + self._projection2 * steep**2
         flat, joint = bins.ravel(), self.joint
         p, mean, square = (np.bincount(flat, v.ravel(), n) for v in (joint, joint * gain, joint * (gain**2 + 2 * noise)))
