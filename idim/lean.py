@@ -39,9 +39,10 @@ class Block:
 
     def __init__(
         self, module: nn.Module, indices: list[int], weights: list[nn.Parameter], form: Callable[[list[int]], None],
-        make: Callable[[int], torch.Tensor],
+        make: Callable[[int], torch.Tensor], renew: Callable[[], None],
     ):
-        self.module, self._indices, self._weights, self._form, self._make = module, indices, weights, form, make
+        self.module, self._indices, self._weights = module, indices, weights
+        self._form, self._make, self._renew = form, make, renew
         self._entered: list[saved_tensors_hooks | None] = []
         self._room: torch.Tensor | None = None
         self._starts: list[int] = []  # where each begins in the room that they share, in bytes
@@ -112,9 +113,10 @@ class Block:
 
     def _fill(self) -> None:
         own = [self._weights[i] for i in self._indices]
-        unwatch(own)
-        self._whole = False
         with by_our_hand():
+            self._renew()
+            unwatch(own)
+            self._whole = False
             # In one piece: many small ones would leave holes that nothing else fits into.
             self._starts = [0, *accumulate(-(-p.nbytes // _ALIGNED) * _ALIGNED for p in own)]
             self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=own[0].device)

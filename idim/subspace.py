@@ -128,9 +128,10 @@ class Subspace(nn.Module):
         found = owners(model, weights) if self.projection.row_wise else {}
         in_blocks = blocks(model, weights, set(found)) if lean else []
         self._tables = {i: Table(owner, partial(self._form_rows, i), self._renew, lean) for i, owner in found.items()}
-        self._blocks = [Block(module, indices, weights, self._form, self._made) for module, indices in in_blocks]
+        self._blocks = [Block(module, indices, weights, self._form, self._made, self._renew) for module, indices in in_blocks]
         self._block_of = {i: block for block, (_, indices) in zip(self._blocks, in_blocks, strict=True) for i in indices}
         self._kept = [i for i in range(len(weights)) if i not in self._block_of]
+        self._watchable = [i for i in self._kept if can_be_watched(weights[i])]
         for i in set(self._kept) - set(found):
             weights[i].data = weights[i].detach().clone()
         # First of all hooks: others may read the weights.
@@ -161,13 +162,17 @@ class Subspace(nn.Module):
 
     def _list_loose(self) -> None:
         """The weights that are watched between forward passes of the whole model, and whole within."""
-        self._loose = [
-            p for i in self._kept if can_be_watched(p := self._hold[1][i]) and not (i in self._tables and self._tables[i].proven)
-        ]
+        self._loose = [self._hold[1][i] for i in self._watchable if not (i in self._tables and self._tables[i].proven)]
 
     @property
     def D(self) -> int:
         return self.layout.D
+
+    @property
+    def frozen_size(self) -> int:
+        """Numbers in the weights that their owner froze, which D leaves out."""
+        named = dict(self.model.named_parameters(remove_duplicate=False))
+        return sum(p.numel() for p in {id(named[name]): named[name] for name in self.frozen}.values())
 
     @property
     def model(self) -> nn.Module:
