@@ -538,7 +538,8 @@ class Subspace(nn.Module):
             raise expected("copy", "a subspace of one process", "one with a process group")
         names = {id(p): name for name, p in self.model.named_parameters()}
         state = {
-            "theta": self.theta, "scales": self.scales, "enabled": self.enabled, "fresh": self.fresh, "training": self.training,
+            "theta": self.theta, "scales": self.scales, "enabled": self.enabled, "fresh": self.fresh, "frozen": self.frozen,
+            "training": self.training,
             "were": {names[id(p)]: required for p, required in self._were if id(p) in names},
             "starts": dict(zip(self._names, self._origin, strict=True)), "buffers": self._beside.starts(),
         }
@@ -563,7 +564,7 @@ def _rewrapped(model: nn.Module, settings: dict[str, object], state: dict[str, o
         named[name].data = start
     beside = Buffers(model)
     beside.put(state["buffers"])
-    sub = Subspace(model, **settings, include=lambda name: id(named[name]) in moved)
+    sub = Subspace(model, **settings, include=lambda name: id(named[name]) in moved or name in state["frozen"])
     beside.restore()
     sub.theta, sub.scales = state["theta"], state["scales"]
     sub.enabled, sub.fresh = state["enabled"], state["fresh"]

@@ -82,10 +82,13 @@ class Table:
             with by_our_hand():
                 self._renew()
                 ids = args[0] if args else kwargs["input"]
-                rows = torch.unique(ids)
-                rows = rows[~self.fresh[rows]]
-                if rows.numel():
-                    self._form(rows)
+                if torch._C._functorch.is_functorch_wrapped_tensor(ids):  # vmap looks up it cannot say what
+                    self.form_whole()
+                else:
+                    rows = torch.unique(ids)
+                    rows = rows[~self.fresh[rows]]
+                    if rows.numel():
+                        self._form(rows)
             with torch._C.DisableTorchFunctionSubclass():
                 return self._look_up_as_before(*args, **kwargs)
         return self._look_up_as_before(*args, **kwargs)

@@ -81,9 +81,15 @@ def can_be_watched(p: nn.Parameter) -> bool:
 class _Copy(torch.autograd.Function):
     """A weight's numbers in memory of their own; the gradient is the weight's."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, p: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
-        return made
+    def forward(p: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+        return made.view_as(made)
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple, output: torch.Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx, grad: torch.Tensor):
