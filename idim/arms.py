@@ -33,10 +33,12 @@ class Adapted:
 
 
 def full(model: nn.Module, settings: Mapping) -> Adapted:
-    """Every weight is trained."""
-    for p in model.parameters():
-        p.requires_grad_(True)
-    return Adapted(model, {"weights": list(model.parameters())}, save=getattr(model, "save_pretrained", None))
+    """Every weight is trained that its owner did not freeze."""
+    weights = [p for p in model.parameters() if p.requires_grad]
+    if not weights:
+        raise expected("model", "at least one weight with requires_grad=True", f"{type(model).__name__}, of which all are frozen")
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    return Adapted(model, {"weights": weights}, {"frozen": frozen}, save=getattr(model, "save_pretrained", None))
 
 
 def did(model: nn.Module, settings: Mapping) -> Adapted:
@@ -59,6 +61,7 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         groups["scales"] = [sub.scales]
     info = {
         "d_theta": sub.theta.numel(), "m": 0 if sub.scales is None else sub.scales.numel(), "D": sub.D,
+        "frozen": sub.frozen_size,
         "family": settings["projection"], "scope": settings["scope"], "structure": structure,
         "groups": list(sub.layout.groups) if structure else None,
         "projection": sub.projection.identity, "projection_checksum": sub.projection.checksum(),
@@ -71,7 +74,7 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
 
         save_subspace(sub, folder)
 
-    return Adapted(_Called(sub), groups, info, sub.release, sub.rounded_away, save if hasattr(model, "config") else None)
+    return Adapted(_Called(sub), groups, info, sub.undo, sub.rounded_away, save if hasattr(model, "config") else None)
 
 
 class _Called(nn.Module):

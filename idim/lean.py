@@ -11,7 +11,9 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from idim.copies import Hook
 from idim.tables import users
+from idim.watched import by_our_hand, can_be_watched, unwatch, watch
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,25 @@ _ALIGNED = 64  # bytes: what vector instructions like best
 class Block:
     """A module whose weights (indices into ``weights``) are formed on entering it and let go on leaving it, both ways.
 
-    In between they read as NaN: nothing outside the block may use them unnoticed. Autograd, which would keep them for the backward
-    pass, is given their names instead. That pass enters the block by the gradient of its output and leaves a weight with
+    In between their memory is NaN and they are watched: whoever reads one outside the block works on a copy (``make(i)``). Autograd, which would
+    keep them for the backward pass, is given their names instead. That pass enters the block by the gradient of its output and leaves a weight with
     the weight's own gradient; where no output told of it, autograd asks ``make(i)`` for a copy.
     """
 
     def __init__(
         self, module: nn.Module, indices: list[int], weights: list[nn.Parameter], form: Callable[[list[int]], None],
-        make: Callable[[int], torch.Tensor],
+        make: Callable[[int], torch.Tensor], renew: Callable[[], None],
     ):
-        self._indices, self._weights, self._form, self._make = indices, weights, form, make
+        self.module, self._indices, self._weights = module, indices, weights
+        self._form, self._make, self._renew = form, make, renew
         self._entered: list[saved_tensors_hooks | None] = []
-        # Where each begins in the room that they share, in bytes.
-        self._starts = [0, *accumulate(-(-weights[i].nbytes // _ALIGNED) * _ALIGNED for i in indices)]
         self._room: torch.Tensor | None = None
+        self._starts: list[int] = []  # where each begins in the room that they share, in bytes
         self._open: set[int] = set()  # formed, for the backward pass
+        self._whole = False  # every weight is formed, in memory of its own
+        # First of all hooks: others may read the weights, as those of prune and weight_norm do.
         self._hooks = [
-            module.register_forward_pre_hook(self._enter), module.register_forward_hook(self._leave, always_call=True),
+            module.register_forward_pre_hook(Hook(self._enter), prepend=True), module.register_forward_hook(Hook(self._leave), always_call=True),
         ]
         self._let_go(indices)
 
@@ -61,9 +65,26 @@ class Block:
         left, self._open = self._open, set()
         self._let_go(left)
 
+    def holds(self, i: int) -> bool:
+        """Whether weight i's memory is what theta makes of it now."""
+        return self._whole or i in self._open
+
+    def form_whole(self) -> None:
+        """Every weight in memory of its own, until theta changes or the block runs."""
+        for i in self._indices:
+            self._weights[i].data = torch.empty_like(self._weights[i], memory_format=torch.contiguous_format)
+        self._form(self._indices)
+        self._whole = True
+
+    def outdate(self) -> None:
+        """Theta has changed."""
+        if self._whole:
+            self._let_go(self._indices)
+
     def close(self) -> None:
         for hook in self._hooks:
             hook.remove()
+        unwatch(self._weights[i] for i in self._indices)
 
     def _enter(self, *_) -> None:
         if not self._open:  # else a forward pass within the backward pass, as checkpointing makes
@@ -91,19 +112,27 @@ class Block:
             self._open = set(self._indices)
 
     def _fill(self) -> None:
-        # In one piece: many small ones would leave holes that nothing else fits into.
         own = [self._weights[i] for i in self._indices]
-        self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=own[0].device)
-        for p, start in zip(own, self._starts, strict=False):
-            p.data = self._room[start: start + p.nbytes].view(p.dtype).view(p.shape)
-        self._form(self._indices)
+        with by_our_hand():
+            self._renew()
+            unwatch(own)
+            self._whole = False
+            # In one piece: many small ones would leave holes that nothing else fits into.
+            self._starts = [0, *accumulate(-(-p.nbytes // _ALIGNED) * _ALIGNED for p in own)]
+            self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=own[0].device)
+            for p, start in zip(own, self._starts, strict=False):
+                p.data = self._room[start: start + p.nbytes].view(p.dtype).view(p.shape)
+            self._form(self._indices)
 
     def _let_go(self, indices: Iterable[int]) -> None:
         if not self._open:
             self._room = None
-        for i in indices:
-            p = self._weights[i]
-            p.data = torch.full((), torch.nan, dtype=p.dtype, device=p.device).expand(p.shape)
+        self._whole = False
+        with by_our_hand():
+            for i in indices:
+                p = self._weights[i]
+                p.data = torch.full((), torch.nan, dtype=p.dtype, device=p.device).expand(p.shape)
+        watch(self._weights[i] for i in indices)
 
     def _pack(self, x: torch.Tensor) -> torch.Tensor | _Weight:
         if self._room is None or x.untyped_storage().data_ptr() != self._room.untyped_storage().data_ptr():
@@ -130,17 +159,30 @@ def _tensors(out: object) -> Iterator[torch.Tensor]:
 
 
 def blocks(model: nn.Module, weights: list[nn.Parameter], skip: set[int]) -> list[tuple[nn.Module, list[int]]]:
-    """The outermost members of ``nn.ModuleList`` and ``nn.Sequential``, each with the weights that no module outside it owns."""
+    """The outermost members of ``nn.ModuleList`` and ``nn.Sequential``, each with the weights that no module outside it owns.
+
+    A member that cannot be called, as a list in a list or a dictionary in one, gives way to its own members.
+    """
     using = users(model)
     found: list[tuple[nn.Module, list[int]]] = []
     inside: set[int] = set()
     for module in model.modules():
         if id(module) in inside or not isinstance(module, (nn.ModuleList, nn.Sequential)):
             continue
-        for child in module:
+        for child in _callable(module):
+            if id(child) in inside:
+                continue
             own = {id(m) for m in child.modules()}
             inside |= own
-            indices = [i for i, p in enumerate(weights) if i not in skip and all(id(m) in own for m in using[id(p)])]
+            indices = [i for i, p in enumerate(weights) if i not in skip and can_be_watched(p) and all(id(m) in own for m in using[id(p)])]
             if indices:
                 found.append((child, indices))
     return found
+
+
+def _callable(container: nn.Module) -> Iterator[nn.Module]:
+    for child in container.children():
+        if type(child).forward is nn.Module.forward and "forward" not in child.__dict__:
+            yield from _callable(child)
+        else:
+            yield child

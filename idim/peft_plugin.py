@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import torch
+from huggingface_hub import ModelCard
 from peft import PeftConfig, TaskType, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -16,6 +19,23 @@ from idim.models import HEADS
 from idim.subspace import Subspace
 
 NAME = "IDIM_SUBSPACE"
+#: The method's name in an adapter's file. Where idim is not imported, peft knows no more than to print it.
+SAVED_NAME = f"{NAME}: run `import idim` first (pip install idim-lab)"
+_CARD = """# Adapter: a {d}-dimensional subspace of the base model's weights
+
+`import idim` makes the method known to peft, before the adapter is loaded:
+
+```python
+# pip install idim-lab
+import idim
+from peft import PeftModel
+
+model = PeftModel.from_pretrained(base_model, "this folder")  # base_model: {base}
+```
+
+`idim export` writes the same as plain weights or as a LoRA adapter, which need no idim.
+
+"""
 _PREFIX = "idim_subspace_"
 _WITH_HEAD = (TaskType.SEQ_CLS, TaskType.TOKEN_CLS, TaskType.QUESTION_ANS)
 
@@ -33,7 +53,12 @@ class SubspaceConfig(PeftConfig):
         fresh_modules: modules whose starting weights are saved with the adapter, because the base model on disk lacks them. Default: the
             output layer of a classification or question-answering ``task_type``, else none.
         lean: hold theta_0 alone; see ``idim.Subspace``.
-        projection_checksum: of P; filled in when the adapter is made, compared when it is loaded.
+        frozen: modules and weights that their owner had frozen (``requires_grad=False``) when the adapter was made, and which it does not move; filled in.
+        D: numbers that it moves; filled in.
+        num_labels: of the base model, where it is a classifier; filled in.
+        projection_checksum: of P; filled in.
+
+    What is filled in when the adapter is made is compared when it is loaded. Cost of the checksum: P's ingredients are made once more.
     """
 
     d: int = field(default=1000, metadata={"help": "Trained numbers in all, scales included."})
@@ -44,6 +69,9 @@ class SubspaceConfig(PeftConfig):
     projection_seed: int = field(default=0, metadata={"help": "The seed of P."})
     fresh_modules: list[str] | None = field(default=None, metadata={"help": "Modules whose starting weights are saved too."})
     lean: bool = field(default=False, metadata={"help": "Hold theta_0 alone and form weights while their block runs."})
+    frozen: list[str] | None = field(default=None, metadata={"help": "What its owner had frozen; filled in."})
+    D: int | None = field(default=None, metadata={"help": "Numbers that move; filled in."})
+    num_labels: int | None = field(default=None, metadata={"help": "Of the base model; filled in."})
     projection_checksum: str | None = field(default=None, metadata={"help": "Of P; filled in."})
 
     def __post_init__(self):
@@ -53,6 +81,18 @@ class SubspaceConfig(PeftConfig):
             self.target_modules = sorted(self.target_modules)
         if self.fresh_modules is None and self.task_type in _WITH_HEAD:
             self.fresh_modules = list(HEADS)
+
+
+    def to_dict(self) -> dict:
+        return super().to_dict() | {"peft_type": SAVED_NAME}
+
+    def save_pretrained(self, save_directory: str, **kwargs) -> None:
+        super().save_pretrained(save_directory, **kwargs)
+        path = Path(save_directory, "README.md")
+        card = ModelCard.load(path) if path.exists() else ModelCard("")
+        if "import idim" not in card.text:
+            card.text = _CARD.format(d=self.d, base=self.base_model_name_or_path or "the model that it was trained on") + card.text.lstrip()
+            card.save(path)
 
 
 def is_fresh(name: str, config: SubspaceConfig) -> bool:
@@ -68,26 +108,39 @@ class Held(nn.Module, BaseTunerLayer):
 
     def __init__(self, model: nn.Module, config: SubspaceConfig, adapter: str):
         nn.Module.__init__(self)
-        include = _included(model, config.target_modules)
-        sub = Subspace(
-            model, config.d, config.projection, config.structure, config.scope, config.projection_seed, include=include, lean=config.lean, quiet=True,
-        )
+        were = [(p, p.requires_grad) for p in model.parameters()]
+        classes = _num_labels(model)
+        if config.projection_checksum is None:
+            config.frozen = _frozen(model)
+        else:
+            if config.num_labels not in (None, classes):
+                raise expected("num_labels", f"{config.num_labels}, as the adapter's base model had", classes)
+            _freeze(model, config.frozen or [])
+        sub = None
         try:
+            sub = Subspace(
+                model, config.d, config.projection, config.structure, config.scope, config.projection_seed,
+                include=_included(model, config.target_modules), lean=config.lean, quiet=True,
+            )
+            if config.D not in (None, sub.D):
+                raise expected("base model", f"one of which the adapter moves {config.D} weights, as where it was made", f"{sub.D}")
             if config.projection_checksum:
                 sub.projection.verify(config.projection_checksum)
-        except projections.ProjectionError as error:
-            sub.undo()
+        except (IdimError, projections.ProjectionError) as error:
+            if sub is not None:
+                sub.undo()
+            _set_required(were)
             raise IdimError(str(error)) from None
-        config.projection_checksum = sub.projection.checksum()
+        sub.owner_had(were)
+        config.D, config.num_labels, config.projection_checksum = sub.D, classes, sub.projection.checksum()
         self.subspace = nn.ModuleDict({adapter: sub})
         self._active_adapter = adapter
         self._disable_adapters = False
         self.merged_adapters: list[str] = []
-        # The very memory that weights are formed from, or lie in: what is loaded into it is their new start.
-        starts = {name: p.detach() for name, p in model.named_parameters()} | dict(sub.origins())
-        for name in starts:
-            if is_fresh(name, config):
-                sub.register_buffer("fresh_" + name.replace(".", "__"), starts[name])
+        fresh = [name for name, _ in model.named_parameters() if is_fresh(name, config)]
+        # A buffer of a fresh module, as the statistics of a norm, is as fresh as its weights.
+        owners = {name.rpartition(".")[0] for name in fresh}
+        sub.fresh = (*fresh, *(name for name, _ in model.named_buffers() if is_fresh(name, config) or name.rpartition(".")[0] in owners))
 
     @property
     def sub(self) -> Subspace:
@@ -105,7 +158,15 @@ class SubspaceTuner(BaseTuner):
     prefix = _PREFIX
     tuner_layer_cls = Held
     target_module_mapping: dict[str, list[str]] = {}
-    uses_shared_state = True
+
+    def __init__(self, model: nn.Module, peft_config: PeftConfig | dict[str, PeftConfig], *args, **kwargs):
+        if isinstance(peft_config, PeftConfig):
+            # So it comes from transformers' add_adapter and load_adapter, and from peft's inject_adapter_in_model.
+            raise expected(
+                "adapter", "PeftModel.from_pretrained(model, folder) or get_peft_model(model, config), because a subspace moves the model as a whole",
+                "one put into the model itself (add_adapter, load_adapter, pipeline)",
+            )
+        super().__init__(model, peft_config, *args, **kwargs)
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args, low_cpu_mem_usage: bool = False, **kwargs) -> None:
         if low_cpu_mem_usage:
@@ -149,8 +210,6 @@ class SubspaceTuner(BaseTuner):
     def _unload_and_optionally_merge(self, merge: bool = True, **kwargs) -> nn.Module:
         sub = self.held.sub
         model = sub.bake() if merge else sub.undo()
-        for p in model.parameters():
-            p.requires_grad_(True)
         del model.peft_config
         return model
 
@@ -159,6 +218,56 @@ class SubspaceTuner(BaseTuner):
     @classmethod
     def _get_adapter_state_dict(cls, model, config, adapter_name, state_dict, unwanted_adapter_names):
         return {k: v for k, v in state_dict.items() if f"{_PREFIX}.subspace.{adapter_name}." in k}
+
+    @classmethod
+    def _remap_adapter_state_dict_for_load(cls, model, config, adapter_name, state_dict):
+        _check(model.base_model.held.sub.state_dict(), {key.rpartition(".")[2]: x for key, x in state_dict.items()})
+        # Not by what the model has now: of the buffers it has those that moved.
+        where = f"{_PREFIX}.subspace."
+        return {key.replace(where, f"{where}{adapter_name}.", 1): x for key, x in state_dict.items()}
+
+
+def _check(needed: dict[str, torch.Tensor], came: dict[str, torch.Tensor]) -> None:
+    """An adapter that lacks something, or is not of numbers, would leave the model as it is and say nothing."""
+    for key, place in needed.items():
+        if key not in came and not key.startswith("buffer_"):
+            raise expected("adapter", f"a file with {key}", f"one with {', '.join(sorted(came)) or 'nothing'}")
+    for key, x in came.items():
+        if key in needed and x.shape != needed[key].shape:
+            raise expected("adapter", f"{key} of shape {tuple(needed[key].shape)}", tuple(x.shape))
+        if not torch.isfinite(x).all():
+            raise expected("adapter", f"finite numbers in {key}", f"{int((~torch.isfinite(x)).sum())} that are not")
+
+
+def _num_labels(model: nn.Module) -> int | None:
+    config = getattr(model, "config", None)
+    return getattr(config, "num_labels", None) if "ForSequenceClassification" in type(model).__name__ else None
+
+
+def _frozen(model: nn.Module) -> list[str]:
+    """The outermost modules of which all weights are frozen, and frozen weights elsewhere."""
+    found: list[str] = []
+    for name, module in model.named_modules():
+        if f"{name}.".startswith(tuple(f"{outer}." for outer in found)):
+            continue
+        if name and next(module.parameters(), None) is not None and not any(p.requires_grad for p in module.parameters()):
+            found.append(name)
+        else:
+            found += [f"{name}.{key}".lstrip(".") for key, p in module.named_parameters(recurse=False) if not p.requires_grad]
+    return found
+
+
+def _freeze(model: nn.Module, frozen: list[str]) -> None:
+    """These modules and weights, and nothing else, whatever whoever loads an adapter has frozen."""
+    inside = tuple(f"{name}." for name in frozen)
+    for name, p in model.named_parameters():
+        if p.is_floating_point():
+            p.requires_grad_(not f"{name}.".startswith(inside))
+
+
+def _set_required(were: list[tuple[nn.Parameter, bool]]) -> None:
+    for p, required in were:
+        p.requires_grad_(required)
 
 
 def _included(model: nn.Module, targets: list[str] | str | None):
@@ -198,7 +307,7 @@ def save_subspace(sub: Subspace, folder: str) -> None:
 
 def register() -> None:
     """Make the method known to peft, once. Its three tables take a plain string."""
-    PEFT_TYPE_TO_CONFIG_MAPPING[NAME] = SubspaceConfig
+    PEFT_TYPE_TO_CONFIG_MAPPING[NAME] = PEFT_TYPE_TO_CONFIG_MAPPING[SAVED_NAME] = SubspaceConfig
     PEFT_TYPE_TO_TUNER_MAPPING[NAME] = SubspaceTuner
     PEFT_TYPE_TO_PREFIX_MAPPING[NAME] = _PREFIX
 

@@ -58,6 +58,42 @@ def test_an_arm_depends_on_its_seed_alone(arm):
     assert torch.equal(state, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("arm", ["full", "did", "said"])
+def test_an_arm_leaves_alone_what_its_owner_froze(arm):
+    model = net()
+    first = next(m for m in model.modules() if isinstance(m, nn.Linear)).requires_grad_(False)
+    before = [p.detach().clone() for p in first.parameters()]
+    adapted = arms.build(arm, model, SETTINGS)
+    assert adapted.info["frozen"] == 20 * 16 + 16
+    params = [p for group in adapted.groups.values() for p in group]
+    optimizer = torch.optim.SGD(params, lr=0.1)
+    adapted.module(torch.ones(5, 20)).square().mean().backward()
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, first.parameters(), strict=True))
+    assert adapted.d_total == (16 * 12 + 12 + 12 * 3 + 3 if arm == "full" else 50)
+    adapted.close()
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True, True, True]
+    with pytest.raises(IdimError, match="model: expected at least one weight with requires_grad=True"):
+        arms.build(arm, net().requires_grad_(False), SETTINGS)
+
+
+@pytest.mark.parametrize("arm", arms.SUBSPACE_ARMS)
+def test_a_closed_arm_gives_the_model_back_as_it_came(arm):
+    """So that a run leaves nothing to the next, should both get the same module."""
+    model = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.Linear(16, 3))
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    adapted = arms.build(arm, model, SETTINGS)
+    adapted.module.train()
+    adapted.module(torch.randn(5, 20)).square().mean().backward()
+    with torch.no_grad():
+        for p in adapted.groups["theta"]:
+            p -= p.grad
+    adapted.module(torch.randn(5, 20))
+    assert not any(torch.equal(model.state_dict()[name], x) for name, x in before.items() if "num" not in name)
+    adapted.close()
+    assert all(torch.equal(model.state_dict()[name], x) for name, x in before.items())
+
+
 def test_loras_rule_for_alpha():
     assert arms.build("lora", net(), SETTINGS).info["alpha_rule"] == "alpha = 2 r"
     assert arms.build("lora", net(), {**SETTINGS, "lora_alpha": 8}).info["lora_alpha"] == 8

@@ -373,3 +373,128 @@ def test_a_released_subspace_is_freed():
     del model, sub
     gc.collect()
     assert gone() is None
+
+
+class Counts(nn.Module):
+    """Buffers of every kind that training moves: in place, by another tensor, from nothing, in another shape, not in the state_dict, of whole numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("total", torch.zeros(4))
+        self.register_buffer("last", torch.ones(2, 4))
+        self.register_buffer("seen", torch.tensor(0))
+        self.register_buffer("cache", None)
+        self.register_buffer("hidden", torch.zeros(3), persistent=False)
+        self.register_buffer("still", torch.arange(5.0))
+
+    def forward(self, x):
+        if self.training:
+            self.total += x.detach().mean(0)
+            self.last = x.detach().clone()
+            self.seen += 1
+            self.cache = x.detach().sum(0)
+            self.hidden.add_(1)
+        return self.layer(x) + self.total + self.last.mean(0) + self.hidden.sum()
+
+
+WITH_BUFFERS = {
+    "BatchNorm": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), "BatchNorm without affine": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False)),
+    "InstanceNorm": lambda: nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten()),
+    "spectral_norm": lambda: nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 4))), "the model itself": Counts, "inside": lambda: nn.Sequential(nn.Linear(4, 4), Counts()),
+    "shared": lambda: (lambda norm: nn.Sequential(nn.Linear(4, 4), norm, nn.Linear(4, 4), norm))(nn.BatchNorm1d(4)),
+}
+
+
+def with_buffers(name: str) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return WITH_BUFFERS[name]()
+
+
+def run(sub: Subspace, seed: int = 0) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    sub.model.train()
+    for _ in range(4):
+        sub.model(torch.randn(8, 4, generator=draw) + 2).square().mean().backward()
+        with torch.no_grad():
+            sub.theta -= 0.1 * sub.theta.grad
+        sub.theta.grad = None
+    sub.model.eval()
+
+
+def buffers(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: x.clone() for name, x in model.named_buffers()}
+
+
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("name", WITH_BUFFERS)
+def test_undo_restores_what_training_moves_beside_the_weights(name, lean):
+    x, model, start = torch.ones(3, 4), with_buffers(name).eval(), with_buffers(name).eval()
+    outs = []
+    for _ in range(2):  # and one run leaves nothing to the next
+        sub = Subspace(model, 6, lean=lean)
+        run(sub)
+        outs.append(model(x).detach())
+        now, before = buffers(sub.undo()), buffers(start)
+        assert now.keys() == before.keys() and all(torch.equal(now[key], before[key]) for key in before)
+    assert torch.equal(*outs) and not torch.allclose(outs[0], start(x))
+    assert torch.allclose(model(x), start(x))
+
+
+@pytest.mark.parametrize("name", WITH_BUFFERS)
+def test_a_state_dict_brings_along_what_training_moved(name):
+    x, first = torch.ones(3, 4), Subspace(with_buffers(name), 6, structure="layer")
+    assert set(first.state_dict()) == {"theta", "scales"}, "what stays where it was is the model's own"
+    empty = {key: value.clone() for key, value in first.state_dict().items()}
+    run(first)
+    second = Subspace(with_buffers(name), 6, structure="layer")
+    run(second, seed=1)  # which moved its own
+    kept = first.state_dict()
+    assert not any("hidden" in key or "still" in key for key in kept)
+    assert second.load_state_dict(kept) == ([], [])
+    own, other = (s.model.eval().state_dict() for s in (first, second))
+    assert all(torch.allclose(other[key], own[key], atol=1e-6) for key in own if "cache" not in key and other[key].shape == own[key].shape)
+    if "Counts" not in str(first.model):
+        assert torch.equal(second.model(x), first.model(x))
+    second.load_state_dict(empty)
+    assert all(torch.equal(value, with_buffers(name).state_dict()[key]) for key, value in second.model.state_dict().items() if "cache" not in key)
+
+
+FROZEN = {
+    "a layer": lambda m: m.layers[0].requires_grad_(False), "a bias": lambda m: m.out.bias.requires_grad_(False),
+    "a tied table": lambda m: m.words.weight.requires_grad_(False), "all but the last": lambda m: (m.requires_grad_(False), m.layers[1].requires_grad_(True)),
+}
+
+
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("chosen", [None, lambda name: name.startswith(("layers.", "words.", "out."))])
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_what_its_owner_froze_stays_and_is_not_part_of_D(frozen, chosen, lean):
+    model = small()
+    FROZEN[frozen](model)
+    required = {name: p.requires_grad for name, p in model.named_parameters()}
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    sub = Subspace(model, 20, include=chosen, lean=lean)
+    moved = {name for name, r in required.items() if r and (chosen is None or chosen(name))}
+    assert set(sub._names) == moved and sub.D == sum(before[name].numel() for name in moved)
+    asked = {name for name, _ in model.named_parameters(remove_duplicate=False) if chosen is None or chosen(name)}
+    assert set(sub.frozen) == {name for name in asked if not dict(model.named_parameters(remove_duplicate=False))[name].requires_grad}
+    assert sub.frozen_size == sum(p.numel() for name, p in model.named_parameters() if not required[name] and name in asked)
+    for _ in range(2):
+        loss_of(model).backward()
+        with torch.no_grad():
+            sub.theta -= sub.theta.grad
+    now = dict(model.named_parameters())
+    assert all(torch.equal(now[name], before[name]) for name in before if name not in moved)
+    assert any(not torch.equal(now[name], before[name]) for name in moved)
+    assert {name: p.requires_grad for name, p in sub.undo().named_parameters()} == required
+
+
+def test_a_model_of_which_all_is_frozen_is_refused():
+    model = small().requires_grad_(False)
+    with pytest.raises(IdimError, match="model: expected at least one weight with requires_grad=True; got 'Small, of which all"):
+        Subspace(model, 5)
+    model.out.bias.requires_grad_(True)
+    with pytest.raises(IdimError, match="d: expected at most D = 23, the number of weights that may be trained; .* tensors are frozen; got 24"):
+        Subspace(model, 24)
