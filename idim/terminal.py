@@ -57,10 +57,8 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 def _silence(stream: TextIO | None) -> None:
     """What is left in the stream's buffer goes nowhere, so that the end of the program does not fail over it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 @contextlib.contextmanager
