@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from idim.errors import expected, first_line, one_of
+from idim.errors import expected, first_line, is_unicode, one_of
 from idim.protocols import PROTOCOLS, Protocol
 from idim.search.design import DESIGNS
 
@@ -68,8 +68,8 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             for part in value if isinstance(value, tuple) else (value,):
-                if isinstance(part, str) and "\0" in part:
-                    raise expected(_flag(field.name), "text without a null character", part)
+                if isinstance(part, str) and ("\0" in part or not is_unicode(part)):
+                    raise expected(_flag(field.name), "text in Unicode without a null character", part)
                 if isinstance(part, int) and not -(1 << 63) <= part < 1 << 63:
                     raise expected(_flag(field.name), "a number of at most 64 bits", part)
         if not self.out:

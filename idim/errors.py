@@ -44,6 +44,11 @@ def printable(text: str) -> str:
     return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it is text. Bytes of a command line or a path that are none become lone surrogates, which no file takes."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Also torch's on a CPU, which is a plain RuntimeError that only its words tell apart."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

@@ -51,7 +51,7 @@ def export(
         raise expected("--base", "a transformers model", name)
     data = task and task_for(name, task, Options(**{k: v for k, v in options.items() if v}))
     classes, head = (data.classes, data.head) if data else (_classes(shapes), _head(name, config))
-    model = _loaded(adapter, config, shapes, models.load(name, classes, 0, head), name)
+    model = _loaded(adapter, shapes, models.load(name, classes, 0, head), name)
 
     def score(module: nn.Module) -> float:
         with torch.no_grad():
@@ -107,7 +107,7 @@ def _config(adapter: str) -> SubspaceConfig:
         raise expected("adapter", "a folder with adapter_config.json", adapter)
     try:
         kind = load(path).get("peft_type")
-        if kind != NAME:
+        if not str(kind).startswith(NAME):
             raise expected("adapter", f"one of type {NAME}", kind)
         config = PeftConfig.from_pretrained(adapter)
     except IdimError:
@@ -137,27 +137,23 @@ def _shapes(adapter: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _loaded(adapter: str, config: SubspaceConfig, shapes: dict[str, tuple[int, ...]], base: models.Loaded, name: str) -> PeftModel:
+def _loaded(adapter: str, shapes: dict[str, tuple[int, ...]], base: models.Loaded, name: str) -> PeftModel:
     """The adapter on its base model. peft only warns of what a file lacks, and the untouched model would pass for the trained one."""
     D = base.D
     try:
         model = PeftModel.from_pretrained(base.module, adapter)
     except IdimError as error:
         if str(error).startswith("checksum"):
-            raise expected("base model", f"the one that this adapter was made for{_of(config)}", f"{name} with D = {D:,}: D differs, or the seed") from None
+            raise expected("base model", "the one that this adapter was made for", f"{name} with D = {D:,}: D differs, or P's seed does") from None
         raise
     except Exception as error:
         raise expected("adapter", f"one that loads onto {name}, D = {D:,}", first_line(error)) from None
-    wanted = {key: tuple(value.shape) for key, value in get_peft_model_state_dict(model).items()}
-    for what, keys in (("missing", wanted.keys() - shapes.keys()), ("unknown", shapes.keys() - wanted.keys())):
+    known = set(get_peft_model_state_dict(model))
+    trained = {key for key in known if key.rpartition(".")[2].startswith(("theta", "scales", "fresh_"))}
+    for what, keys in (("missing", trained - shapes.keys()), ("unknown", shapes.keys() - known)):
         if keys:
-            raise expected(f"{adapter}: adapter_model.safetensors", f"{len(wanted)} tensors for {name}", f"{what}: {', '.join(sorted(keys))}")
+            raise expected(f"{adapter}: adapter_model.safetensors", f"{len(known)} tensors for {name}", f"{what}: {', '.join(sorted(keys))}")
     return model
-
-
-def _of(config: SubspaceConfig) -> str:
-    D = getattr(config, "D", None)
-    return f", of D = {D:,}" if isinstance(D, int) else ""
 
 
 def _head(name: str, config: SubspaceConfig) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from idim.config import ARMS
-from idim.errors import first_line
+from idim.errors import first_line, is_unicode
 
 SCHEMA = 1
 #: Why a run was made.
@@ -111,6 +111,10 @@ def _is_whole(v: object) -> bool:
     return isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 1 << 63
 
 
+def _is_text(v: object) -> bool:
+    return isinstance(v, str) and is_unicode(v)
+
+
 def _maybe(field: Field) -> Field:
     return f"{field[0]} or null", lambda v: v is None or field[1](v)
 
@@ -123,10 +127,10 @@ NUMBER: Field = ("a finite number", _is_number)
 WHOLE: Field = ("a whole number that is not negative", _is_whole)
 POSITIVE: Field = ("a whole number of at least 1", lambda v: _is_whole(v) and v > 0)
 DURATION: Field = ("seconds", lambda v: _is_number(v) and v >= 0)
-TEXT: Field = ("text", lambda v: isinstance(v, str))
+TEXT: Field = ("text", _is_text)
 BOOL: Field = ("true or false", lambda v: isinstance(v, bool))
 OBJECT: Field = ("an object", lambda v: isinstance(v, dict))
-TEXTS: Field = ("a list of texts", lambda v: isinstance(v, list) and all(isinstance(x, str) for x in v))
+TEXTS: Field = ("a list of texts", lambda v: isinstance(v, list) and all(map(_is_text, v)))
 KEY: Field = ("a key of 20 hexadecimal digits", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{20}", v)))
 KEYS: Field = ("a list of distinct keys", lambda v: isinstance(v, list) and all(map(KEY[1], v)) and len(set(v)) == len(v))
 FRACTION: Field = ("a fraction between 0 and 1", lambda v: _is_number(v) and 0 < v < 1)

@@ -121,6 +121,9 @@ def test_a_base_model_of_another_size_is_called_that(mine, tiny_bert, tmp_path):
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(other)
     BertForSequenceClassification(BertConfig(vocab_size=13, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
                                              max_position_embeddings=32)).save_pretrained(other)
+    # An adapter that notes no D; one that does is refused as it is loaded.
+    path = mine / "adapter_config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "D"}))
     D = sum(p.numel() for p in BertForSequenceClassification.from_pretrained(other).parameters())
     refused(mine, f"{other} with D = {D:,}: D differs", "--base", other)
     refused(mine, "--base: expected a transformers model", "--base", "toy")

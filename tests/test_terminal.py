@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -32,7 +34,7 @@ def idim(*words):
 def shell(line: str, cwd, **env) -> subprocess.CompletedProcess:
     """A line for a shell in which $idim is the program."""
     env = {**os.environ, "idim": f"{sys.executable} -m idim", "IDIM": sys.executable, **env}
-    return subprocess.run(["bash", "-c", line], cwd=cwd, env=env, capture_output=True, text=True, errors="replace", timeout=120)
+    return subprocess.run(["bash", "-c", line], cwd=cwd, env=env, capture_output=True, text=True, errors="replace", timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_another_questions_broken_file_takes_no_answer_away(known, name, folder)
         path.unlink()
 
 
-@pytest.mark.parametrize("name", ["$a$ and $b$", "$x^{$", "\\frac{$1$", "_x", "a\x1b[31mb", "日本", "\udcff", "x" * 5000, "<i>\"'&</i>", "a\nb"])
+@pytest.mark.parametrize("name", ["$a$ and $b$", "$x^{$", "\\frac{$1$", "_x", "a\x1b[31mb", "日本", "x" * 5000, "<i>\"'&</i>", "a\nb"])
 def test_a_name_is_text_in_a_figure_and_on_the_page(known, tmp_path, name):
     out, _, _ = known
     store = Store(out)
@@ -110,6 +112,22 @@ def test_a_picture_cannot_break_out_of_its_attribute(known, tmp_path):
     picture.write_bytes(b"")
     page.write_html(page.derive(Store(out)), [picture], tmp_path / "page.html")
     assert 'alt="x&quot; onerror=&quot;alert(1)"' in (tmp_path / "page.html").read_text()
+
+
+def test_a_page_goes_where_a_name_leads_and_replaces_no_device(known, tmp_path):
+    summaries = page.derive(Store(known[0]))
+    (tmp_path / "link.html").symlink_to("real.html")
+    page.write_html(summaries, [], tmp_path / "link.html")
+    assert (tmp_path / "link.html").is_symlink() and (tmp_path / "real.html").read_text().endswith("</html>\n")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    page.write_html(summaries, [], tmp_path / "pipe")
+    assert os.read(reader, 15) == b"<!doctype html>" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+    (tmp_path / "circle").symlink_to("circle")
+    for where in (tmp_path, tmp_path / "real.html" / "x", Path("/proc/nosuch/x"), tmp_path / "circle", Path("a\0"), Path("a" * 300)):
+        with pytest.raises(IdimError, match="--html: "):
+            page.write_html(summaries, [], where)
 
 
 def test_names_in_a_store_reach_no_terminal_as_commands(tmp_path):
@@ -157,40 +175,75 @@ def test_help_is_still_there():
 # Standard output as it may be.
 
 
+def onto(stream, *words) -> tuple[int, str]:
+    """The exit code with this standard output, and what came on standard error."""
+    err = io.StringIO()
+    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        app([str(w) for w in words])
+    return ended.value.code, err.getvalue()
+
+
+def commands(out: Path) -> dict[str, list]:
+    return {
+        "list": ["ls", "protocols"], "help": ["--help"], "help of a command": ["search", "--help"], "report": ["report", out], "search": [*SEARCH, "--out", out],
+        "json": [*SEARCH, "--out", out, "--json"], "doctor": ["doctor", "--verify", out],
+    }
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-16", "utf-8"])
-def test_an_answer_is_printed_in_every_encoding(known, tmp_path, encoding):
+@pytest.mark.parametrize("name", ["list", "report", "search", "json"])
+def test_an_answer_is_printed_in_every_encoding(known, encoding, name):
     out, code, answer = known
-    words = " ".join([*SEARCH, "--out", str(out)])
-    done = shell(f"$idim {words}", tmp_path, PYTHONIOENCODING=encoding)
-    text = done.stdout if encoding != "utf-16" else done.stdout.replace("\0", "")
-    assert done.returncode == code and answer["verdict"] in text and "records: " in text, done.stderr
-    done = shell(f"$idim report {out} --html {tmp_path}/page.html", tmp_path, PYTHONIOENCODING=encoding, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    assert done.returncode == 0 and (tmp_path / "page.html").read_bytes().decode("utf-8").endswith("</html>\n"), done.stderr
+    raw = io.BytesIO()
+    ended, err = onto(io.TextIOWrapper(raw, encoding=encoding), *commands(out)[name])
+    text = raw.getvalue().decode(encoding)
+    assert ended == (code if name in ("search", "json") else 0), err
+    assert "trust" in text if name == "list" else answer["verdict"] in text
+    assert ("records: " in text) == (name == "search")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_page_is_written_whatever_the_locale(known, tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr("locale.getencoding", lambda: encoding, raising=False)
+    monkeypatch.setattr("io.text_encoding", lambda *_: encoding)
+    assert onto(io.TextIOWrapper(io.BytesIO(), encoding=encoding), "report", known[0], "--html", tmp_path / "page.html")[0] == 0
+    assert "×" in (tmp_path / "page.html").read_bytes().decode("utf-8")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-@pytest.mark.parametrize("words", ["ls tasks", "--help", "search --help", "report {out}", "doctor --verify {out}", "{search} --out {out}", "{search} --out {out} --json"])
-def test_a_full_standard_output_is_one_line(known, tmp_path, words):
-    words = words.format(out=known[0], search=" ".join(SEARCH))
-    done = shell(f"$idim {words} > /dev/full", tmp_path)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1] == "idim: standard output: expected room for the answer; got No space left on device"
-    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+@pytest.mark.parametrize("name", commands(Path()))
+def test_a_full_standard_output_is_one_line(known, name):
+    with open("/dev/full", "w") as full:
+        code, err = onto(full, *commands(known[0])[name])
+    assert code == 2 and err.splitlines()[-1] == "idim: standard output: expected room for the answer; got No space left on device"
 
 
-@pytest.mark.parametrize("words", ["ls tasks", "--help", "report {out}", "{search} --out {out}", "{search} --out {out} --json"])
-def test_a_reader_who_went_away_ends_it_quietly(known, tmp_path, words):
-    words = words.format(out=known[0], search=" ".join(SEARCH))
-    # The reader is gone before anything is printed.
-    done = shell(f"($idim {words}; echo $? >&2) | true", tmp_path)
-    assert done.stderr.splitlines()[-1] == "141" and not any(w in done.stderr for w in ("Traceback", "Exception", "Broken"))
-    assert shell(f"$idim {words} >&-", tmp_path).returncode in (0, 3)
+@pytest.mark.parametrize("name", commands(Path()))
+def test_a_reader_who_went_away_ends_it_quietly(known, name):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as gone:
+        code, err = onto(gone, *commands(known[0])[name])
+    assert code == 141 and "idim: standard" not in err and "Broken" not in err
+
+
+@pytest.mark.parametrize(("line", "code", "says"), [
+    ("$idim ls protocols > /dev/full", 2, "idim: standard output: expected room for the answer; got No space left on device"),
+    ("$idim --help > /dev/full", 2, "idim: standard output: expected room for the answer; got No space left on device"),
+    ("($idim ls protocols; exit $?) | true; exit ${PIPESTATUS[0]}", 141, ""), ("$idim ls protocols >&-", 0, ""),
+    ("$idim ls protocols 2>&-", 0, ""),
+])
+def test_the_program_ends_as_others_do(tmp_path, line, code, says):
+    done = shell(line, tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (code, says)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_standard_error_takes_no_answer_away(tmp_path):
-    words = " ".join([*SEARCH, "--out", str(tmp_path / "o"), "--json"])
-    done = shell(f"$idim {words} 2> /dev/full", tmp_path)
-    assert done.returncode in (0, 3) and json.loads(done.stdout)["verdict"]
+    out = io.StringIO()
+    with open("/dev/full", "w") as full, contextlib.redirect_stderr(full), contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
+        app([*SEARCH, "--out", str(tmp_path / "o"), "--json"])
+    assert ended.value.code in (0, 3) and json.loads(out.getvalue())["verdict"]
 
 
 def test_json_is_alone_on_standard_output(tmp_path, monkeypatch):
@@ -218,7 +271,7 @@ def test_json_has_no_number_that_json_lacks(known, monkeypatch, value):
 
 @pytest.mark.parametrize(("raw", "says"), [
     (b'\xff\xfe', "valid TOML"), (b'model = "\xe9"', "valid TOML"), (b"max_steps = " + b"9" * 5000, "valid TOML"), (b"a = " + b"[" * 50_000, "valid TOML"),
-    (b'model = "a\\u0000b"\ntask = "digits"', "text without a null character"), (b'model = "mlp:64-10"\ntask = "digits"\nseed = 99999999999999999999', "at most 64 bits"),
+    (b'model = "a\\u0000b"\ntask = "digits"', "text in Unicode without a null character"), (b'model = "mlp:64-10"\ntask = "digits"\nseed = 99999999999999999999', "at most 64 bits"),
     (b'model = "mlp:64-10"\ntask = "digits"\nout = ""', "--out: expected the name of a folder"), (b"grid = [true]", "a list of int"), (None, "--config: expected a TOML file"),
 ])
 def test_a_config_that_cannot_be_read(tmp_path, raw, says):
@@ -242,7 +295,7 @@ def test_a_config_that_may_not_be_read(tmp_path, monkeypatch):
     assert code == 2 and "--config: expected a file that can be read" in stderr and "Permission denied" in stderr
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--seed", "9" * 20), ("--d", "9" * 20), ("--seed", str(2**63)), ("--out", ""), ("--max-eval-samples", "9" * 30)])
+@pytest.mark.parametrize(("flag", "value"), [("--seed", "9" * 20), ("--d", "9" * 20), ("--seed", str(2**63)), ("--out", ""), ("--model", "\udcff"), ("--max-eval-samples", "9" * 30)])
 def test_numbers_and_names_that_nothing_holds(tmp_path, monkeypatch, flag, value):
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = idim("train", *NET[:8], "--arm", "did", flag, value)

@@ -96,6 +96,11 @@ def write_html(summaries: list[dict], paths: list[Path], file: Path) -> None:
     # In UTF-8 as the page says, whatever the locale; a name that is no text is shown by its escapes.
     data = page.encode("utf-8", "backslashreplace")
     try:
-        write(file, data)
-    except IdimError as error:
+        # Through a link, and into a device or a pipe: a name that is in use keeps what it names.
+        file = file.resolve()
+        if file.exists() and not file.is_file():
+            file.write_bytes(data)
+        else:
+            write(file, data)
+    except (OSError, RuntimeError, ValueError, IdimError) as error:
         raise IdimError(f"--html: {error}") from None
