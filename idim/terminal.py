@@ -32,7 +32,11 @@ def answer(text: str) -> None:
         raise
     except OSError as error:
         _silence(sys.stdout)
-        raise IdimError(f"standard output: expected room for the answer; got {error.strerror}") from None
+        raise IdimError(_no_room(error)) from None
+
+
+def _no_room(error: OSError) -> str:
+    return f"standard output: expected room for the answer; got {error.strerror}"
 
 
 def remark(text: str) -> None:
@@ -110,9 +114,17 @@ class OneLine(TyperGroup):
     def main(self, *args, standalone_mode: bool = True, **more):
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **more)
-        code = MISTAKE
+        code: object = MISTAKE
         try:
             code = super().main(*args, standalone_mode=False, **more)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except (BrokenPipeError, SystemExit):  # the latter is typer's own end where the reader of a help text went away
+            _silence(sys.stdout)
+            code = PIPE_CLOSED
+        except OSError as error:
+            _silence(sys.stdout)
+            remark(f"idim: {_no_room(error)}")
         except Exception as error:
             # The parser's errors are of typer's own or of click's, by version. Without a command, the error is the help.
             if type(error).__name__ == "NoArgsIsHelpError":
@@ -121,15 +133,4 @@ class OneLine(TyperGroup):
                 remark(f"idim: {error.format_message()}")
             else:
                 raise
-        finally:
-            try:
-                if sys.stdout is not None:
-                    sys.stdout.flush()
-            except BrokenPipeError:
-                code = PIPE_CLOSED
-                _silence(sys.stdout)
-            except OSError as error:
-                code = MISTAKE
-                _silence(sys.stdout)
-                remark(f"idim: standard output: expected room for the answer; got {error.strerror}")
         sys.exit(code if isinstance(code, int) else 0)
