@@ -15,7 +15,7 @@ from typing import Annotated, Optional
 import typer
 
 from idim.errors import DEFECT, DONE, NOT_REACHED, IdimError, expected, one_of, printable
-from idim.terminal import OneLine, answer, aside, guarded, remark
+from idim.terminal import OneLine, answer, aside, guarded, remark, silence
 
 app = typer.Typer(
     cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -441,6 +441,7 @@ def _watch() -> Iterator[object]:
         except BrokenPipeError:
             raise
         except OSError:
+            silence(sys.stderr)
             bar.console.quiet = True
 
     try:

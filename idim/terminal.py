@@ -28,10 +28,10 @@ def answer(text: str) -> None:
     try:
         _write(sys.stdout, printable(text))
     except BrokenPipeError:
-        _silence(sys.stdout)
+        silence(sys.stdout)
         raise
     except OSError as error:
-        _silence(sys.stdout)
+        silence(sys.stdout)
         raise IdimError(_no_room(error)) from None
 
 
@@ -44,7 +44,7 @@ def remark(text: str) -> None:
     try:
         _write(sys.stderr, " ".join(printable(text).split()))
     except OSError:
-        _silence(sys.stderr)
+        silence(sys.stderr)
 
 
 def _write(stream: TextIO | None, text: str) -> None:
@@ -59,7 +59,7 @@ def _write(stream: TextIO | None, text: str) -> None:
     stream.flush()
 
 
-def _silence(stream: TextIO | None) -> None:
+def silence(stream: TextIO | None) -> None:
     """What is left in the stream's buffer goes nowhere, so that the end of the program does not fail over it."""
     with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
@@ -120,10 +120,10 @@ class OneLine(TyperGroup):
             if sys.stdout is not None:
                 sys.stdout.flush()
         except (BrokenPipeError, SystemExit):  # the latter is typer's own end where the reader of a help text went away
-            _silence(sys.stdout)
+            silence(sys.stdout)
             code = PIPE_CLOSED
         except OSError as error:
-            _silence(sys.stdout)
+            silence(sys.stdout)
             remark(f"idim: {_no_room(error)}")
         except Exception as error:
             # The parser's errors are of typer's own or of click's, by version. Without a command, the error is the help.
