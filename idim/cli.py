@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -12,10 +14,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from idim.errors import DEFECT, DONE, MISTAKE, NOT_REACHED, IdimError, one_of
+from idim.errors import DEFECT, DONE, NOT_REACHED, IdimError, expected, one_of, printable
+from idim.terminal import OneLine, answer, aside, guarded, remark, silence
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    cls=OneLine, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
     help="Measure the intrinsic dimension of fine-tuning: the smallest d that reaches 90 % of full fine-tuning.",
 )
 
@@ -76,14 +79,15 @@ def search(
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """Find d90: full baselines, then subspaces of growing and shrinking d, until d90 is known well enough."""
-    with _errors():
+    with guarded():
         given = _given(locals(), lists={"grid": int, "text_columns": str})
         from idim import conductor
         from idim.report import tables
 
+        asked = _config(given, config)
         with _watch() as watcher:
-            summary = conductor.search(_config(given, config), watcher)
-        _finish(summary, tables.search_text, as_json, Path(_config(given, config).out))
+            summary = conductor.search(asked, watcher)
+        _finish(summary, tables.search_text, as_json, Path(asked.out))
         _exit(DONE if summary["verdict"] in ("reached", "trivial", "budget_limited") else NOT_REACHED)
 
 
@@ -101,16 +105,17 @@ def sweep(
     quick: Quick = False, as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """Score against LoRA rank, and r90, beside the store's DID and SAID curves."""
-    with _errors():
+    with guarded():
         if arm != "lora":
             raise one_of("--arm", ("lora",), arm)
         given = _given(locals(), lists={"ranks": int, "targets": str, "text_columns": str})
         from idim import conductor
         from idim.report import tables
 
+        asked = _config(given, config)
         with _watch() as watcher:
-            summary = conductor.sweep(_config(given, config), watcher)
-        _finish(summary, tables.sweep_text, as_json, Path(_config(given, config).out))
+            summary = conductor.sweep(asked, watcher)
+        _finish(summary, tables.sweep_text, as_json, Path(asked.out))
         _exit(DONE if summary["verdict"] == "reached" else NOT_REACHED)
 
 
@@ -130,20 +135,27 @@ def train(
     quick: Quick = False, as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """One run of one arm, one record."""
-    with _errors():
+    with guarded():
         given = _given(locals(), lists={"targets": str, "text_columns": str})
         from idim import conductor
+        from idim.run import NOT_SAVED
 
+        asked = _config(given, config)
+        _check_folder(asked.save, "--save")
         with _watch() as watcher:
-            record = conductor.train_one(_config(given, config), watcher)
+            record = conductor.train_one(asked, watcher)
         info = record["train_info"]
         if as_json:
-            print(json.dumps(record))
+            answer(_json(record))
         elif record["status"] == "ok":
-            print(f"{info['metric']} {info['score']:.4f} (untouched {info['untouched']:.4f}) with {info['d_total']:,} trained numbers "
+            answer(f"{info['metric']} {info['score']:.4f} (untouched {info['untouched']:.4f}) with {info['d_total']:,} trained numbers "
                   f"of {record['meta_info']['D']:,}, {info['steps']} steps, {info['seconds']:.0f} s")
         else:
-            print(f"{record['status']}: {record['reason']}")
+            answer(f"{record['status']}: {record['reason']}")
+        if record["status"] == "ok":
+            for warning in info["warnings"]:
+                if warning.startswith(NOT_SAVED):
+                    raise IdimError(warning)
         _exit(DONE if record["status"] == "ok" else NOT_REACHED)
 
 
@@ -164,12 +176,10 @@ def compare(
     as_json: AsJson = False, config: ConfigFile = None,
 ) -> None:
     """The table of d90 (and r90) by model, task and arm. Runs what the store does not hold yet."""
-    with _errors():
+    with guarded():
         given = _given({k: v for k, v in locals().items() if k not in ("models", "tasks", "arms")}, lists={"grid": int, "ranks": int, "text_columns": str})
         from idim import conductor
         from idim.config import ARMS
-        from idim.report import page, tables
-        from idim.store import Store
         from idim.study import Study
 
         wanted = [(m, t, a) for m in _list(models, "--models") for t in _list(tasks, "--tasks") for a in _list(arms, "--arms")]
@@ -181,13 +191,18 @@ def compare(
             study = Study(c)
             if c.arm != "lora":
                 conductor.check_search(study)
-        with _watch() as watcher:
-            summaries = [(conductor.sweep if c.arm == "lora" else conductor.search)(c, watcher) for c in configs]
-        page.render(Store(configs[0].out))
-        if as_json:
-            print(json.dumps(summaries))
-        else:
-            print(tables.compare_frame(summaries).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+        summaries: list[dict] = []
+        try:
+            with _watch() as watcher:
+                for c in configs:
+                    summaries.append((conductor.sweep if c.arm == "lora" else conductor.search)(c, watcher))
+        finally:
+            # Whatever ends the comparison early, what is answered is printed.
+            if as_json and summaries:
+                answer(_json(summaries))
+            elif summaries:
+                answer(_table(summaries))
+        _draw(Path(configs[0].out))
 
 
 @app.command()
@@ -196,17 +211,23 @@ def report(
     html: Annotated[Optional[str], typer.Option(help="Also write one page with everything in it.")] = None,
 ) -> None:
     """Derive every summary, table and figure again from a store's records."""
-    with _errors():
-        from idim.report import page, tables
+    with guarded():
+        from idim.report import page
         from idim.store import Store
 
         store = Store(folder, create=False)
-        summaries, paths = page.render(store)
-        print(tables.compare_frame(summaries).to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+        summaries = page.derive(store)
+        answer(_table(summaries))
+        page.keep(store, summaries)
+        drawn = [made for _, made in page.draw(store, summaries)]
+        paths = [made for made in drawn if isinstance(made, Path)]
         if html:
-            page.write_html(store, summaries, paths, Path(html))
-            paths = [*paths, Path(html)]
-        print("\n".join(f"wrote {p}" for p in paths))
+            page.write_html(summaries, paths, Path(html))
+            paths.append(Path(html))
+        answer("\n".join(f"wrote {p}" for p in paths))
+        for error in drawn:
+            if isinstance(error, IdimError):
+                raise error
 
 
 @app.command()
@@ -220,25 +241,27 @@ def export(
     task: TaskName = None, data_dir: DataDir = None, max_seq_length: Length = None, max_eval_samples: EvalCap = None,
 ) -> None:
     """Turn a subspace adapter into plain weights or a LoRA adapter, and print the rank that each layer needed; with --task, score all."""
-    with _errors():
+    with guarded():
         if bool(merged) == bool(lora):
             raise IdimError(f"--merged, --lora: expected one of them; got {'both' if merged else 'neither'}")
         from idim import export as exporting
         from idim.report import tables
 
-        found = exporting.export(
-            adapter, base, merged, lora, rank, energy, task,
-            {"data_dir": data_dir, "max_seq_length": max_seq_length, "max_eval_samples": max_eval_samples},
-        )
-        print(tables.export_text(**found))
+        _check_folder(merged or lora, "--merged" if merged else "--lora")
+        with aside():
+            found = exporting.export(
+                adapter, base, merged, lora, rank, energy, task,
+                {"data_dir": data_dir, "max_seq_length": max_seq_length, "max_eval_samples": max_eval_samples},
+            )
+        answer(tables.export_text(**found))
 
 
 @app.command(name="ls")
 def ls(what: Annotated[str, typer.Argument(help="models, tasks, projections, protocols or arms.")]) -> None:
     """What there is to choose from."""
-    with _errors():
+    with guarded():
         for name, about in _catalogue(what):
-            print(f"{name:<22}{about}")
+            answer(f"{name:<22}{about}")
 
 
 @app.command()
@@ -246,14 +269,14 @@ def doctor(
     verify: Annotated[Optional[str], typer.Option(help="A store: make every projection in its records again, and compare checksums.")] = None,
 ) -> None:
     """What is installed, and a self-test of the projections."""
-    with _errors():
+    with guarded():
         from idim.doctor import examine, verified
         from idim.store import Store
 
         healthy = True
         for name, ok, detail in verified(Store(verify, create=False)) if verify else examine():
             healthy = healthy and ok is not False
-            print(f"{ {True: 'ok', False: 'FAIL', None: '--'}[ok]:<5}{name:<26}{detail}")
+            answer(f"{ {True: 'ok', False: 'FAIL', None: '--'}[ok]:<5}{name:<26}{detail}")
         _exit(DONE if healthy else DEFECT)
 
 
@@ -319,20 +342,67 @@ def _config(given: dict, file: str | None):
 
 
 def _finish(summary: dict, text, as_json: bool, out: Path) -> None:
-    """Figures and summaries into the store; the answer onto standard output."""
+    """The answer onto standard output; then summaries and figures into the store, which can fail without taking it away."""
+    answer(_json(summary) if as_json else "\n" + text(summary))
+    figures = _draw(out) if summary["full"] else {}
+    if not as_json:
+        only = next(iter(figures.values())) if len(figures) == 1 else None
+        shown = figures.get(summary["id"], only)
+        answer((f"figure: {shown}\n" if shown else "") + f"records: {out / 'runs'}")
+
+
+def _draw(out: Path) -> dict[str, Path]:
+    """Derive what the store holds and draw it: the figures by their question's id. What fails is remarked on, and stops nothing."""
     from idim.report import page
     from idim.store import Store
 
-    paths = page.render(Store(out))[1] if summary["full"] else []
-    if as_json:
-        print(json.dumps(summary))
+    figures: dict[str, Path] = {}
+    try:
+        store = Store(out, create=False)
+        summaries = page.derive(store)
+        page.keep(store, summaries)
+        for name, made in page.draw(store, summaries):
+            if isinstance(made, Path):
+                figures[name] = made
+            else:
+                remark(f"idim: warning: {made}")
+    except Exception as error:  # the answer is out; nothing here is worth an exit code
+        remark(f"idim: warning: {error if isinstance(error, IdimError) else repr(error)}")
+    return figures
+
+
+def _table(summaries: list[dict]) -> str:
+    from idim.report.tables import compare_frame
+
+    return compare_frame(summaries).to_string(index=False, float_format=lambda v: f"{v:.4f}")
+
+
+def _json(value: object) -> str:
+    """JSON has no NaN and no infinity: a number that is none is null."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_folder(name: str | None, flag: str) -> None:
+    """Whether a folder is there or can be made, found before the work whose result it is to hold. Makes nothing."""
+    if not name:
         return
-    print()
-    print(text(summary))
-    for path in paths:
-        if summary["id"] in path.name or len(paths) == 1:
-            print(f"figure: {path}")
-    print(f"records: {out / 'runs'}")
+    try:
+        path = Path(name).absolute()
+        while not path.exists():
+            path = path.parent
+        fits = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    except (OSError, ValueError):
+        fits = False
+    if not fits:
+        raise expected(flag, "a folder that can be written", name)
 
 
 def _exit(code: int) -> None:
@@ -364,23 +434,22 @@ def _watch() -> Iterator[object]:
 
         return progress
 
+    def say(line: str) -> None:
+        # A full disk under standard error stops no training; a reader who went away does, as anywhere.
+        try:
+            bar.console.print(printable(line), markup=False, highlight=False)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            silence(sys.stderr)
+            bar.console.quiet = True
+
     try:
-        yield Watcher(lambda line: bar.console.print(line, markup=False, highlight=False), run)
+        with aside():
+            yield Watcher(say, run)
     finally:
         if bar.live.is_started:
             bar.stop()
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except IdimError as error:
-        print(f"idim: {error}", file=sys.stderr)
-        raise typer.Exit(MISTAKE) from None
-    except KeyboardInterrupt:
-        print("idim: stopped; finished runs are kept, and the same command goes on from them", file=sys.stderr)
-        raise typer.Exit(130) from None
 
 
 def main() -> None:

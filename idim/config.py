@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from idim.errors import expected, one_of
+from idim.errors import expected, first_line, is_unicode, one_of
 from idim.protocols import PROTOCOLS, Protocol
 from idim.search.design import DESIGNS
 
@@ -65,6 +65,15 @@ class Config:
     executor: str = "local"
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, str) and ("\0" in part or not is_unicode(part)):
+                    raise expected(_flag(field.name), "text in Unicode without a null character", part)
+                if isinstance(part, int) and not -(1 << 63) <= part < 1 << 63:
+                    raise expected(_flag(field.name), "a number of at most 64 bits", part)
+        if not self.out:
+            raise expected("--out", "the name of a folder", self.out)
         for name, known in (
             ("arm", ARMS), ("protocol", PROTOCOLS), ("executor", EXECUTORS), ("precision", PRECISIONS), ("engine", ENGINES),
         ):
@@ -128,12 +137,15 @@ def _flag(name: str) -> str:
 def read(path: str) -> dict[str, object]:
     """The keys of a TOML file, in fields of Config. Dashes and underscores are the same."""
     file = Path(path)
-    if not file.is_file():
-        raise expected("--config", "a TOML file", path)
     try:
-        raw = tomllib.loads(file.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise expected("--config", "valid TOML", str(error)) from None
+        if not file.is_file():
+            raise expected("--config", "a TOML file", path)
+        # Editors on Windows begin a file with a byte-order mark.
+        raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise expected("--config", "a file that can be read", f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # TOML that is none, bytes that are no UTF-8, a number of thousands of digits
+        raise expected("--config", "valid TOML", first_line(error)) from None
     fields = {f.name: f for f in dataclasses.fields(Config)}
     values: dict[str, object] = {}
     for key, value in raw.items():
@@ -143,7 +155,7 @@ def read(path: str) -> dict[str, object]:
         kind = str(fields[name].type)
         if kind.startswith("tuple"):
             inner = int if "int" in kind else str
-            if not isinstance(value, list) or not all(isinstance(v, inner) for v in value):
+            if not isinstance(value, list) or not all(isinstance(v, inner) and not isinstance(v, bool) for v in value):
                 raise expected(f"{path}: {key}", f"a list of {inner.__name__}", value)
             value = tuple(value)
         elif isinstance(value, bool) != (kind == "bool") or not isinstance(value, _KINDS[kind.split(" |")[0]]):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from importlib import metadata, util
 
 import torch
 
 import projections
+from idim.errors import IdimWarning, first_line
 from idim.store import Store
+from idim.stored import Unfit, check_answers, file_name
 from projections import engines, random
 
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "pandas", "matplotlib", "scikit-learn")
@@ -40,18 +43,33 @@ def examine() -> Iterator[tuple[str, bool | None, str]]:
 
 
 def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
-    """Every projection in the store's records, made anew here and compared by its checksum."""
+    """Every record and question, checked; then every projection in the records, made anew here and compared by its checksum."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IdimWarning)  # each is a line of its own here
+        records, questions = store.all(), store.questions()
+    for q in questions:
+        try:
+            check_answers(q, [r for r in records if r["key"] in q["keys"]])
+        except Unfit as error:
+            store.skip(store.root / "searches" / f"{file_name(q['id'])}.json", error)
+    for name, why in store.skipped.items():
+        yield name, False, why
+    yield "records", True, f"{len(records)} fit their keys, and {len(questions)} questions their names"
     seen = set()
-    for record in store.all():
+    for record in records:
         info = record["train_info"]["adaptation"]
         known = info.get("projection_checksum")
         if known is None or known in seen:
             continue
         seen.add(known)
-        was = info.get("projection") or {
-            "family": info["family"], "D": info["D"], "d": info["d_theta"], "seed": record["run_info"]["config"]["seeds"]["projection"],
-        }
+        was = {
+            "family": info["family"], "D": info["D"], "d": info["d_theta"],
+            "seed": record["run_info"]["config"]["seeds"]["projection"],
+        } | (info.get("projection") or {})
         name = f"{was['family']} d={was['d']}"
+        if (was["D"], was["d"]) != (info["D"], info["d_theta"]):
+            yield name, False, f"run {record['key']}: expected P of D = {info['D']} and d = {info['d_theta']}; got D = {was['D']}"
+            continue
         if info["scope"] == projections.TENSOR and "sizes" not in was:
             yield name, None, "an early record of per-tensor scope, without the sizes of its tensors"
             continue
@@ -59,8 +77,8 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
         try:
             projections.make(was["family"], was["D"], was["d"], seed=was["seed"], sizes=sizes).verify(known)
             yield name, True, f"run {record['key']}: checksum {known[:12]}"
-        except projections.ProjectionError as error:
-            yield name, False, f"run {record['key']}: {error}"
+        except Exception as error:  # of an edited record: an identity that no P has, or one too large for this machine
+            yield name, False, f"run {record['key']}: {first_line(error)}"
 
 
 def _known_answer() -> bool:

@@ -1,16 +1,61 @@
 """The root of everything we raise on purpose, and the exit codes of the command line."""
 
+import re
+
 DONE, DEFECT, MISTAKE, NOT_REACHED = 0, 1, 2, 3
+#: How a program ends whose reader went away (`| head`), as the shell counts it: 128 + SIGPIPE.
+PIPE_CLOSED = 141
+#: The longest value that a message repeats.
+_SHOWN = 300
+#: Control characters, separators of lines, marks of direction, and halves of surrogate pairs (bytes that are no text).
+_UNSAFE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
 
 
 class IdimError(Exception):
     """Something the user can mend: the message says what was expected and what came. Exit code 2."""
 
 
+class IdimWarning(UserWarning):
+    """Something the user should know of, which stops nothing."""
+
+
 def expected(name: str, what: str, came: object) -> IdimError:
     """The one form of our messages."""
-    return IdimError(f"{name}: expected {what}; got {came!r}")
+    shown = repr(came)
+    if len(shown) > _SHOWN:
+        shown = shown[:_SHOWN] + "…"
+    return IdimError(f"{name}: expected {what}; got {shown}")
 
 
 def one_of(name: str, known, came: object) -> IdimError:
     return expected(name, "one of " + ", ".join(map(str, known)), came)
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """Of what another package's error says; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
+def printable(text: str) -> str:
+    """Text without control characters: names come from files, and a terminal obeys its escapes.
+
+    Line ends and tabs stay. Marks that turn the direction of writing are shown as escapes too.
+    """
+    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it is text. Bytes of a command line or a path that are none become lone surrogates, which no file takes."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Also torch's on a CPU, which is a plain RuntimeError that only its words tell apart."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, (RuntimeError, OSError)) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+_OUT_OF_MEMORY = (
+    "out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory", "Storage size calculation overflowed",
+)

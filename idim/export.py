@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
 from peft.utils import AuxiliaryTrainingWrapper
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+import projections
 from idim import models
-from idim.errors import expected
+from idim.errors import IdimError, expected, first_line
 from idim.peft_plugin import NAME, SubspaceConfig, is_fresh
 from idim.pixels import Pixels
 from idim.run import task_for
+from idim.stored import load
 from idim.subspace import Subspace
 from idim.tasks.base import Options
-
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,119 @@ def export(
     """The work of ``idim export``: what it wrote, LoRA's layers, and with a task the scores before and after on its measuring split.
 
     ``base``: a name as ``--model`` takes it; default: where the adapter says its base model lies. ``options``: of the task.
+    Errors: ``IdimError``, before anything is written, for an adapter that is not whole or does not belong to the base model.
     """
-    if not (Path(adapter) / "adapter_config.json").is_file():
-        raise expected("adapter", "a folder with adapter_config.json", adapter)
-    config = PeftConfig.from_pretrained(adapter)
-    if not isinstance(config, SubspaceConfig):
-        raise expected("adapter", f"one of type {NAME}", config.peft_type)
+    config, shapes = _config(adapter), _shapes(adapter)
     name = base or config.base_model_name_or_path
-    if not name:
+    if not isinstance(name, str) or not name:
         raise expected("--base", "the base model's name, which this adapter does not tell", base)
+    if not models.is_pretrained(name):
+        raise expected("--base", "a transformers model", name)
     data = task and task_for(name, task, Options(**{k: v for k, v in options.items() if v}))
-
-    def load() -> PeftModel:
-        classes, head = (data.classes, data.head) if data else (_classes(adapter), _head(name, config))
-        module = models.load(name, classes, 0, head).module
-        return PeftModel.from_pretrained(module, adapter)
+    classes, head = (data.classes, data.head) if data else (_classes(shapes), _head(name, config))
+    model = _loaded(adapter, shapes, models.load(name, classes, 0, head), name)
 
     def score(module: nn.Module) -> float:
         with torch.no_grad():
             return data.score(module.eval(), "measure")
 
-    model = load()
     scores = {"subspace": score(model)} if data else {}
     layers: list[Layer] = []
-    if merged_into:
-        result = merged(model, merged_into)
-        models.reader(name).save_pretrained(merged_into)
-    else:
-        result, layers = to_lora(model, rank, energy)
-        result.save_pretrained(lora_into)
+    folder = merged_into or lora_into
+    try:
+        if merged_into:
+            result = merged(model, merged_into)
+            models.reader(name).save_pretrained(merged_into)
+        else:
+            result, layers = to_lora(model, rank, energy)
+            result.save_pretrained(lora_into)
+    except (OSError, SafetensorError) as error:
+        raise expected("--merged" if merged_into else "--lora", "a folder with room to write in", f"{folder}: {first_line(error)}") from None
     if data:
         scores["merged" if merged_into else "LoRA"] = score(result)
-    return {"folder": merged_into or lora_into, "layers": [asdict(layer) for layer in layers], "scores": scores, "metric": data.metric if data else None}
+    return {
+        "folder": folder, "layers": [asdict(layer) for layer in layers], "scores": scores, "metric": data.metric if data else None,
+        "sizes": (_size(Path(adapter)), _size(Path(folder))),
+    }
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the weights in it."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+#: What the fields of an adapter's configuration must be that we read.
+_FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "d": ("a whole number of at least 1", lambda v: isinstance(v, int) and not isinstance(v, bool) and 1 <= v < 1 << 63),
+    "projection": ("one of " + ", ".join(projections.KINDS | projections.FLAWED), lambda v: v in [*projections.KINDS, *projections.FLAWED]),
+    "structure": ("layer, module, tensor or null", lambda v: v in ("layer", "module", "tensor", None)),
+    "scope": ("global or tensor", lambda v: v in (projections.GLOBAL, projections.TENSOR)),
+    "projection_seed": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool) and -(1 << 63) <= v < 1 << 63),
+    "projection_checksum": ("text or null", lambda v: v is None or isinstance(v, str)),
+    "target_modules": ("text, a list of texts or null", lambda v: v is None or isinstance(v, str) or _is_texts(v)),
+    "fresh_modules": ("a list of texts or null", lambda v: v is None or _is_texts(v)),
+    "lean": ("true or false", lambda v: isinstance(v, bool)),
+}
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _config(adapter: str) -> SubspaceConfig:
+    """The adapter's configuration, each field of ours checked."""
+    path = Path(adapter) / "adapter_config.json"
+    if not path.is_file():
+        raise expected("adapter", "a folder with adapter_config.json", adapter)
+    try:
+        kind = load(path).get("peft_type")
+        if not str(kind).startswith(NAME):
+            raise expected("adapter", f"one of type {NAME}", kind)
+        config = PeftConfig.from_pretrained(adapter)
+    except IdimError:
+        raise
+    except Exception as error:  # peft and its dataclasses raise what they like
+        raise expected(str(path), "a readable configuration", first_line(error)) from None
+    for name, (what, holds) in _FIELDS.items():
+        if not holds(getattr(config, name)):
+            raise expected(f"{path}: {name}", what, getattr(config, name))
+    return config
+
+
+def _shapes(adapter: str) -> dict[str, tuple[int, ...]]:
+    """What the adapter's file holds. Cost: one reading of it. Errors: ``IdimError`` for a file that is cut, and for numbers that are not finite."""
+    path, shapes = Path(adapter) / "adapter_model.safetensors", {}
+    if not path.is_file():
+        raise expected("adapter", "a folder with adapter_model.safetensors", adapter)
+    try:
+        with safe_open(path, "pt") as file:
+            for key in file.keys():
+                tensor = file.get_tensor(key)
+                if not torch.isfinite(tensor).all():
+                    raise expected(f"{path}: {key}", "finite numbers", "NaN or infinity")
+                shapes[key] = tuple(tensor.shape)
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise expected(str(path), "a readable safetensors file", first_line(error)) from None
+    return shapes
+
+
+def _loaded(adapter: str, shapes: dict[str, tuple[int, ...]], base: models.Loaded, name: str) -> PeftModel:
+    """The adapter on its base model. peft only warns of what a file lacks, and the untouched model would pass for the trained one."""
+    D = base.D
+    try:
+        model = PeftModel.from_pretrained(base.module, adapter)
+    except IdimError as error:
+        if str(error).startswith("checksum"):
+            raise expected("base model", "the one that this adapter was made for", f"{name} with D = {D:,}: D differs, or P's seed does") from None
+        raise
+    except Exception as error:
+        raise expected("adapter", f"one that loads onto {name}, D = {D:,}", first_line(error)) from None
+    known = set(get_peft_model_state_dict(model))
+    trained = {key for key in known if key.rpartition(".")[2].startswith(("theta", "scales", "fresh_"))}
+    for what, keys in (("missing", trained - shapes.keys()), ("unknown", shapes.keys() - known)):
+        if keys:
+            raise expected(f"{adapter}: adapter_model.safetensors", f"{len(known)} tensors for {name}", f"{what}: {', '.join(sorted(keys))}")
+    return model
 
 
 def _head(name: str, config: SubspaceConfig) -> str:
@@ -79,11 +162,9 @@ def _head(name: str, config: SubspaceConfig) -> str:
     return "image" if isinstance(models.reader(name), Pixels) else "sequence"
 
 
-def _classes(adapter: str) -> int:
+def _classes(shapes: dict[str, tuple[int, ...]]) -> int:
     """Outputs of the head that is saved with the adapter: no other layer of it has fewer."""
-    with safe_open(Path(adapter) / "adapter_model.safetensors", "pt") as file:
-        sizes = [file.get_slice(key).get_shape()[0] for key in file.keys() if "fresh_" in key]
-    return min(sizes, default=2)
+    return min((shape[0] for key, shape in shapes.items() if "fresh_" in key and shape), default=2)
 
 
 def merged(model: PeftModel, folder: str | Path) -> nn.Module:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import math
 import platform
 import subprocess
 import time
@@ -16,13 +13,16 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
-from idim import arms, memory, models, tasks
+from idim import arms, memory, models, stored, tasks
+from idim.errors import expected, first_line, is_out_of_memory
 from idim.search.early import outlook
 from idim.tasks.base import Options, Task
 from idim.train import COMPUTE, Outcome, Recipe, score_once, train
 
-SCHEMA = 1
+#: How a run's warning begins whose result could not be written where it was asked for.
+NOT_SAVED = "--save: not written"
 _ROUNDED_AWAY = 0.1  # the share of lost moves from which a record warns
 _PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "pandas")
 
@@ -55,13 +55,8 @@ class Spec:
 
     @property
     def key(self) -> str:
-        """A digest of what a record keeps, less what moves no result: how P's arithmetic is done and which memory it takes."""
-        config = self.config()
-        config["settings"] = {k: v for k, v in config["settings"].items() if k not in ("engine", "lean")}
-        for name in ("model_fingerprint", "stop"):
-            if not config[name]:
-                del config[name]
-        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:20]
+        """A digest of what a record keeps of it."""
+        return stored.digest(self.config())
 
 
 @lru_cache(maxsize=2)
@@ -71,53 +66,118 @@ def task_for(model: str, task: str, options: Options) -> Task:
 
 
 def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None, save: str = "") -> dict:
-    """Train and score one run, and write what was trained into ``save``. A run that diverges or runs out of memory is a record too."""
-    task = task_for(spec.model, spec.task, spec.options)
-    loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    memory.reset_peak(device)
-    model, D = loaded.module.to(device), loaded.D  # before LoRA adds its factors to the module
-    adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
-    began, warnings, locked = time.time(), [], math.nan
+    """Train and score one run, and write what was trained into ``save``. A run that diverges or runs out of memory is a record too.
+
+    Errors: ``IdimError`` for a score that its metric cannot have, before training.
+    """
+    began, adapted, known = time.time(), None, None
     try:
+        task = task_for(spec.model, spec.task, spec.options)
+        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        memory.reset_peak(device)
+        known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
+        model = loaded.module.to(device)
+        adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
         outcome = train(
             adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
-            seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=progress,
+            seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=_watched(task, progress),
             stop=(lambda curve: outlook(curve, *spec.stop)) if spec.stop else None,
         )
-        if spec.recipe.precision in COMPUTE:
-            adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
-            if lost > _ROUNDED_AWAY:
-                warnings.append(f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not")
+        warnings = _finish(spec, adapted, outcome, save)
+        locked = None
         if spec.kind in ("baseline", "search") and outcome.status == "ok" and "locked" in task.sizes():
-            locked = score_once(adapted.module, task, spec.recipe, "locked")
-        if save and outcome.status == "ok":
-            adapted.save(save)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        outcome = Outcome("failed", f"out of memory: {str(error).splitlines()[0][:200] if str(error) else 'no detail'}")
+            locked = _number(score_once(adapted.module, task, spec.recipe, "locked"))
+        return _record(spec, outcome, began, {
+            "metric": task.metric, "majority": task.majority, "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total,
+            "adaptation": adapted.info, "splits": task.sizes(), "warnings": warnings,
+            # Of the split that decides nothing: printed beside d90.
+            "locked": locked,
+        }, _about(known, task, device))
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        why = f"out of memory: {first_line(error)}"
     finally:
-        adapted.close()
+        if adapted is not None:
+            adapted.close()
+    # Out of the handler, whose error holds on to what took the memory.
+    return lost(spec, why, began, known)
+
+
+def lost(spec: Spec, why: str, began: float | None = None, known: tuple[int, str] | None = None) -> dict:
+    """The record of a run that ended without an outcome: its process was killed, or memory ran out.
+
+    It counts as a failure of its d. ``adaptation`` is empty unless the configuration says all of it. ``known``: the model's D and
+    fingerprint, if it was loaded; else it is loaded for them.
+    """
+    task = task_for(spec.model, spec.task, spec.options)
+    began = time.time() if began is None else began
+    if known is None:
+        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head)
+        known = loaded.D, loaded.fingerprint
+    outcome = Outcome("failed", why, seconds=time.time() - began)
+    settings, adaptation = spec.settings, {}
+    if spec.arm == "lora":
+        alpha = settings.get("lora_alpha") or 2 * settings["rank"]
+        adaptation = {
+            "rank": settings["rank"], "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / settings['rank']:g} r",
+            "targets": sorted(settings.get("targets") or ()),
+        }
+    return _record(spec, outcome, began, {
+        "metric": task.metric, "majority": task.majority, "peak_memory_bytes": 0,
+        "d_total": settings.get("d", known[0] if spec.arm == "full" else 0), "adaptation": adaptation, "splits": task.sizes(), "warnings": [],
+    }, _about(known, task, torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+
+
+def _watched(task: Task, progress: Callable[[int, int, float], None] | None) -> Callable[[int, int, float], None]:
+    """``progress``, and a look at the score: the first one comes before the first step."""
+
+    def watched(step: int, steps: int, score: float) -> None:
+        if score == score and not stored.in_bounds(task.metric, score):
+            low, high = stored.bounds(task.metric)
+            raise expected("metric", f"{task.metric} from {low:g} to {high:g}", score)
+        if progress:
+            progress(step, steps, score)
+
+    return watched
+
+
+def _finish(spec: Spec, adapted: arms.Adapted, outcome: Outcome, save: str) -> list[str]:
+    """What follows training: how much the precision lost, and the result's folder. Returns what its owner should know of."""
+    warnings = []
+    if spec.recipe.precision in COMPUTE:
+        adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
+        if lost > _ROUNDED_AWAY:
+            warnings.append(f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not")
+    if save and outcome.status == "ok":
+        try:
+            adapted.save(save)
+        except (OSError, SafetensorError) as error:  # a full disk: the score is known all the same
+            warnings.append(f"{NOT_SAVED}; {save}: {first_line(error)}")
+    return warnings
+
+
+def _record(spec: Spec, outcome: Outcome, began: float, train_info: dict, meta_info: dict) -> dict:
     return {
-        "schema": SCHEMA, "key": spec.key, "kind": spec.kind, "status": outcome.status, "reason": outcome.reason,
+        "schema": stored.SCHEMA, "key": spec.key, "kind": spec.kind, "status": outcome.status, "reason": outcome.reason,
         "run_info": {
             "config": spec.config(), "started": began, "git_commit": _git("rev-parse", "HEAD"),
             "git_dirty": bool(_git("status", "--porcelain")), "packages": _versions(), "python": platform.python_version(),
         },
-        "train_info": {
-            "metric": task.metric, "score": _number(outcome.final), "untouched": _number(outcome.untouched),
-            # Of the split that decides nothing: printed beside d90.
-            "locked": _number(locked), "majority": task.majority, "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
+        "train_info": train_info | {
+            "score": _number(outcome.final), "untouched": _number(outcome.untouched),
+            "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
             "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
-            "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total, "adaptation": adapted.info,
-            "splits": task.sizes(), "warnings": warnings,
             "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.share} if outcome.stopped else None,
         },
-        "meta_info": {
-            "D": D, "model_fingerprint": loaded.fingerprint, "task_fingerprint": task.fingerprint,
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-        },
+        "meta_info": meta_info | {"threads": torch.get_num_threads()},
     }
+
+
+def _about(known: tuple[int, str], task: Task, device: torch.device) -> dict:
+    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"D": known[0], "model_fingerprint": known[1], "task_fingerprint": task.fingerprint, "device": name}
 
 
 def _number(value: float) -> float | None:

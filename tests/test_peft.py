@@ -248,7 +248,7 @@ def test_train_saves_and_export_scores_the_same(adapter, tmp_path):
     assert f"accuracy of the merged: {record['train_info']['score']:.4f}" in stdout
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").num_labels == 2
     code, stdout, _ = command("export", adapter / "adapter", "--lora", tmp_path / "lora", "--energy", 0.9, *task)
-    assert code == 0 and "rank needed: median" in stdout and "accuracy of the LoRA" in stdout and "bert.encoder.layer.0.attention.self.query" in stdout
+    assert code == 0 and "idim sweep" in stdout and "accuracy of the LoRA" in stdout and "bert.encoder.layer.0.attention.self.query" in stdout
 
 
 @pytest.mark.parametrize(("words", "says"), [

@@ -1,37 +1,67 @@
-"""Figures: score against d, and score against LoRA rank beside it."""
+"""Figures: score against d, and score against LoRA rank beside it. Each is returned as the bytes of a PNG."""
 
 from __future__ import annotations
 
+import io
 import math
-from pathlib import Path
+import warnings
+from collections.abc import Callable
+from functools import wraps
 
 import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
-from matplotlib.axes import Axes  # noqa: E402
-
-from idim.report.summary import score_of  # noqa: E402
+from idim.errors import printable
+from idim.report.summary import score_of
 
 #: One colour and marker an arm, readable without colour too (Okabe & Ito's palette).
 STYLE = {"full": ("#000000", ""), "did": ("#0072B2", "o"), "said": ("#D55E00", "s"), "lora": ("#009E73", "^")}
 
 
-def score_against_d(records: list[dict], summaries: list[dict], path: Path) -> Path:
+#: The longest name of a model or a task in a title.
+_NAME = 48
+
+
+def _png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
+    """Names are text: a folder may have two dollar signs, between which matplotlib would read mathematics."""
+
+    @wraps(draw)
+    def drawn(*args) -> bytes:
+        out = io.BytesIO()
+        with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks is drawn as boxes
+            draw(*args).savefig(out, format="png", dpi=140)
+        return out.getvalue()
+
+    return drawn
+
+
+def _short(name: str) -> str:
+    """A long path keeps its end, where paths differ."""
+    name = " ".join(printable(name).split())
+    return name if len(name) <= _NAME else "…" + name[-_NAME:]
+
+
+@_png
+def score_against_d(records: list[dict], summaries: list[dict]) -> Figure:
     """Every run a point, means joined, full training and both thresholds as lines, the bracket shaded."""
-    figure, axes = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    axes = figure.subplots()
     _curves(axes, records, summaries)
     first = summaries[0]
     _levels(axes, first)
-    axes.set_title(f"{first['model']} × {first['task']}  ({first['protocol']}, {first['steps']} steps, D = {first['D']:,})", fontsize=10)
-    axes.set_ylabel(first["metric"])
+    axes.set_title(f"{_short(first['model'])} × {_short(first['task'])}  ({_short(first['protocol'])}, {first['steps']} steps, D = {first['D']:,})", fontsize=10)
+    axes.set_ylabel(_short(first["metric"]))
     _legend(axes)
-    return _save(figure, path)
+    return figure
 
 
-def score_against_rank(records: list[dict], sweep: dict, searches: list[dict], path: Path) -> Path:
+@_png
+def score_against_rank(records: list[dict], sweep: dict, searches: list[dict]) -> Figure:
     """LoRA over its rank at the left; DID and SAID over d at the right, on the same scale of scores."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.4), sharey=True, layout="constrained")
+    figure = Figure(figsize=(9.6, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     colour, marker = STYLE["lora"]
     runs = [r for r in records if r["kind"] == "sweep" and r["key"] in sweep["keys"] and score_of(r) is not None]
     left.plot([r["train_info"]["adaptation"]["rank"] for r in runs], [score_of(r) for r in runs], marker, color=colour, alpha=0.35, ms=5)
@@ -39,8 +69,8 @@ def score_against_rank(records: list[dict], sweep: dict, searches: list[dict], p
     left.set_xscale("log", base=2)
     left.set_xticks([c["rank"] for c in sweep["curve"]], [str(c["rank"]) for c in sweep["curve"]])
     rates = sorted({f"{c['rate']:.2g}" for c in sweep["curve"]}, key=float)
-    left.set_xlabel(f"rank r   ({sweep['alpha_rule']}, rate {' to '.join(dict.fromkeys((rates[0], rates[-1])))})")
-    left.set_ylabel(sweep["metric"])
+    left.set_xlabel(f"rank r   ({_short(sweep['alpha_rule'])}, rate {' to '.join(dict.fromkeys((rates[0], rates[-1])))})")
+    left.set_ylabel(_short(sweep["metric"]))
     if searches:
         _curves(right, records, searches)
     else:
@@ -49,8 +79,8 @@ def score_against_rank(records: list[dict], sweep: dict, searches: list[dict], p
     for axes in (left, right):
         _levels(axes, sweep)
         _legend(axes)
-    figure.suptitle(f"{sweep['model']} × {sweep['task']}  ({sweep['protocol']})", fontsize=10)
-    return _save(figure, path)
+    figure.suptitle(f"{_short(sweep['model'])} × {_short(sweep['task'])}  ({_short(sweep['protocol'])})", fontsize=10)
+    return figure
 
 
 def _curves(axes: Axes, records: list[dict], summaries: list[dict]) -> None:
@@ -106,10 +136,3 @@ def _legend(axes: Axes) -> None:
     # Searches with several master seeds share their labels.
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(handles.values(), handles.keys(), fontsize=7.5, framealpha=0.9, loc="best")
-
-
-def _save(figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=140)
-    plt.close(figure)
-    return path

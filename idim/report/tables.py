@@ -152,15 +152,25 @@ def sweep_text(s: dict) -> str:
     ])
 
 
-def export_text(folder: str, layers: list[dict], scores: dict[str, float], metric: str | None) -> str:
-    """The end of `idim export`."""
+#: An adapter that grows by so much is worth a word.
+_GROWS = 1000
+
+
+def export_text(folder: str, layers: list[dict], scores: dict[str, float], metric: str | None, sizes: tuple[int, int] = (0, 0)) -> str:
+    """The end of `idim export`. ``sizes``: bytes of the weights before and after."""
     lines = [f"wrote {folder}"]
     if layers:
         frame = pd.DataFrame(layers)
         frame["shape"] = [" x ".join(map(str, shape)) for shape in frame["shape"]]
         frame["kept"] = frame["kept"].map("{:.3f}".format)
-        lines += [frame.rename(columns={"full": "of", "kept": "energy kept"}).to_string(index=False),
-                  f"rank needed: median {frame['rank'].median():g}, largest {frame['rank'].max()}, of at most {frame['full'].max()}"]
+        before, after = sizes
+        lines += [
+            frame.rename(columns={"full": "of", "kept": "energy kept"}).to_string(index=False),
+            "The ranks are those of a random subspace's move. They say nothing of the task: `idim sweep` finds the rank that it needs.",
+            f"weights: {before:,} bytes as a subspace, {after:,} bytes as LoRA",
+        ]
+        if before and after >= _GROWS * before:
+            lines.append(f"warning: the adapter grows {after / before:,.0f} times; --rank or a smaller --energy keeps less of the move")
     lines += [f"{metric} of the {name}: {score:.4f}" for name, score in scores.items()]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 from torch import nn
 from torch.nn import functional as F
 
+from idim import stored
 from idim.errors import expected
 
 
@@ -44,12 +45,6 @@ class Options:
         return index[shuffled(len(index), seed=20212)[:most].sort().values]
 
 
-#: Between which scores a metric lies; a user's own may be anything.
-BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("accuracy", "exact_match", "token_accuracy"), (0.0, 1.0)),
-    **dict.fromkeys(("matthews", "pearson", "spearman"), (-1.0, 1.0)), "-loss": (-math.inf, 0.0),
-}
-
 #: What the part of a folder that is measured on may be called, in order of preference.
 EVALUATION = ("validation", "val", "test")
 
@@ -74,7 +69,7 @@ class Task(ABC):
     @property
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest score that its metric can give."""
-        return BOUNDS.get(self.metric, (-math.inf, math.inf))
+        return stored.bounds(self.metric)
 
     @abstractmethod
     def train_size(self) -> int: ...
