@@ -14,7 +14,7 @@ from idim.report.summary import (
 )
 from idim.search import pairs
 from idim.search.answer import Belief
-from idim.search.design import ADAPTIVE, DESIGNS, Limits, Stop, wants_baseline
+from idim.search.design import ADAPTIVE, DESIGNS, SURE, Limits, Stop, wants_baseline
 from idim.search.threshold import Baseline, Point, Target, signal
 from idim.store import Store
 from idim.study import Study, Watcher
@@ -172,7 +172,7 @@ class _Search:
     def witnessed(self) -> None:
         """Where no d passes for sure: does the whole space train, at the rate that the law gives it?"""
         study, largest = self.study, self.limits.largest
-        if not self.asked() or study.D > _AFFORDABLE or self.belief.reached >= 0.95:
+        if not (study.protocol.witness and self.asked()) or study.D > _AFFORDABLE or self.belief.reached >= SURE:
             return
         there = sum(r["train_info"]["d_total"] == largest and r["status"] != "stopped" for r in self.history)
         specs = [study.spec("witness", self.arm, largest, i, self.rates.rate(largest)) for i in range(2 - there)]

@@ -117,8 +117,8 @@ class Config:
             changes["tune"] = False
             left_out.append("rate tuning: a default rate law was used")
         if not self.checks and named.budget_check:
-            changes |= {"budget_check": False, "rate_check": False, "locked": False}
-            left_out += ["the check at twice the budget", "the check at twice and half the rate", "the locked split"]
+            changes |= {"budget_check": False, "rate_check": False, "witness": False}
+            left_out += ["the check at twice the budget", "the check at twice and half the rate", "the witness at d = D"]
         changes["left_out"] = (*named.left_out, *left_out)
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 

@@ -12,8 +12,9 @@ class Protocol:
     "law" (``RATE_EXPONENTS``) or "constant" (``rate`` for every d).
     ``design`` says how the next d is chosen (search/design.py). ``official`` keeps the published split whole. ``baselines`` full runs set
     tau, and more, up to ``most_baselines``, where their error keeps the interval wide; ``repeats`` runs with fresh seeds decide each d of a bracket or grid. A bracket is narrowed until high/low <= ``ratio``, an interval until
-    either end lies within it of the middle. ``tune`` chooses rates on the tuning split first, at ``anchors`` values of d. ``budget_check``,
-    ``rate_check`` and ``locked`` are the runs after a search: twice the budget, twice and half the rate, the split used once.
+    either end lies within it of the middle. ``tune`` chooses rates on the tuning split first, at ``anchors`` values of d. ``budget_check``
+    and ``rate_check`` are pairs of runs after a search: twice the budget, twice and half the rate. ``witness``: where no d passes for sure,
+    two runs with all of D.
     ``early`` lets runs far from d90 stop early. ``recipe`` holds what the protocol fixes of the training recipe. ``left_out`` is printed: what a number from this protocol does not carry.
     """
 
@@ -36,7 +37,7 @@ class Protocol:
     early: bool = False
     budget_check: bool = False
     rate_check: bool = False
-    locked: bool = False
+    witness: bool = False
     rate_law: str = "law"
     rate: float | None = None
     recipe: dict[str, object] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
     Protocol(
         "trust", "the default: orthonormal P, tuned rates, chance-corrected threshold, a 90 % interval, fresh seeds, locked split",
-        design="posterior", baselines=3, most_baselines=10, tune=True, anchors=3, early=True, budget_check=True, rate_check=True, locked=True,
+        design="posterior", baselines=3, most_baselines=10, tune=True, anchors=3, early=True, budget_check=True, rate_check=True, witness=True,
         # Early stopping needs several evaluations.
         recipe={"evaluations": 5},
     ),
@@ -55,7 +56,7 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
         rule="raw", baselines=1, repeats=1, ratio=2.0,
         left_out=(
             "repeats: every d was tried once", "baseline error: full was trained once", "rate tuning: a default rate law was used",
-            "the locked split", "the check at twice the budget",
+            "the check at twice the budget",
         ),
     ),
     Protocol(

@@ -21,7 +21,6 @@ from idim.executors import Local, Progress
 from idim.protocols import (
     FEWEST_STEPS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_STEPS, Protocol,
 )
-from idim.report.page import note_search
 from idim.run import Spec, task_for
 from idim.search.design import ADAPTIVE
 from idim.store import Store
@@ -174,9 +173,8 @@ class Study:
     def ask(self, store: Store, arm: str, **more: object) -> dict:
         """Take up a question. What was found for it before stays: its runs, and whether it is finished."""
         asked = self._question(arm, **more)
-        path = store.root / "searches" / f"{asked['id']}.json"
-        if path.is_file():
-            asked |= {k: v for k, v in json.loads(path.read_text()).items() if k in ("keys", "finished", "loss", "handicaps")}
+        before = store.question(asked["id"]) or {}
+        asked |= {k: v for k, v in before.items() if k in ("keys", "finished", "loss", "handicaps")}
         self.question = asked
         self.note(store)
         return self.question
@@ -186,7 +184,7 @@ class Study:
         if self.question is not None:
             keys = dict.fromkeys([*self.question["keys"], *(s.key for s in specs)])
             self.question |= {"keys": list(keys), **more}
-            note_search(store, self.question)
+            store.put_question(self.question)
 
     # Rates (rates.py tunes them).
 

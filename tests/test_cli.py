@@ -93,22 +93,25 @@ def test_the_trust_protocol_on_digits(tmp_path):
     summary = json.loads(stdout)
     assert code == 0, stderr
     assert summary["design"] == "posterior" and summary["verdict"] in ("reached", "budget_limited")
-    assert {"tune", "baseline", "search", "check", "rate", "locked"} == set(summary["runs"]) and summary["runs"]["rate"] == 2
-    # Three anchors, five rates each at least.
-    assert summary["full"]["n"] == 2 and summary["runs"]["tune"] >= 15
+    assert {"tune", "baseline", "search", "check", "rate"} == set(summary["runs"])
+    # Two pairs at least of full fine-tuning and of d90 at twice the budget, and of d90 at twice and at half the rate.
+    assert summary["runs"]["check"] >= 4 and summary["runs"]["rate"] >= 4
+    # The rate of full fine-tuning is given here; two sizes, three rates each at least.
+    assert summary["full"]["n"] == 2 and summary["runs"]["tune"] >= 6
     assert summary["tau_chance"] > summary["tau_raw"]
     for level in ("d50", "d75", "d90", "d90_raw"):
         found = summary[level]
         assert found["level"] == 0.9 and (found["low"] or 1) <= found["estimate"] <= (found["high"] or math.inf)
     assert summary["d50"]["estimate"] < summary["d75"]["estimate"] < summary["d90"]["estimate"]
-    assert summary["checks"]["twice_the_budget"] in (True, False) and set(summary["checks"]["rate"]["shift"]) == {"0.5", "2"}
-    assert summary["locked_score"] > 0.5
+    assert summary["checks"]["budget"]["pairs"] >= 2 and set(summary["checks"]["rate"]) == {"0.5", "2"}
+    assert summary["locked"]["full"]["mean"] > 0.5 and summary["locked"]["d90"]["n"] >= 1
+    assert summary["examples"]["measure"] == 449 and summary["interval_new_data"]["high"] >= summary["d90"]["high"]
     assert summary["id"] in stderr or len(list((out / "figures").glob("*.png"))) == 1
     _, text, _ = idim(*words)
-    assert "ends of a 90% interval" in text and "check, the rate" in text and "locked split" in text and "2 rate (" in text
+    assert "ends of a 90% interval" in text and "times the rate" in text and "locked split" in text and "449 measure" in text
 
 
-@pytest.mark.parametrize(("d", "tau", "side"), [(600, 0.5, "above"), (10, 0.95, "below")])
+@pytest.mark.parametrize(("d", "tau", "side"), [(600, 0.5, "above"), (4, 0.95, "below")])
 def test_a_run_whose_end_is_known_stops_and_counts_as_a_bound(tmp_path, d, tau, side):
     study = Study(Config("mlp:64-16-10", "digits", arm="did", max_steps=800, learning_rate=0.01, out=str(tmp_path)))
     whole, short = (

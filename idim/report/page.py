@@ -19,11 +19,6 @@ from idim.store import Store, write
 from idim.stored import Unfit, check_answers, file_name
 
 
-def note_search(store: Store, search: dict) -> None:
-    """Keep the question beside the runs that answer it, so that the answer can be derived again."""
-    store.put_question(search)
-
-
 def derive(store: Store) -> list[dict]:
     """The summary of every question in the store, with its ``id``, ``study`` and ``keys``. Writes nothing.
 
