@@ -247,20 +247,23 @@ class Subspace(nn.Module):
         now.image = self.projection.image(theta if self.enabled else torch.zeros_like(theta))
         if not self._hooks:  # the model has been let go of
             return
-        unproven = [i for i, table in self._tables.items() if not table.proven]
-        skip = set(self._tables)  # at theta = 0 an unproven table is theta_0 itself
-        if unproven and (now.formed is not None or self.enabled and bool(theta.any())):
-            self._unalias(unproven)
-            skip -= set(unproven)
-        self._form([i for i in self._kept if i not in skip])
+        proven = {i for i, table in self._tables.items() if table.proven}
+        starts = {i for i in self._tables.keys() - proven if self._is_start(i)}  # at theta = 0 such a table is right as it is
+        if starts and (now.formed is not None or self.enabled and bool(theta.any())):
+            self._unalias(starts)
+            starts = set()
+        self._form([i for i in self._kept if i not in proven | starts])
         for part in [*self._tables.values(), *self._blocks]:
             part.outdate()
         now.formed = self.enabled, theta.clone(), None if self.scales is None else self.scales.detach().clone()
 
+    def _is_start(self, i: int) -> bool:
+        """Whether this table's memory is still theta_0's."""
+        return self._hold[1][i].data_ptr() == self._origin[i].data_ptr()
+
     def _unalias(self, tables: Iterable[int]) -> None:
-        """Give a table whose memory is still theta_0's its own."""
         for i in tables:
-            if self._hold[1][i].data_ptr() == self._origin[i].data_ptr():
+            if self._is_start(i):
                 self._hold[1][i].data = torch.empty_like(self._origin[i])
 
     def ready(self, indices: list[int]) -> dict[int, torch.Tensor]:

@@ -225,6 +225,134 @@ def test_one_subspace_a_model(tiny_bert):
     assert list(model.peft_config) == ["default"] and torch.isfinite(logits(model)).all()
 
 
+def norm_net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2))
+
+
+ROWS = torch.randn(64, 6, generator=torch.Generator().manual_seed(1)) * 3 + 2
+
+
+def fitted(model: nn.Module, steps: int = 30) -> nn.Module:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    for _ in range(steps):
+        nn.functional.cross_entropy(model.train()(ROWS), (ROWS[:, 0] > 2).long()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+@pytest.mark.parametrize("fresh", [None, ["1"], ["1", "3"]])
+@pytest.mark.parametrize("lean", [False, True])
+def test_an_adapter_brings_along_the_statistics_that_training_moved(tmp_path, fresh, lean):
+    model = fitted(get_peft_model(norm_net(), idim.SubspaceConfig(d=40, structure=None, fresh_modules=fresh, lean=lean)))
+    model.save_pretrained(tmp_path)
+    base = norm_net()
+    if fresh:  # which the base on disk has otherwise
+        base[1].running_mean.fill_(9.0)
+        nn.init.ones_(base[1].bias)
+    again = PeftModel.from_pretrained(base, tmp_path).eval()
+    assert torch.equal(again(ROWS), model(ROWS))
+    assert torch.equal(again.merge_and_unload()(ROWS), model(ROWS))
+    plain = model.unload()
+    assert torch.equal(plain(ROWS), norm_net().eval()(ROWS)) and torch.equal(plain[1].running_mean, torch.zeros(16))
+
+
+def test_statistics_of_fresh_modules_are_saved_before_they_move():
+    kept = get_peft_model(norm_net(), idim.SubspaceConfig(d=40, structure=None, fresh_modules=["1"])).base_model.held.sub.state_dict()
+    assert {"buffer_1__running_mean", "buffer_1__running_var", "buffer_1__num_batches_tracked"} < set(kept)
+
+
+@pytest.mark.parametrize("loads_frozen", [False, True])
+def test_what_its_owner_froze_is_noted_and_frozen_where_the_adapter_is_loaded(tiny_bert, tmp_path, loads_frozen):
+    model = base(tiny_bert)
+    model.bert.embeddings.requires_grad_(False)
+    model.classifier.bias.requires_grad_(False)
+    required = [p.requires_grad for p in model.parameters()]
+    wrapped = get_peft_model(model, idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS))
+    train(wrapped, 3)
+    wrapped.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert config["frozen"] == ["bert.embeddings", "classifier.bias"]
+    assert config["D"] == sum(p.numel() for p, r in zip(base(tiny_bert).parameters(), required, strict=True) if r)
+    other = base(tiny_bert, head=3).requires_grad_(not loads_frozen)
+    again = PeftModel.from_pretrained(other, tmp_path)
+    assert torch.equal(logits(again), logits(wrapped))
+    assert all(p.requires_grad != loads_frozen for p in again.unload().parameters())
+    assert [p.requires_grad for p in wrapped.merge_and_unload().parameters()] == required
+    with pytest.raises(IdimError, match="at least one weight with requires_grad=True"):
+        get_peft_model(base(tiny_bert).requires_grad_(False), idim.SubspaceConfig(d=60))
+
+
+def damaged(folder, **changes) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "adapter_model.safetensors")
+    for end, change in changes.items():
+        for key in [key for key in tensors if key.endswith(end)]:
+            if (x := change(tensors.pop(key))) is not None:
+                tensors[key] = x
+    save_file(tensors, folder / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("part", ["theta", "scales", "fresh_classifier__weight", "fresh_classifier__bias"])
+@pytest.mark.parametrize(("change", "says"), [
+    (lambda x: None, "adapter: expected a file with {part}"), (lambda x: x * torch.nan, "adapter: expected finite numbers in {part}"),
+    (lambda x: x[:-1].clone(), "adapter: expected {part} of shape"),
+])
+def test_a_damaged_adapter_is_refused(tiny_bert, tmp_path, part, change, says):
+    trained(tiny_bert, 1).save_pretrained(tmp_path)
+    damaged(tmp_path, **{part: change})
+    with pytest.raises(IdimError, match=says.format(part=part)):
+        PeftModel.from_pretrained(base(tiny_bert), tmp_path)
+
+
+def test_another_base_model_is_called_that(tiny_bert, tmp_path):
+    trained(tiny_bert, 1).save_pretrained(tmp_path)
+    three = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=3, ignore_mismatched_sizes=True)
+    with pytest.raises(IdimError, match="num_labels: expected 2, as the adapter's base model had; got 3"):
+        PeftModel.from_pretrained(three, tmp_path)
+    assert all(p.requires_grad for p in three.parameters()) and not three._forward_pre_hooks
+    larger = base(tiny_bert)
+    larger.resize_token_embeddings(20, mean_resizing=False)
+    with pytest.raises(IdimError, match="base model: expected one of which the adapter moves .* weights, as where it was made"):
+        PeftModel.from_pretrained(larger, tmp_path)
+    assert not larger._forward_pre_hooks
+
+
+def test_an_adapter_says_how_it_is_loaded(tiny_bert, tmp_path):
+    model = trained(tiny_bert, 1)
+    for _ in range(2):
+        model.save_pretrained(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\n") and card.count("import idim\n") == 1 and "pip install idim-lab" in card and "base_model: " + str(tiny_bert) in card
+    code = f"from peft import PeftConfig; PeftConfig.from_pretrained({str(tmp_path)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "run `import idim` first (pip install idim-lab)" in done.stderr.splitlines()[-1]
+    assert subprocess.run([sys.executable, "-c", f"import idim; {code}"], capture_output=True, text=True).returncode == 0
+    old = json.loads((tmp_path / "adapter_config.json").read_text()) | {"peft_type": "IDIM_SUBSPACE"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps({k: v for k, v in old.items() if k not in ("frozen", "D", "num_labels")}))
+    assert torch.equal(logits(PeftModel.from_pretrained(base(tiny_bert, head=2), tmp_path)), logits(model)), "as they were written before"
+
+
+def ways_into_a_model(folder, adapter) -> dict:
+    from transformers import pipeline
+
+    return {
+        "load_adapter": lambda: base(folder).load_adapter(str(adapter)), "add_adapter": lambda: base(folder).add_adapter(idim.SubspaceConfig(d=60)),
+        "pipeline": lambda: pipeline("text-classification", model=str(adapter)),
+        "from_pretrained": lambda: AutoModelForSequenceClassification.from_pretrained(adapter),
+    }
+
+
+@pytest.mark.parametrize("way", ways_into_a_model(None, None))
+def test_what_puts_adapters_into_a_model_says_what_does_it_instead(tiny_bert, tmp_path, way):
+    trained(tiny_bert, 1).save_pretrained(tmp_path)
+    with pytest.raises(IdimError, match=r"adapter: expected PeftModel.from_pretrained\(model, folder\)"):
+        ways_into_a_model(tiny_bert, tmp_path)[way]()
+
+
 # The command.
 
 

@@ -232,6 +232,19 @@ def test_weights_follow_theta_whatever_changed_it(kind, how):
     assert sub.theta.norm() > 0
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_theta_that_is_loaded_is_followed_back_to_zero_too(tied):
+    model = small(tied)
+    sub = Subspace(model, 20)
+    empty = {key: value.clone() for key, value in sub.state_dict().items()}
+    with torch.no_grad():
+        sub.theta.fill_(0.5)
+    model(IDS)
+    sub.load_state_dict(empty)
+    assert torch.equal(model.eval()(IDS), small(tied).eval()(IDS))
+    assert torch.equal(model.words.weight, small(tied).words.weight)
+
+
 def test_gradients_accumulate_over_micro_batches():
     model = small(dropout=0.0)
     sub = Subspace(model, 25, structure="module")
