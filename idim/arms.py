@@ -71,6 +71,7 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         from idim.peft_plugin import save_subspace
 
         save_subspace(sub, folder)
+        model.config.save_pretrained(folder)
 
     return Adapted(_Called(sub), groups, info, sub.release, sub.rounded_away, save if hasattr(model, "config") else None)
 
@@ -125,7 +126,13 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
         "rank": rank, "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / rank:g} r",
         "targets": sorted([config.target_modules] if isinstance(config.target_modules, str) else config.target_modules or []), "head": "trained freely, counted" if heads else "none",
     }
-    return Adapted(wrapped, {"lora": params}, info, save=wrapped.save_pretrained if hasattr(model, "config") else None)
+
+    def save(folder: str) -> None:
+        wrapped.save_pretrained(folder)
+        # An adapter's own file does not tell what the classes are called.
+        model.config.save_pretrained(folder)
+
+    return Adapted(wrapped, {"lora": params}, info, save=save if hasattr(model, "config") else None)
 
 
 def _heads(model: nn.Module) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -110,10 +111,10 @@ def is_pretrained(name: str) -> bool:
     return not (name in NETS or name in GIVEN or name.startswith("mlp:"))
 
 
-def load(name: str, classes: int, seed: int, head: str = "sequence") -> Loaded:
+def load(name: str, classes: int, seed: int, head: str = "sequence", names: Sequence[str] = ()) -> Loaded:
     """The model at theta_0; ``seed`` draws what is fresh: a net's weights, or a transformer's new head.
 
-    ``head``: what a transformers model ends in, as a task has it. Errors: an unknown name, an ``mlp:`` whose sizes are not numbers, a folder or hub id
+    ``head``: what a transformers model ends in, as a task has it; ``names``: what its classes are called, which a saved model tells. Errors: an unknown name, an ``mlp:`` whose sizes are not numbers, a folder or hub id
     that does not load.
     """
     # Initialisers draw from torch's generator: fork it, so that nobody else's draws move.
@@ -126,7 +127,7 @@ def load(name: str, classes: int, seed: int, head: str = "sequence") -> Loaded:
         elif name.startswith("mlp:"):
             module = _he(mlp(_sizes(name, classes)))
         else:
-            module = _pretrained(name, classes, head)
+            module = _pretrained(name, classes, head, names)
     return Loaded(module, fingerprint(module))
 
 
@@ -258,6 +259,25 @@ def reader(name: str) -> object | None:
     return made
 
 
+def labels(name: str) -> dict[str, int]:
+    """What a transformers model calls its classes, and their numbers 0..n-1; empty for nets and where names or numbers are missing or twice."""
+    return labels_of(_config(name)) if is_pretrained(name) else {}
+
+
+def labels_of(config) -> dict[str, int]:
+    """As ``labels``, of a configuration. Where its two tables differ, the one that has names of its own counts: transformers fills the other in."""
+    one, other = (getattr(config, key, None) or {} for key in ("id2label", "label2id"))
+    for found in ({str(v): k for k, v in one.items()}, {str(k): v for k, v in other.items()}):
+        try:
+            found = {label: int(number) for label, number in found.items()}
+        except (TypeError, ValueError):
+            continue
+        plain = all(re.fullmatch(r"LABEL_\d+", label) for label in found)
+        if sorted(found.values()) == list(range(max(len(one), 1))) and not plain:
+            return found
+    return {}
+
+
 def is_encoder_decoder(module: nn.Module) -> bool:
     """Of a transformers model, or of what wraps one."""
     from transformers import PreTrainedModel
@@ -337,7 +357,7 @@ def _source(name: str) -> tuple[str, dict]:
     return source, kwargs | ({"local_files_only": True} if os.path.isdir(source) else {})
 
 
-def _pretrained(name: str, classes: int, head: str) -> nn.Module:
+def _pretrained(name: str, classes: int, head: str, names: Sequence[str] = ()) -> nn.Module:
     import transformers
     from transformers.utils import logging
 
@@ -346,6 +366,8 @@ def _pretrained(name: str, classes: int, head: str) -> nn.Module:
     source, kwargs = _source(name)
     # A checkpoint's own head, of other classes, gives way to a fresh one.
     kwargs |= {"num_labels": classes, "ignore_mismatched_sizes": True} if head != "language" else {}
+    if names:
+        kwargs |= {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
     auto = {"sequence": "AutoModelForSequenceClassification", "image": "AutoModelForImageClassification"}.get(head)
     auto = auto or ("AutoModelForSeq2SeqLM" if _config(name).is_encoder_decoder else "AutoModelForCausalLM")
     with _one_line(name, auto.removeprefix("AutoModelFor")):

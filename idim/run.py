@@ -66,13 +66,13 @@ class Spec:
 @lru_cache(maxsize=2)
 def task_for(model: str, task: str, options: Options) -> Task:
     """The task ready for the model, kept: reading and tokenising are done once a process."""
-    return tasks.load(task, models.reader(model), options)
+    return tasks.load(task, models.reader(model), options, models.labels(model))
 
 
 def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None, save: str = "") -> dict:
     """Train and score one run, and write what was trained into ``save``. A run that diverges or runs out of memory is a record too."""
     task = task_for(spec.model, spec.task, spec.options)
-    loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head)
+    loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head, task.names)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     memory.reset_peak(device)
     model, D = loaded.module.to(device), loaded.D  # before LoRA adds its factors to the module

@@ -9,20 +9,21 @@ import torch
 from torch import nn
 
 from idim.errors import IdimError, expected
-from idim.tasks.base import REGRESSION, Options, Supervised, grouped
-from idim.tasks.frames import Table, divide, read, rows
+from idim.tasks.base import REGRESSION, Classes, Options, Supervised, grouped
+from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
 
-#: GLUE's nine: text columns, metric, classes (1 where the label is a number), name of the validation split.
-GLUE: dict[str, tuple[tuple[str, ...], str, int, str]] = {
-    "cola": (("sentence",), "matthews", 2, "validation"),
-    "sst2": (("sentence",), "accuracy", 2, "validation"),
-    "mrpc": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
-    "qqp": (("question1", "question2"), "accuracy", 2, "validation"),
-    "mnli": (("premise", "hypothesis"), "accuracy", 3, "validation_matched"),
-    "qnli": (("question", "sentence"), "accuracy", 2, "validation"),
-    "rte": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
-    "wnli": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
-    "stsb": (("sentence1", "sentence2"), "pearson", 1, "validation"),
+_SAME, _FOLLOWS = ("not_equivalent", "equivalent"), ("entailment", "not_entailment")
+#: GLUE's nine: text columns, metric, the names of its classes (none where the label is a number), name of the validation split.
+GLUE: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], str]] = {
+    "cola": (("sentence",), "matthews", ("unacceptable", "acceptable"), "validation"),
+    "sst2": (("sentence",), "accuracy", ("negative", "positive"), "validation"),
+    "mrpc": (("sentence1", "sentence2"), "accuracy", _SAME, "validation"),
+    "qqp": (("question1", "question2"), "accuracy", ("not_duplicate", "duplicate"), "validation"),
+    "mnli": (("premise", "hypothesis"), "accuracy", ("entailment", "neutral", "contradiction"), "validation_matched"),
+    "qnli": (("question", "sentence"), "accuracy", _FOLLOWS, "validation"),
+    "rte": (("sentence1", "sentence2"), "accuracy", _FOLLOWS, "validation"),
+    "wnli": (("sentence1", "sentence2"), "accuracy", ("not_entailment", "entailment"), "validation"),
+    "stsb": (("sentence1", "sentence2"), "pearson", (), "validation"),
 }
 
 
@@ -30,8 +31,9 @@ class Text(Supervised):
     """Tokenised once; batches padded to their longest; training batches grouped by length, as ``group_by_length`` does."""
 
     def __init__(
-        self, name: str, metric: str, tables: dict[str, Table], classes: int, tokenizer, max_seq_length: int
+        self, name: str, metric: str, tables: dict[str, Table], classes: int, tokenizer, max_seq_length: int, named: Classes | None = None,
     ):
+        """``named``: what the classes are called, where they have names."""
         digest = hashlib.sha256(str(max_seq_length).encode())
         self._pad = tokenizer.pad
         self._encoded: dict[str, list[dict[str, list[int]]]] = {}
@@ -39,7 +41,7 @@ class Text(Supervised):
             digest.update(repr((split, table.texts)).encode())
             self._encoded[split] = _encode(table.texts, tokenizer, max_seq_length)
         labels = {split: torch.tensor(table.labels, dtype=torch.float32 if metric in REGRESSION else torch.long) for split, table in tables.items()}
-        super().__init__(name, metric, labels, classes, digest)
+        super().__init__(name, metric, labels, classes, digest, named)
         self._lengths = {
             split: torch.tensor([len(e["input_ids"]) for e in rows]) for split, rows in self._encoded.items()
         }
@@ -71,24 +73,17 @@ def _encode(texts: list[tuple[str, ...]], tokenizer, max_seq_length: int) -> lis
 
 def glue(task: str, tokenizer, options: Options) -> Text:
     """A GLUE task from ``data_dir/<task>/<split>*.parquet``, or from the hub. Its validation split is the measuring one."""
-    columns, metric, classes, validation = GLUE[task]
+    columns, metric, names, validation = GLUE[task]
     if options.data_dir:
         folder = Path(options.data_dir) / task
         folder = folder if folder.is_dir() else Path(options.data_dir)
-        frames = {part: _parquet(folder, split) for part, split in (("train", "train"), ("test", validation))}
+        frames = {part: read(part_of(folder, (split,), (".parquet",))) for part, split in (("train", "train"), ("test", validation))}
     else:
         frames = _from_hub(task, validation)
-    parts = {part: rows(frame, columns, "label", f"{task}, {part}", metric) for part, frame in frames.items()}
-    return Text(task, metric, divide(parts, options), classes, tokenizer, options.max_seq_length)
-
-
-def _parquet(folder: Path, split: str):
-    import pandas as pd
-
-    files = sorted(folder.glob(f"{split}*.parquet"))
-    if not files:
-        raise expected("data-dir", f"a folder with {split}*.parquet", str(folder))
-    return pd.concat([read(file) for file in files], ignore_index=True)
+    parts, named = {part: rows(frame, columns, "label", f"{task}, {part}", metric) for part, frame in frames.items()}, None
+    if names:
+        parts, named = renumbered(parts, names, options, task)
+    return Text(task, metric, divide(parts, options), len(named.names) if named else 1, tokenizer, options.max_seq_length, named)
 
 
 def _from_hub(task: str, validation: str) -> dict:
