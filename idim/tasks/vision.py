@@ -52,9 +52,9 @@ class Images(Supervised):
         out = module(inputs)
         return getattr(out, "logits", out)
 
-    def evaluation_order(self, split: str) -> list[torch.Tensor]:
+    def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
         # A vision transformer's activations take a thousand times a small net's memory.
-        return super().evaluation_order(split) if self._pixels is None else list(torch.arange(self.labels[split].numel()).split(32))
+        return super().evaluation_order(split, module) if self._pixels is None else list(torch.arange(self.labels[split].numel()).split(32))
 
 
 def idx(pixels: Pixels | None, options: Options) -> Images:
