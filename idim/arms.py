@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -106,12 +105,8 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
         if not found:
             raise expected("targets", "a pattern of names of modules that LoRA can adapt", targets[0])
         targets = found
-    # peft takes a module whose name ends in one of these. A name that is the end of others is given from the root on.
-    names = [name for name, _ in model.named_modules()]
-    saved = [name if sum(other.endswith(name) for other in names) == 1 else f"base_model.model.{name}" for name in heads]
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=targets or None, modules_to_save=saved or None, lora_dropout=0.0,
-        exclude_modules=None if saved == heads else "(" + "|".join(map(re.escape, heads)) + r")(\..*)?",
+        r=rank, lora_alpha=alpha, target_modules=targets or None, modules_to_save=heads or None, lora_dropout=0.0,
     )
     # peft draws its factors from torch's generator; ours is forked around it, so no other draw is disturbed.
     with torch.random.fork_rng(devices=[]):

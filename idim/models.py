@@ -385,8 +385,8 @@ def positions(name: str) -> int | None:
     except Exception:  # a kind of model that has no backbone of its own
         tables = ()
     for part, module in tables:
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None and "position" in part.rpartition(".")[2]:
-            limits.append(module.num_embeddings - module.padding_idx - 1)
+        if getattr(module, "padding_idx", None) is not None and hasattr(module, "weight") and "position" in part.rpartition(".")[2]:
+            limits.append(len(module.weight) - module.padding_idx - 1)
     return min(limits, default=None)
 
 

@@ -43,7 +43,7 @@ class Text(Supervised):
         """``named``: what the classes are called, where they have names."""
         digest = hashlib.sha256(str(max_seq_length).encode())
         last = tokenizer("a").input_ids[-1:]
-        side = tokenizer.padding_side if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id] else "right"
+        side = "left" if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id] else "right"
         self._pad = partial(tokenizer.pad, padding_side=side, return_tensors="pt")
         self._encoded: dict[str, list[dict[str, list[int]]]] = {}
         for split, table in tables.items():
