@@ -366,24 +366,26 @@ def _sizes(name: str, classes: int) -> list[int]:
 
 @lru_cache(maxsize=8)
 def positions(name: str) -> int | None:
-    """The longest input a transformer has positions for; None for nets and where its configuration sets no limit.
+    """The longest input a transformer has positions for; None for nets and where its configuration sets no limit."""
+    return positions_of(_config(name)) if is_pretrained(name) else None
 
-    RoBERTa and its kin number positions from their padding token on, so that its table has rows that no text reaches. Cost: the model's modules, without
-    their weights.
+
+def positions_of(config) -> int | None:
+    """As ``positions``, of a configuration. Cost: the model's modules, without their weights.
+
+    RoBERTa and its kin number positions from their padding token on, so that their tables have rows that no text reaches.
     """
-    if not is_pretrained(name):
-        return None
     from transformers import AutoModel
 
-    config = _config(name).get_text_config()
+    config = config.get_text_config()
     # XLNet, which has no limit, says -1.
     keys = {"max_position_embeddings", *(key for key in vars(config) if re.fullmatch("max_(en|de)coder_position_embeddings", key))}
     limits = [value for key in keys if isinstance(value := getattr(config, key, None), int) and value > 0]
     try:
         with torch.device("meta"), _quiet():
-            tables = AutoModel.from_config(config).named_modules()
+            tables = list(AutoModel.from_config(config).named_modules())
     except Exception:  # a kind of model that has no backbone of its own
-        tables = ()
+        tables = []
     for part, module in tables:
         if getattr(module, "padding_idx", None) is not None and hasattr(module, "weight") and "position" in part.rpartition(".")[2]:
             limits.append(len(module.weight) - module.padding_idx - 1)

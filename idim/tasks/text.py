@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -42,13 +43,11 @@ class Text(Supervised):
     ):
         """``named``: what the classes are called, where they have names."""
         digest = hashlib.sha256(str(max_seq_length).encode())
-        last = tokenizer("a").input_ids[-1:]
-        side = "left" if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id] else "right"
-        self._pad = partial(tokenizer.pad, padding_side=side, return_tensors="pt")
+        self._pad = padder(tokenizer)
         self._encoded: dict[str, list[dict[str, list[int]]]] = {}
         for split, table in tables.items():
             digest.update(repr((split, table.texts)).encode())
-            self._encoded[split] = _encode(table.texts, tokenizer, max_seq_length)
+            self._encoded[split] = tokenised(table.texts, tokenizer, max_seq_length)
         labels = {split: torch.tensor(table.labels, dtype=torch.float32 if metric in REGRESSION else torch.long) for split, table in tables.items()}
         super().__init__(name, metric, labels, classes, digest, named)
         self._lengths = {
@@ -74,14 +73,9 @@ class Text(Supervised):
         return [batch for group in alike for batch in group.split(64)]
 
     def _padding_shows(self, module: nn.Module, split: str) -> bool:
-        """Whether the shortest text's logits change when it is padded to the longest."""
         lengths, device = self._lengths[split], next(module.parameters()).device
-        short, long = lengths.argmin(), lengths.argmax()
-        if lengths[short] == lengths[long]:
-            return False
-        with torch.autocast(device.type, enabled=False):
-            alone, both = (self.logits(module, self.inputs(split, torch.stack(rows), device))[0] for rows in ((short,), (short, long)))
-        return bool((alone - both).abs().max() > 1e-3 * alone.abs().max())
+        ends = torch.stack([lengths.argmin(), lengths.argmax()])
+        return padding_shows(lengths, lambda n: self.logits(module, self.inputs(split, ends[:n], device)), device)
 
     def check(self, module: nn.Module) -> None:
         """The longest text too: what it lacks positions for must be known before training."""
@@ -93,7 +87,26 @@ class Text(Supervised):
         return int(self._lengths["train"][batch].max()) * len(batch)
 
 
-def _encode(texts: list[tuple[str, ...]], tokenizer, max_seq_length: int) -> list[dict[str, list[int]]]:
+def padder(tokenizer) -> Callable[[list], dict[str, torch.Tensor]]:
+    """The tokenizer's own padding, at the texts' end unless its class token comes last."""
+    last = tokenizer("a").input_ids[-1:]
+    side = "left" if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id] else "right"
+    return partial(tokenizer.pad, padding_side=side, return_tensors="pt")
+
+
+def padding_shows(lengths: torch.Tensor, logits: Callable[[int], torch.Tensor], device: torch.device) -> bool:
+    """Whether the shortest text's logits change when it is padded to the longest: ``logits(1)`` is its own, ``logits(2)`` both texts'."""
+    if lengths.min() == lengths.max():
+        return False
+    with torch.autocast(device.type, enabled=False):
+        alone, both = logits(1)[0].float(), logits(2)[0].float()
+    if alone.dim() > 1:  # a vector a token
+        both = both[: len(alone)]
+    return bool((alone - both).abs().max() > 1e-3 * alone.abs().max())
+
+
+def tokenised(texts: list[tuple[str, ...]], tokenizer, max_seq_length: int) -> list[dict[str, list[int]]]:
+    """Each text's, or pair's, inputs, cut to a length. Errors: a length that the tokenizer's own tokens fill."""
     if not texts:
         return []
     columns = [list(column) for column in zip(*texts, strict=True)]
