@@ -47,7 +47,10 @@ def measure(
     made: Callable[[int], nn.Module] = (lambda seed: models.copied(model)) if isinstance(model, nn.Module) else model
     # Draws of the caller's own function must not move anybody else's.
     with torch.random.fork_rng(devices=[]):
-        first = model if isinstance(model, nn.Module) else made(0)
+        try:
+            first = model if isinstance(model, nn.Module) else made(0)
+        except Exception as error:  # whatever a function that takes no seed raises
+            raise expected("model", "a module, or a function of a seed that makes one", f"{type(error).__name__}: {error}"[:160]) from None
     if not isinstance(first, nn.Module) or not any(p.is_floating_point() for p in first.parameters()):
         raise expected("model", "a module with weights, or a function of a seed that makes one", type(first).__name__)
     columns = options.pop("text_columns", ())

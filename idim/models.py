@@ -268,7 +268,7 @@ def reader(name: str) -> object | None:
 
 def _pad(config, vocabulary: int) -> int | None:
     """The token that the model itself takes for padding, by which decoders find a text's last token and RoBERTa counts positions; None where it has none."""
-    pad = config.get_text_config().pad_token_id
+    pad = getattr(config.get_text_config(), "pad_token_id", None)
     return pad if isinstance(pad, int) and 0 <= pad < vocabulary else None
 
 

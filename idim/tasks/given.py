@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
 
 from idim.errors import IdimError, expected, one_of
 from idim.models import labels_of, positions_of, reader
@@ -57,7 +57,7 @@ class Takes:
         config, language = module.config, module.get_output_embeddings() is not None
         return cls(
             tuple(inspect.signature(module.forward).parameters), tuple(labels_of(config).items()), 0 if language else config.num_labels or 0,
-            config.get_text_config().pad_token_id or 0, positions_of(config), language, module.name_or_path,
+            getattr(config.get_text_config(), "pad_token_id", None) or 0, positions_of(config), language, module.name_or_path,
         )
 
 
@@ -90,13 +90,17 @@ class Given(Task):
             raise expected("metric", "a name, or a function of outputs and labels", metric)
         if takes.language and isinstance(metric, str):
             raise expected("metric", "a function of outputs and labels, for a language model", metric)
-        self.name, self._loss, self._metric, self._takes = name, loss or _loss, metric, takes
+        if takes.outputs == 1 and metric in tuple(METRICS):
+            raise expected("metric", "one of " + ", ".join(REGRESSION) + " or a function, for a model with one output", metric)
+        self.name, self._loss, self._own_loss, self._metric, self._takes = name, loss or _loss, loss is not None, metric, takes
         self.metric = metric if isinstance(metric, str) else getattr(metric, "__name__", "score")
         found = {what: _indexed(what, data) for what, data in (("train", train), ("evaluation", evaluation))}
         ready = {what: data for what, (data, _) in found.items()}
         self._collate = brought.collate or next((collate for _, collate in found.values() if collate), None)
         self._padder = self._numbers = self._meant = None
-        if not self._collate:
+        # A collator that reads what the model does not take gets the examples as they are.
+        self._prepares = not self._collate or bool(takes.fields) and _reads(ready["train"][0])
+        if self._prepares:
             brought = _with_tokenizer(ready["train"][0], takes, brought)
             self._padder = brought.tokenizer and padder(brought.tokenizer)
             ready = {what: _prepared(what, data, takes, brought, options) for what, data in ready.items()}
@@ -104,6 +108,8 @@ class Given(Task):
         self._floats = takes.outputs == 1 and loss is None
         parts = carve(len(ready["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1})
         self._data = {split: (ready["train"], i) for split, i in parts.items()} | {"measure": (ready["evaluation"], torch.arange(len(ready["evaluation"])))}
+        self._lengths = {split: torch.tensor([len(data[i]["input_ids"]) for i in index.tolist()]) for split, (data, index) in self._data.items()
+                         if self._prepares and _reads(data[0]) and "input_ids" in data[0]}
         digest = hashlib.sha256(repr((name, self.metric, {k: len(i) for k, (_, i) in self._data.items()})).encode())
         for data, index in self._data.values():
             for i in index.tolist():
@@ -144,6 +150,8 @@ class Given(Task):
         if names:
             named = classes_of(names, self._takes.labels, "train")
             self.names, self.notes, number = named.names, named.notes, dict(named.number)
+            if outputs and len(named.names) > max(outputs, 2):
+                raise expected("train: labels", f"at most {outputs} names, the outputs of the model", len(named.names))
         elif train == {-1, 1}:
             number = {-1: 0, 1: 1}
             self.notes = ("train: the labels -1 and 1 are the classes 0 and 1",)
@@ -167,16 +175,15 @@ class Given(Task):
     def _batch(self, split: str, index: torch.Tensor, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
         data, at = self._data[split]
         examples = [data[i] for i in at[index].tolist()]
+        if self._prepares and isinstance(examples[0], Mapping):
+            examples = [{**example, "labels": self._label(example["labels"])} for example in examples]
         if self._collate:
             batch = self._collate(examples)
         elif isinstance(examples[0], Mapping):
-            batch = self._padded([self._with_label(example) for example in examples])
+            batch = self._padded(examples)
         else:
             batch = default_collate([(*example[:-1], self._label(example[-1])) for example in examples])
         return _to(_relabelled(batch), device, dtype)
-
-    def _with_label(self, example: Mapping) -> dict:
-        return {**example, "labels": self._label(example["labels"])}
 
     def _label(self, label):
         if self._numbers:
@@ -236,12 +243,10 @@ class Given(Task):
         return METRICS[self._metric](self._truth(truth).flatten().long(), guess.flatten())
 
     def _order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
-        """Batches of examples to score; of texts in their order, or of one length where padding shows in a model's outputs."""
-        data, at = self._data[split]
-        order = torch.arange(len(at))
-        if self._collate or not isinstance(data[0], Mapping) or "input_ids" not in data[0]:
+        """Batches of examples to score, in their order; of one length where padding shows in a model's outputs."""
+        order, lengths = torch.arange(self.sizes()[split]), self._lengths.get(split)
+        if lengths is None:
             return list(order.split(256))
-        lengths = torch.tensor([len(data[i]["input_ids"]) for i in at.tolist()])
         ends = torch.stack([lengths.argmin(), lengths.argmax()])
         device, dtype = _of(module)
         if not padding_shows(lengths, lambda n: _outputs(module, self._batch(split, ends[:n], device, dtype)), device):
@@ -250,13 +255,20 @@ class Given(Task):
 
     def check(self, module: nn.Module) -> None:
         """The loss of two examples and the score of all: what fails there would fail after training."""
-        super().check(module)
-        if isinstance(module, nn.Module) and self._classes and self.classes:
-            out = _outputs(module, self._batch("measure", torch.arange(1), *_of(module)))
-            width = out.shape[-1] if out.dim() > 1 else 1
-            if max(self.classes, 2) > max(width, 2):
+        try:
+            super().check(module)
+            one = self._batch("measure", torch.arange(1), *_of(module))
+            out = _outputs(module, one) if self._classes else None
+            width = None if out is None else out.shape[-1] if out.dim() > 1 else 1
+            if width == 1 and not self._own_loss and not isinstance(one, Mapping):
+                raise ValueError("of one output cross entropy is always 0; give a loss")
+            if width is not None and self.classes > max(width, 2):
                 raise ValueError(f"{self.classes} classes, but {width} outputs")
-        self.score(module, "measure")
+            self.score(module, "measure")
+        except IdimError:
+            raise
+        except Exception as error:  # what the caller's own model, loss, metric or data raise
+            raise ValueError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
 
 
 def given(
@@ -266,12 +278,16 @@ def given(
     return lambda tokenizer, options: Given(name, train, evaluation, metric, loss, options, takes, brought)
 
 
+def _reads(example) -> bool:
+    """Whether an example is a mapping that holds what a transformers model reads."""
+    return isinstance(example, Mapping) and any(key in example for key in _READ)
+
+
 def _with_tokenizer(example, takes: Takes, brought: Brought) -> Brought:
     """Where there are texts and no tokenizer, the one beside the model's checkpoint."""
     values = example.items() if isinstance(example, Mapping) else [("", example[0])] if isinstance(example, (tuple, list)) and example else ()
     texts = any(isinstance(v, str) and key not in (*_LABELS, brought.label_column) for key, v in values)
-    read = isinstance(example, Mapping) and any(key in example for key in _READ)
-    if not texts or read or brought.tokenizer is not None or not takes.fields:
+    if not texts or _reads(example) or brought.tokenizer is not None or not takes.fields:
         return brought
     try:
         return dataclasses.replace(brought, tokenizer=reader(takes.source)) if takes.source else brought
@@ -284,7 +300,9 @@ def _indexed(what: str, data) -> tuple[Sequence, Callable | None]:
     collate = None
     if isinstance(data, DataLoader):
         own = data.collate_fn
-        collate, data = None if own is default_collate else own, data.dataset
+        collate, data = None if own in (default_collate, default_convert) else own, data.dataset
+    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(v, "__len__") for v in data) and len(data[0]) == len(data[1]) > 2:
+        data = list(zip(*data, strict=True))  # inputs and labels apart
     if hasattr(data, "to_dict") and hasattr(data, "iloc"):  # a pandas data frame
         data = data.to_dict("records")
     if isinstance(data, Mapping):
@@ -297,6 +315,10 @@ def _indexed(what: str, data) -> tuple[Sequence, Callable | None]:
     if isinstance(data, (IterableDataset, str)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise expected(what, "a data set with a length, indexed by number", type(data).__name__)
     check_split(len(data), what)
+    try:
+        data[0]
+    except Exception as error:  # whatever the data set raises
+        raise expected(what, "a data set indexed by number", f"{type(error).__name__}: {error}"[:160]) from None
     return data, collate
 
 
@@ -412,7 +434,7 @@ def _relabelled(batch):
 
 def _to(batch, device, dtype):
     if isinstance(batch, torch.Tensor):
-        return batch.to(device, dtype) if batch.is_floating_point() and dtype != torch.float32 else batch.to(device)
+        return batch.to(device, dtype) if batch.is_floating_point() else batch.to(device)
     if isinstance(batch, Mapping):
         return {k: _to(v, device, dtype) for k, v in batch.items()}
     return [_to(v, device, dtype) for v in batch] if isinstance(batch, (list, tuple)) else batch
