@@ -220,7 +220,7 @@ def nothing_to_read(**more) -> list[dict]:
     ({"train": [(torch.zeros(10), y) for y in ("a", 1)] * 30}, "train: labels: expected names or numbers, not both"),
     ({"train": [(torch.zeros(10), -2)] * 30}, "train: labels: expected classes"), ({"train": [(torch.zeros(10), y) for y in "ab"] * 30}, "evaluation: labels: expected the classes of train"),
     ({"evaluation": [(torch.zeros(10), 7)] * 9}, "classes, but 3 outputs"), ({"evaluation": [(torch.zeros(4), 1)] * 9}, "--model: expected one that takes the inputs"),
-    ({"evaluation": [(torch.zeros(3 + i), 1) for i in range(9)]}, "--model: expected one that takes the inputs"),
+    ({"evaluation": [(torch.zeros(3 + i), 1) for i in range(9)]}, "evaluation: expected examples that make a batch"),
     ({"metric": lambda out, y: "high"}, "--model: expected one that takes the inputs"), ({"metric": lambda out, y: 1 / 0}, "ZeroDivisionError"), ({"metric": 7}, "metric: expected a name, or"),
 ])
 def test_mistakes(tmp_path, change, says):
@@ -239,7 +239,7 @@ def test_mistakes(tmp_path, change, says):
     (nothing_to_read(labels=2), {}, "train: labels: expected classes 0..1"), (nothing_to_read(input_ids=[99]), {}, "--model: expected one that takes"),
     (nothing_to_read() + nothing_to_read(labels="x"), {}, "not both"), (nothing_to_read(input_ids=[3] * 40), {}, "--model: expected one that takes"),
     ([row | {"labels": f"n{i % 3}"} for i, row in enumerate(nothing_to_read())], {}, "train: labels: expected at most 2 names"),
-    (nothing_to_read(), {"data_collator": lambda rows: rows[0]["nosuch"]}, "KeyError"),
+    (nothing_to_read(), {"data_collator": lambda rows: rows[0]["nosuch"]}, "evaluation: expected examples that make a batch; got \"KeyError"),
 ])
 def test_mistakes_with_a_transformer(tmp_path, rows, more, says):
     config = BertConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16)

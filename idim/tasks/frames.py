@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from idim.errors import expected
@@ -156,12 +157,12 @@ def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, cla
     return Table(texts, [int(v) for v in values])
 
 
-def _said(column, where: str):
+def _said(column, where: str) -> np.ndarray:
     """Of each label whether it is there: one of blanks alone is missing. Errors: a label that is neither text nor a number."""
     strange = [v for v in column if not isinstance(v, (str, numbers.Real))]
     if strange:
         raise expected(where, "text or numbers as labels", str(strange[0])[:80])
-    return [not isinstance(v, str) or bool(v.strip()) for v in column]
+    return np.array([not isinstance(v, str) or bool(v.strip()) for v in column], dtype=bool)
 
 
 def as_written(label: object) -> str:
@@ -176,10 +177,12 @@ def as_numbers(column) -> list | None:
 
     if is_bool_dtype(column) or any(isinstance(v, bool) for v in column):
         return None
-    try:
-        return pd.to_numeric(column).tolist()
-    except (ValueError, TypeError, OverflowError):
-        return None
+    for read in (lambda: pd.to_numeric(column).tolist(), lambda: [float(v) for v in column]):  # nan, too, is a number
+        try:
+            return read()
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None
 
 
 def named(column, options: Options, where: str) -> Classes | None:

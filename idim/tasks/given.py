@@ -124,7 +124,10 @@ class Given(Task):
     def _all_labels(self) -> torch.Tensor:
         """Of the measuring split, as numbers of classes."""
         index = torch.arange(self.sizes()["measure"]).split(256)
-        labels = torch.cat([self._truth(_labels(self._batch("measure", i))).flatten() for i in index])
+        try:
+            labels = torch.cat([self._truth(_labels(self._batch("measure", i))).flatten() for i in index])
+        except Exception as error:  # examples that do not go together, or whatever a collator raises
+            raise expected("evaluation", "examples that make a batch", f"{type(error).__name__}: {error}".splitlines()[0][:160]) from None
         return labels[labels != _IGNORED].long()
 
     @property
@@ -188,7 +191,9 @@ class Given(Task):
     def _label(self, label):
         if self._numbers:
             label = self._numbers[_scalar(label)]
-        return float(label) if self._floats and _plain("label", label) is not _MANY else label
+        if _plain("label", label) is _MANY:
+            return label
+        return float(_scalar(label)) if self._floats else _scalar(label)
 
     def _padded(self, examples: list[dict]) -> dict[str, torch.Tensor]:
         """Fields of unequal length are padded at their end, and an attention mask says so."""
@@ -256,7 +261,6 @@ class Given(Task):
     def check(self, module: nn.Module) -> None:
         """The loss of two examples and the score of all: what fails there would fail after training."""
         try:
-            super().check(module)
             one = self._batch("measure", torch.arange(1), *_of(module))
             out = _outputs(module, one) if self._classes else None
             width = None if out is None else out.shape[-1] if out.dim() > 1 else 1
@@ -264,6 +268,7 @@ class Given(Task):
                 raise ValueError("of one output cross entropy is always 0; give a loss")
             if width is not None and self.classes > max(width, 2):
                 raise ValueError(f"{self.classes} classes, but {width} outputs")
+            super().check(module)
             self.score(module, "measure")
         except IdimError:
             raise
