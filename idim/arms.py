@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from idim import models
 from idim.errors import IdimError, expected, one_of
-from idim.models import HEADS
 from idim.subspace import Subspace
 
 
@@ -73,6 +73,7 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         from idim.peft_plugin import save_subspace
 
         save_subspace(sub, folder)
+        models.save_labels(model, folder)
 
     return Adapted(_Called(sub), groups, info, sub.undo, sub.rounded_away, save if hasattr(model, "config") else None)
 
@@ -89,21 +90,26 @@ class _Called(nn.Module):
 
 
 def lora(model: nn.Module, settings: Mapping) -> Adapted:
-    """LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on every linear layer. A classification head is trained freely, and counted."""
+    """LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on every linear layer. Output layers and fresh weights are trained freely, and counted."""
     from peft import LoraConfig, get_peft_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
-    rank, targets = settings["rank"], settings.get("targets") or None
+    rank = settings["rank"]
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise expected("rank", "a whole number of at least 1", rank)
     alpha = settings.get("lora_alpha") or 2 * rank
     heads = _heads(model)
-    if targets is None and getattr(getattr(model, "config", None), "model_type", "") not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
-        out = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-        linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not out]
-        targets = [name for name in linear if not any(f"{name}.".startswith(f"{head}.") for head in heads)]
+    inside = tuple(f"{name}." for name in heads)  # of no names nothing begins with
+    targets, kind = list(settings.get("targets") or ()), getattr(getattr(model, "config", None), "model_type", "")
+    if not targets and kind not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
+        targets = [models.ALL_LINEAR]
+    if len(targets) == 1 and models.is_pattern(targets[0]):
+        found = [name for name in models.matching(model, targets[0]) if not f"{name}.".startswith(inside)]
+        if not found:
+            raise expected("targets", "a pattern of names of modules that LoRA can adapt", targets[0])
+        targets = found
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=targets, modules_to_save=heads or None, lora_dropout=0.0,
+        r=rank, lora_alpha=alpha, target_modules=targets or None, modules_to_save=heads or None, lora_dropout=0.0,
     )
     # peft draws its factors from torch's generator; ours is forked around it, so no other draw is disturbed.
     with torch.random.fork_rng(devices=[]):
@@ -111,19 +117,25 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
         try:
             wrapped = get_peft_model(model, config)
         except ValueError as error:
-            raise IdimError(f"targets: expected names of modules that LoRA can adapt; {error}") from None
+            said = (str(error).splitlines() or [""])[0][:300]
+            raise IdimError(f"targets: expected names of modules that LoRA can adapt; {said}") from None
     params = [p for p in wrapped.parameters() if p.requires_grad]
     info = {
         "rank": rank, "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / rank:g} r",
-        "targets": sorted(config.target_modules or []), "head": "trained freely, counted" if heads else "none",
+        "targets": sorted([config.target_modules] if isinstance(config.target_modules, str) else config.target_modules or []), "head": "trained freely, counted" if heads else "none",
     }
-    return Adapted(wrapped, {"lora": params}, info, save=wrapped.save_pretrained if hasattr(model, "config") else None)
+
+    def save(folder: str) -> None:
+        wrapped.save_pretrained(folder)
+        models.save_labels(model, folder)
+
+    return Adapted(wrapped, {"lora": params}, info, save=save if hasattr(model, "config") else None)
 
 
 def _heads(model: nn.Module) -> list[str]:
-    """Names of the output layers: those of a transformers classifier, or the last linear layer of a plain net."""
+    """Names of the layers that LoRA trains freely: a transformers model's output layers and what its checkpoint lacks, or a plain net's last linear layer."""
     if hasattr(model, "config"):
-        return [name for name in HEADS if hasattr(model, name)]
+        return models.layers(model, models.fresh(model))
     linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
     return linear[-1:] if len(linear) > 1 else []
 

@@ -265,6 +265,6 @@ def _limits(study: Study, arm: str) -> Limits:
 
 
 def _lora_fits(study: Study, rank: int) -> None:
-    loaded = models.load(study.config.model, study.task.classes, 0, study.task.head)
+    loaded = models.load(study.config.model, study.task.classes, 0, study.task.head, study.task.names)
     settings = {"rank": rank, "targets": list(study.config.targets), "lora_alpha": study.config.lora_alpha, "seed_projection": 0}
     arms.build("lora", loaded.module, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +13,8 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
 import projections
+from idim import models
 from idim.errors import IdimError, expected
-from idim.models import HEADS
 from idim.subspace import Subspace
 
 NAME = "IDIM_SUBSPACE"
@@ -37,7 +36,6 @@ model = PeftModel.from_pretrained(base_model, "this folder")  # base_model: {bas
 
 """
 _PREFIX = "idim_subspace_"
-_WITH_HEAD = (TaskType.SEQ_CLS, TaskType.TOKEN_CLS, TaskType.QUESTION_ANS)
 
 
 @dataclass
@@ -50,8 +48,8 @@ class SubspaceConfig(PeftConfig):
         target_modules: names of modules whose weights move (a list of name endings, a regular expression, or "all-linear": every
             linear layer but the output). None: all weights.
         projection_seed: of P, which is made anew from it wherever the adapter is loaded.
-        fresh_modules: modules whose starting weights are saved with the adapter, because the base model on disk lacks them. Default: the
-            output layer of a classification or question-answering ``task_type``, else none.
+        fresh_modules: modules or parameters whose starting weights are saved with the adapter. Those that the base model on disk lacks, and
+            a classifier's output layers, are added to them (``idim.models.fresh``).
         lean: hold theta_0 alone; see ``idim.Subspace``.
         frozen: modules and weights that their owner had frozen (``requires_grad=False``) when the adapter was made, and which it does not move; filled in.
         D: numbers that it moves; filled in.
@@ -79,8 +77,6 @@ class SubspaceConfig(PeftConfig):
         self.peft_type = NAME
         if isinstance(self.target_modules, (set, tuple)):
             self.target_modules = sorted(self.target_modules)
-        if self.fresh_modules is None and self.task_type in _WITH_HEAD:
-            self.fresh_modules = list(HEADS)
 
 
     def to_dict(self) -> dict:
@@ -96,8 +92,15 @@ class SubspaceConfig(PeftConfig):
 
 
 def is_fresh(name: str, config: SubspaceConfig) -> bool:
-    """Whether this module's or parameter's start is saved with the adapter."""
-    return any(part in (config.fresh_modules or ()) for part in name.split("."))
+    """Whether this parameter's start, or that of a parameter which this module itself owns, is saved with the adapter."""
+    return any(name in (kept, kept.rpartition(".")[0]) for kept in config.fresh_modules or ())
+
+
+def _fresh(model: nn.Module, asked: list[str] | None) -> list[str]:
+    """The parameters that the base model on disk lacks, and those in a module (or of a name) that was asked for."""
+    wanted = [name for name, _ in model.named_parameters() for part in asked or ()
+              if f"{name}.".startswith(f"{part}.") or "." not in part and part in name.split(".")]
+    return sorted({*wanted, *models.fresh(model)})
 
 
 class Held(nn.Module, BaseTunerLayer):
@@ -108,6 +111,7 @@ class Held(nn.Module, BaseTunerLayer):
 
     def __init__(self, model: nn.Module, config: SubspaceConfig, adapter: str):
         nn.Module.__init__(self)
+        config.fresh_modules = _fresh(model, config.fresh_modules)
         were = [(p, p.requires_grad) for p in model.parameters()]
         classes = _num_labels(model)
         if config.projection_checksum is None:
@@ -274,11 +278,8 @@ def _included(model: nn.Module, targets: list[str] | str | None):
     """A predicate on parameter names, or None for all of them."""
     if targets is None:
         return None
-    if targets == "all-linear":
-        out = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-        names = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and m is not out and n.split(".")[-1] not in HEADS}
-    elif isinstance(targets, str):
-        names = {n for n, _ in model.named_modules() if re.fullmatch(targets, n)}
+    if isinstance(targets, str):
+        names = set(models.matching(model, targets))
     else:
         names = {n for n, _ in model.named_modules() if any(n == t or n.endswith("." + t) for t in targets)}
     owned = {f"{n}.{p}" if n else p for n, m in model.named_modules() if n in names for p, _ in m.named_parameters()}
@@ -296,7 +297,7 @@ def save_subspace(sub: Subspace, folder: str) -> None:
         kind = TaskType.SEQ_2_SEQ_LM if sub.model.config.is_encoder_decoder else TaskType.CAUSAL_LM
     config = SubspaceConfig(
         d=sub.d, projection=sub.projection.family, structure=sub.structure, scope=sub.scope,
-        projection_seed=sub.projection.identity["seed"], task_type=kind, fresh_modules=None if language else list(HEADS),
+        projection_seed=sub.projection.identity["seed"], task_type=kind,
     )
     trained = sub.state_dict()
     wrapped = get_peft_model(sub.undo(), config)

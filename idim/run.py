@@ -62,7 +62,7 @@ class Spec:
 @lru_cache(maxsize=2)
 def task_for(model: str, task: str, options: Options) -> Task:
     """The task ready for the model, kept: reading and tokenising are done once a process."""
-    return tasks.load(task, models.reader(model), options)
+    return tasks.load(task, models.reader(model), options, models.labels(model))
 
 
 def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None, save: str = "") -> dict:
@@ -73,7 +73,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
     began, adapted, known = time.time(), None, None
     try:
         task = task_for(spec.model, spec.task, spec.options)
-        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head)
+        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head, task.names)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         memory.reset_peak(device)
         known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
@@ -114,7 +114,7 @@ def lost(spec: Spec, why: str, began: float | None = None, known: tuple[int, str
     task = task_for(spec.model, spec.task, spec.options)
     began = time.time() if began is None else began
     if known is None:
-        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head)
+        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head, task.names)
         known = loaded.D, loaded.fingerprint
     outcome = Outcome("failed", why, seconds=time.time() - began)
     settings, adaptation = spec.settings, {}

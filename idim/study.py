@@ -70,7 +70,7 @@ class Study:
         self.task: Task = task_for(config.model, config.task, self.options)
         for note in self.task.notes:
             watcher.say(f"note: {note}")
-        loaded = models.load(config.model, self.task.classes, 0, self.task.head)
+        loaded = models.load(config.model, self.task.classes, 0, self.task.head, self.task.names)
         _fits(loaded.module, self.task, config.model)
         self._fingerprint = loaded.fingerprint if Path(config.model).is_dir() or config.model in models.GIVEN else ""
         #: The question being answered, if any; every run made for it is noted there.

@@ -111,7 +111,7 @@ def test_the_trust_protocol_on_digits(tmp_path):
     assert "ends of a 90% interval" in text and "times the rate" in text and "locked split" in text and "449 measure" in text
 
 
-@pytest.mark.parametrize(("d", "tau", "side"), [(600, 0.5, "above"), (4, 0.95, "below")])
+@pytest.mark.parametrize(("d", "tau", "side"), [(600, 0.5, "above"), (14, 0.95, "below")])
 def test_a_run_whose_end_is_known_stops_and_counts_as_a_bound(tmp_path, d, tau, side):
     study = Study(Config("mlp:64-16-10", "digits", arm="did", max_steps=800, learning_rate=0.01, out=str(tmp_path)))
     whole, short = (

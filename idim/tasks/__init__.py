@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from idim.errors import IdimError, expected, one_of
@@ -30,8 +31,12 @@ _IMAGES = ("digits", "idx")
 _COMPLETIONS = ("movie-completion",)
 
 
-def load(name: str, reader: object | None, options: Options) -> Task:
-    """The task's data, ready for the model. Errors: an unknown name, or data that does not fit the model's reader."""
+def load(name: str, reader: object | None, options: Options, labels: Mapping[str, int] | None = None) -> Task:
+    """The task's data, ready for the model. Errors: an unknown name, or data that does not fit the model's reader.
+
+    ``labels``: what the model calls its classes, and their numbers (``models.labels``).
+    """
+    options = dataclasses.replace(options, labels=tuple((labels or {}).items()))
     if name in GIVEN:
         return GIVEN[name](reader, options)
     # Before anything is fetched or read.

@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.stats import rankdata
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, matthews_corrcoef
 from torch import nn
 from torch.nn import functional as F
 
@@ -31,11 +33,13 @@ class Options:
     text_columns: tuple[str, ...] = ()
     label_column: str = ""
     metric: str = ""
+    #: What the model calls its classes, and their numbers; ``tasks.load`` fills it in.
+    labels: tuple[tuple[str, int], ...] = ()
 
     def recorded(self) -> dict[str, object]:
-        """What decides the task's content besides its files: all but where those lie, and what was not said of a table."""
-        later = ("text_columns", "label_column", "metric")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "data_dir" and (value or name not in later)}
+        """What decides the task's content besides its files and the model: all but where those lie, and what was not said of a table."""
+        later, elsewhere = ("text_columns", "label_column", "metric"), ("data_dir", "labels")
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in elsewhere and (value or name not in later)}
 
     @staticmethod
     def capped(index: torch.Tensor, most: int) -> torch.Tensor:
@@ -61,6 +65,8 @@ class Task(ABC):
     fingerprint: str
     #: What a transformers model ends in for it: "sequence" (classes of a text), "image" (of an image) or "language" (tokens).
     head: str = "sequence"
+    #: What its classes are called, in their order; () where they are numbers.
+    names: tuple[str, ...] = ()
     #: The better of guessing the commonest class and knowing nothing; None where no guess applies.
     majority: float | None
     #: What was done to the data that its owner should know of.
@@ -124,6 +130,41 @@ def grouped(lengths: torch.Tensor, batch_size: int, seed: int) -> list[torch.Ten
     return [batches[i] for i in shuffled(len(batches), seed + 1).tolist()]
 
 
+@dataclass(frozen=True)
+class Classes:
+    """Names of classes in their order, the number of each name that the data uses, and what their owner should know."""
+
+    names: tuple[str, ...]
+    number: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+def classes_of(names: Iterable[str], labels: Iterable[tuple[str, int]], where: str) -> Classes:
+    """Classes numbered as the model numbers them where it knows all their names (in any case of letters), else in the order given; sets are sorted.
+
+    ``labels``: the model's names and their numbers, each of 0..n-1 once. Where it has names that are not these, a note says so.
+    """
+    names = sorted(names) if isinstance(names, (set, frozenset)) else list(names)
+    known = dict(labels)
+    folded = {_folded(name): number for name, number in known.items()}
+    for own, key in ((known, str), (folded, _folded)):
+        if names and len(own) == len(known) and len({key(name) for name in names}) == len(names) and all(key(name) in own for name in names):
+            return Classes(tuple(sorted(known, key=known.get)), {name: own[key(name)] for name in names})
+    notes = ()
+    if known:
+        notes = (f"{where}: the model calls its classes {_few(known)}, the data {_few(names)}; the data's order was taken",)
+    return Classes(tuple(names), {name: i for i, name in enumerate(names)}, notes)
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _few(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+
+
 def check_labels(labels: torch.Tensor, classes: int, where: str) -> None:
     bad = labels[(labels < 0) | (labels >= classes)]
     if bad.numel():
@@ -136,38 +177,26 @@ def check_split(n: int, where: str) -> None:
 
 
 def majority_of(labels: torch.Tensor) -> float:
-    return float(labels.bincount().max()) / max(1, labels.numel())
+    return float(labels.unique(return_counts=True)[1].max()) / max(1, labels.numel())
 
 
-def matthews(truth: torch.Tensor, guess: torch.Tensor, classes: int) -> float:
-    """Matthews correlation for any number of classes (Gorodkin 2004); 0 where it is undefined."""
-    table = torch.bincount(truth * classes + guess, minlength=classes * classes).view(classes, classes).double()
-    n, right = table.sum(), table.diag().sum()
-    rows, columns = table.sum(1), table.sum(0)
-    spread = (n * n - (columns * columns).sum()) * (n * n - (rows * rows).sum())
-    return float((n * right - (rows * columns).sum()) / spread.sqrt()) if spread > 0 else 0.0
+def _correlation(of: Callable) -> Callable[[torch.Tensor, torch.Tensor], float]:
+    """A correlation of scipy's; 0 where either side is constant."""
+
+    def score(truth: torch.Tensor, guess: torch.Tensor) -> float:
+        a, b = truth.double().numpy(), guess.double().numpy()
+        return float(of(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.0
+
+    return score
 
 
+#: Of tasks whose label is a class: (truth, guess) -> score.
 METRICS = {
-    "accuracy": lambda truth, guess, classes: float((truth == guess).double().mean()),
-    "matthews": matthews,
+    "accuracy": lambda truth, guess: float(accuracy_score(truth.numpy(), guess.numpy())),
+    "matthews": lambda truth, guess: float(matthews_corrcoef(truth.numpy(), guess.numpy())),
 }
-
-
-def pearson(truth: torch.Tensor, guess: torch.Tensor) -> float:
-    """Correlation; 0 where either is constant."""
-    a, b = (v.double() - v.double().mean() for v in (truth, guess))
-    spread = (a.square().sum() * b.square().sum()).sqrt()
-    return float((a * b).sum() / spread) if spread > 0 else 0.0
-
-
-def spearman(truth: torch.Tensor, guess: torch.Tensor) -> float:
-    """Correlation of ranks, ties sharing the mean of theirs."""
-    return pearson(*(torch.from_numpy(rankdata(v.double().numpy())) for v in (truth, guess)))
-
-
 #: Of tasks whose label is a number, not a class.
-REGRESSION = {"pearson": pearson, "spearman": spearman}
+REGRESSION = {"pearson": _correlation(pearsonr), "spearman": _correlation(spearmanr)}
 #: Of tasks whose label is text that follows a prompt (tasks/completion.py).
 COMPLETION = ("loss", "token_accuracy", "exact_match")
 
@@ -178,9 +207,13 @@ class Supervised(Task):
     Subclasses say how a batch of indices becomes inputs.
     """
 
-    def __init__(self, name: str, metric: str, labels: dict[str, torch.Tensor], classes: int, digest: hashlib._Hash):
+    def __init__(
+        self, name: str, metric: str, labels: dict[str, torch.Tensor], classes: int, digest: hashlib._Hash, named: Classes | None = None,
+    ):
         self.name, self.metric, self.classes = name, metric, classes
         self.labels = labels
+        if named:
+            self.names, self.notes = named.names, named.notes
         for split, y in labels.items():
             check_split(y.numel(), f"{name}, {split} split")
             if metric not in REGRESSION:
@@ -218,13 +251,13 @@ class Supervised(Task):
         labels = self.labels["train"][batch].to(device)
         return F.mse_loss(logits.squeeze(-1), labels) if self.metric in REGRESSION else F.cross_entropy(logits, labels)
 
-    def evaluation_order(self, split: str) -> list[torch.Tensor]:
+    def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
         return list(torch.arange(self.labels[split].numel()).split(512))
 
     def score(self, module: nn.Module, split: str) -> float:
         device = next(module.parameters()).device
         truth, guess = [], []
-        for index in self.evaluation_order(split):
+        for index in self.evaluation_order(split, module):
             logits = self.logits(module, self.inputs(split, index, device))
             if not torch.isfinite(logits).all():
                 return math.nan
@@ -232,4 +265,4 @@ class Supervised(Task):
             truth.append(self.labels[split][index])
         if self.metric in REGRESSION:
             return REGRESSION[self.metric](torch.cat(truth), torch.cat(guess))
-        return METRICS[self.metric](torch.cat(truth), torch.cat(guess), self.classes)
+        return METRICS[self.metric](torch.cat(truth), torch.cat(guess))

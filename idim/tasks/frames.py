@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+import math
+import numbers
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from idim.errors import expected
-from idim.tasks.base import COMPLETION, REGRESSION, Options, carve
+from idim.tasks.base import COMPLETION, REGRESSION, Classes, Options, carve, classes_of
 
 READERS = {".csv": "read_csv", ".json": "read_json", ".jsonl": "read_json", ".parquet": "read_parquet"}
+#: One file of several that hold a part of a data set together, as ``datasets`` names them.
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
+#: A label above this is no number of a class.
+_MOST_CLASSES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -26,64 +36,171 @@ class Table:
         return Table([self.texts[i] for i in chosen], [self.labels[i] for i in chosen])
 
 
-def read(path: Path):
+@dataclass(frozen=True)
+class Part:
+    """The files of one part of a task: one, or the shards of one."""
+
+    paths: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return ", ".join(path.name for path in self.paths)
+
+
+def beginning(folder: Path, names: Sequence[str], endings: Iterable[str] = READERS) -> list[Path]:
+    """Files whose name begins with one of these: train.csv, train_v2.csv and train-00000-of-00002.parquet with train, trainer.json not."""
+    begins = re.compile(f"({'|'.join(map(re.escape, names))})(?![A-Za-z])")
+    return sorted(f for f in folder.iterdir() if f.suffix in tuple(endings) and begins.match(f.name) and f.is_file()) if folder.is_dir() else []
+
+
+def part_of(folder: Path, names: Sequence[str], endings: Iterable[str] = READERS) -> Part:
+    """The one file whose name begins with one of these, or all shards of one.
+
+    Errors: no such file, several that are not the shards of one, and shards that are missing.
+    """
+    files = beginning(folder, names, endings)
+    wanted = f"file that begins with {' or '.join(names)} and ends in {', '.join(endings)}"
+    if not files:
+        raise expected(str(folder), f"a {wanted}", _listing(folder))
+    shards = [_SHARD.fullmatch(f.stem) for f in files]
+    if all(shards):
+        kinds = {(s[1], s[3], f.suffix) for s, f in zip(shards, files, strict=True)}
+        if len(kinds) == 1 and [int(s[2]) for s in shards] == list(range(int(shards[0][3]))):
+            return Part(tuple(files))
+        raise expected(str(folder), f"every shard of one {names[0]} part", ", ".join(f.name for f in files[:6]))
+    if len(files) > 1:
+        raise expected(str(folder), f"one {wanted}, or the shards of one", ", ".join(f.name for f in files[:6]))
+    return Part(tuple(files))
+
+
+def _listing(folder: Path) -> str:
+    if not folder.is_dir():
+        return "no such folder"
+    return ", ".join(sorted(f.name for f in folder.iterdir())[:6]) or "an empty folder"
+
+
+def read(part: Part | Path):
     """A data frame with texts as they are written: pandas would make numbers of 007 and missing values of None."""
+    import pandas as pd
+
+    if isinstance(part, Path):
+        return _read(part)
+    frames = [_read(path) for path in part.paths]
+    for path, frame in zip(part.paths, frames, strict=True):
+        if list(frame.columns) != list(frames[0].columns):
+            raise expected(str(path), "the columns of the first shard: " + _columns(frames[0]), _columns(frame))
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
+def _read(path: Path):
     import pandas as pd
 
     if path.suffix not in READERS:
         raise expected(str(path), "a file ending in " + ", ".join(READERS), path.suffix or "no ending")
+    text = {"encoding": "utf-8-sig"}  # with a byte-order mark or without
+    kwargs = {
+        # A row with more fields than there are columns would shift them all.
+        ".csv": text | {"dtype": str, "keep_default_na": False, "na_values": [""], "index_col": False}, ".json": text | {"dtype": False},
+        ".jsonl": text | {"lines": True, "dtype": False}, ".parquet": {},
+    }[path.suffix]
     try:
-        kwargs = {
-            ".csv": {"dtype": str, "keep_default_na": False, "na_values": [""]}, ".json": {"dtype": False},
-            ".jsonl": {"lines": True, "dtype": False}, ".parquet": {},
-        }[path.suffix]
-        return getattr(pd, READERS[path.suffix])(path, **kwargs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = getattr(pd, READERS[path.suffix])(path, **kwargs)
     except Exception as error:  # a broken file raises what its parser likes
-        raise expected(str(path), f"a readable {path.suffix[1:]} file", str(error).splitlines()[0][:160]) from None
+        raise expected(str(path), f"a readable {path.suffix[1:]} file", (str(error).splitlines() or [type(error).__name__])[0][:160]) from None
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise expected(str(path), "columns of different names", f"two of {twice[0]!r}")
+    return frame
 
 
-def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, classes: dict[object, int] | None = None) -> Table:
-    """``classes`` gives the labels' numbers where they have names."""
+def _columns(frame) -> str:
+    return ", ".join(map(str, frame.columns))
+
+
+def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, classes: Mapping[str, int] | None = None) -> Table:
+    """``classes`` gives the labels' numbers where they have names. Rows with a missing value are left out."""
     columns = tuple(columns)
     for column in (*columns, label):
         if column not in frame.columns:
-            raise expected(where, f"a column {column!r}", ", ".join(map(str, frame.columns)))
+            raise expected(where, f"a column {column!r}", _columns(frame))
     frame = frame.dropna(subset=[*columns, label])
     for column in (*columns, *([label] if metric in COMPLETION else [])):
         strange = [v for v in frame[column] if not isinstance(v, (str, int, float))]
         if strange:
             raise expected(f"{where}: {column}", "text", strange[0])
+    if metric not in COMPLETION:
+        frame = frame[_said(frame[label], f"{where}: {label}")]
     texts = list(zip(*(frame[c].astype(str) for c in columns), strict=True))
     if metric in COMPLETION:
         return Table(texts, [str(v) for v in frame[label]])
-    numbers = as_numbers(frame[label])
-    values = (frame[label] if numbers is None or classes is not None else numbers).tolist()
+    values = as_numbers(frame[label])
+    where = f"{where}: labels"
     if metric in REGRESSION:
-        if numbers is None:
-            raise expected(f"{where}: labels", f"numbers, as {metric} asks", next((v for v in values if isinstance(v, str)), values[:1]))
+        if values is None:
+            raise expected(where, f"numbers, as {metric} asks", next((v for v in frame[label] if isinstance(v, str)), frame[label].tolist()[:1]))
+        strange = [v for v in values if not math.isfinite(v)]
+        if strange:
+            raise expected(where, f"finite numbers, as {metric} asks", strange[0])
         return Table(texts, [float(v) for v in values])
     if classes is not None:
-        strange = sorted({str(v) for v in values if str(v) not in classes})
+        written = [as_written(v) for v in frame[label]]
+        strange = sorted({v for v in written if v not in classes})
         if strange:
-            raise expected(f"{where}: labels", "the classes of the training part: " + ", ".join(map(str, classes)), ", ".join(strange[:5]))
-        values = [classes[str(v)] for v in values]
-    wrong = [v for v in values if isinstance(v, (str, bool)) or int(v) != v]
+            raise expected(where, "the classes of the training part: " + ", ".join(map(str, classes)), ", ".join(strange[:5]))
+        return Table(texts, [classes[v] for v in written])
+    values = frame[label].tolist() if values is None else values
+    wrong = [v for v in values if isinstance(v, (str, bool)) or not math.isfinite(v) or int(v) != v or abs(v) > _MOST_CLASSES]
     if wrong:
-        raise expected(f"{where}: labels", "whole numbers 0..C-1", wrong[0])
+        raise expected(where, "whole numbers 0..C-1", wrong[0])
     return Table(texts, [int(v) for v in values])
 
 
-def as_numbers(column):
+def _said(column, where: str) -> np.ndarray:
+    """Of each label whether it is there: one of blanks alone is missing. Errors: a label that is neither text nor a number."""
+    strange = [v for v in column if not isinstance(v, (str, numbers.Real))]
+    if strange:
+        raise expected(where, "text or numbers as labels", str(strange[0])[:80])
+    return np.array([not isinstance(v, str) or bool(v.strip()) for v in column], dtype=bool)
+
+
+def as_written(label: object) -> str:
+    """A label as a name: 1.0, which pandas makes of 1 in a column with missing values, is 1."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+def as_numbers(column) -> list | None:
     """The column where all that it holds are numbers, written as such or not; else None."""
     import pandas as pd
     from pandas.api.types import is_bool_dtype
 
-    if is_bool_dtype(column):
+    if is_bool_dtype(column) or any(isinstance(v, bool) for v in column):
         return None
-    try:
-        return pd.to_numeric(column)
-    except (ValueError, TypeError):
+    for read in (lambda: pd.to_numeric(column).tolist(), lambda: [float(v) for v in column]):  # nan, too, is a number
+        try:
+            return read()
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return None
+
+
+def named(column, options: Options, where: str) -> Classes | None:
+    """The classes of a column of labels that are names, or that the model's configuration names; None where they are numbers."""
+    column = column.dropna()
+    column = column[_said(column, where)]
+    names = {as_written(v) for v in column}
+    plain = as_numbers(column) is not None
+    if not names or plain and not names <= set(dict(options.labels)):
         return None
+    return classes_of(names, options.labels, where)
+
+
+def renumbered(parts: dict[str, Table], names: Sequence[str], options: Options, where: str) -> tuple[dict[str, Table], Classes]:
+    """Tables whose labels number these names, numbered as the model does where it knows them, else as they are."""
+    classes = classes_of(names, options.labels, where)
+    return {part: dataclasses.replace(table, labels=[classes.number[names[i]] if 0 <= i < len(names) else i for i in table.labels])
+            for part, table in parts.items()}, classes
 
 
 def divide(parts: dict[str, Table], options: Options) -> dict[str, Table]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from idim.errors import expected, one_of
-from idim.tasks.base import COMPLETION, EVALUATION, METRICS, REGRESSION, Options, Task, carve, check_labels
+from idim.tasks.base import COMPLETION, EVALUATION, METRICS, REGRESSION, Classes, Options, Task, carve
 from idim.tasks.completion import Completion
-from idim.tasks.frames import READERS, as_numbers, divide, read, rows
+from idim.tasks.frames import Part, beginning, divide, named, part_of, read, rows
 from idim.tasks.text import Text
 
 
@@ -22,7 +21,7 @@ class Declared:
     """What a table of the user's own holds, from flags or from a task file. What is left empty its columns decide."""
 
     name: str
-    parts: dict[str, Path]
+    parts: dict[str, Part]
     text: tuple[str, ...] = ()
     label: str = ""
     metric: str = ""
@@ -39,9 +38,9 @@ class Declared:
 def files(path: str, tokenizer, options: Options) -> Task:
     """A folder with train.* and validation.* (csv, json, jsonl or parquet), one such file, or a TOML file that declares a task.
 
-    One file is split by a fixed seed: a fifth measures. Columns are ``text`` (and ``text2`` for pairs) and ``label``, or ``prompt`` and ``completion``,
-    unless the options say otherwise. Labels are whole numbers from 0, or names, which are numbered in their alphabetical order. Rows with a missing
-    value are left out, and counted.
+    In a folder a part is one file, or all shards of one. One file alone is split by a fixed seed: a fifth measures. Columns are ``text`` (and ``text2``
+    for pairs) and ``label``, or ``prompt`` and ``completion``, unless the options say otherwise. Labels are whole numbers from 0, or names. Names are
+    numbered as the model's configuration numbers them, or alphabetically where it does not know them. Rows with a missing value are left out, and counted.
     """
     declared = _declared(Path(path), options)
     frames = {part: read(file) for part, file in declared.parts.items()}
@@ -51,13 +50,12 @@ def files(path: str, tokenizer, options: Options) -> Task:
         cut = carve(len(frame), {"test": 0.2}, cap=len(frame))
         frames = {part: frame.iloc[index.tolist()] for part, index in cut.items()}
     labels = frames["train"].get(declared.label)
-    named = None
-    if declared.metric in METRICS and labels is not None and as_numbers(labels) is None:
-        named = {name: i for i, name in enumerate(sorted({str(v) for v in labels.dropna()}))}
-    parts = {part: rows(frame, declared.text, declared.label, f"{path}, {part}", declared.metric, named) for part, frame in frames.items()}
+    classes = named(labels, options, f"{path}, train: {declared.label}") if declared.metric in METRICS and labels is not None else None
+    number = classes and classes.number
+    parts = {part: rows(frame, declared.text, declared.label, f"{path}, {part}", declared.metric, number) for part, frame in frames.items()}
     if not parts["train"].labels:
         raise expected(f"{path}, train", "at least one example", "none")
-    made = _made(declared, parts, path, tokenizer, options)
+    made = _made(declared, parts, classes, path, tokenizer, options)
     if declared.chance is not None:
         if made.metric == "-loss" and declared.chance > 0:
             raise expected(f"{path}: chance", "minus a loss, which is not above 0", declared.chance)
@@ -68,31 +66,34 @@ def files(path: str, tokenizer, options: Options) -> Task:
     return made
 
 
-def _made(declared: Declared, parts: dict, path: str, tokenizer, options: Options) -> Task:
+def _made(declared: Declared, parts: dict, named: Classes | None, path: str, tokenizer, options: Options) -> Task:
     if declared.metric in COMPLETION:
         if len(declared.text) != 1:
             raise expected("--text-columns", "one column with the prompt", ",".join(declared.text))
         return Completion(declared.name, declared.metric, divide(parts, options), tokenizer, options.max_seq_length)
-    classes = 1 if declared.metric in REGRESSION else _classes(parts["train"].labels, path)
-    return Text(declared.name, declared.metric, divide(parts, options), classes, tokenizer, options.max_seq_length)
+    classes = 1 if declared.metric in REGRESSION else len(named.names) if named else _classes(parts, path)
+    return Text(declared.name, declared.metric, divide(parts, options), max(1 if declared.metric in REGRESSION else 2, classes), tokenizer,
+                options.max_seq_length, named)
 
 
-def _classes(labels: list[int], path: str) -> int:
-    classes = max(labels) + 1
-    check_labels(torch.tensor(labels), classes, f"{path}, train")
-    missing = sorted(set(range(classes)) - set(labels))
-    if missing:
-        raise expected(f"{path}, train: labels", f"every class of 0..{classes - 1}", f"none of {missing[:5]}")
-    return max(2, classes)
+def _classes(parts: dict, path: str) -> int:
+    """The number of classes whose labels are numbers: those of the training part are 0..C-1, each there."""
+    found = sorted(set(parts["train"].labels))
+    gap = next((i for i, label in enumerate(found) if i != label), None)
+    if found[0] < 0:
+        raise expected(f"{path}, train: labels", "whole numbers 0..C-1", found[0])
+    if gap is not None:
+        raise expected(f"{path}, train: labels", f"every class of 0..{found[-1]}", f"none of [{gap}]")
+    return len(found)
 
 
 def _declared(path: Path, options: Options) -> Declared:
     if path.suffix == ".toml":
         declared = read_task_file(path)
     elif path.is_dir():
-        declared = Declared(path.name, {part: _one(path, names) for part, names in (("train", ("train",)), ("test", EVALUATION))})
+        declared = Declared(path.name, {"train": part_of(path, ("train",)), "test": _evaluation(path)})
     else:
-        declared = Declared(path.name, {"train": path})
+        declared = Declared(path.name, {"train": Part((path,))})
     flags = {"text": options.text_columns, "label": options.label_column, "metric": options.metric}
     declared = dataclasses.replace(declared, **{k: v for k, v in flags.items() if v})
     known = (*METRICS, *REGRESSION, *COMPLETION)
@@ -104,7 +105,7 @@ def _declared(path: Path, options: Options) -> Declared:
 def read_task_file(path: Path) -> Declared:
     """A task in TOML: ``text`` (a column or a list of two), ``label``, ``metric``, ``train`` and ``evaluation`` (files, from the TOML file's folder), ``chance``."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise expected(str(path), "a task in TOML", str(error)) from None
     known = {"name": str, "train": str, "evaluation": str, "text": (str, list), "label": str, "metric": str, "chance": (int, float)}
@@ -117,24 +118,20 @@ def read_task_file(path: Path) -> Declared:
         raise expected(f"{path}: train", "the file with the training examples", None)
     parts = {part: path.parent / raw[key] for part, key in (("train", "train"), ("test", "evaluation")) if key in raw}
     for part, file in parts.items():
-        if not file.is_file():
+        if "\0" in str(file) or not file.is_file():
             raise expected(f"{path}: {part}", "a file beside it", str(file))
+    if not math.isfinite(raw.get("chance", 0)):
+        raise expected(f"{path}: chance", "a finite number", raw["chance"])
     text = raw.get("text", ())
     if not all(isinstance(column, str) for column in text):
         raise expected(f"{path}: text", "text or a list of texts", text)
     return Declared(
-        raw.get("name", path.stem), parts, (text,) if isinstance(text, str) else tuple(text), raw.get("label", ""), raw.get("metric", ""),
+        raw.get("name", path.stem), {part: Part((file,)) for part, file in parts.items()}, (text,) if isinstance(text, str) else tuple(text), raw.get("label", ""), raw.get("metric", ""),
         raw.get("chance"),
     )
 
 
-def _one(folder: Path, names: Iterable[str]) -> Path:
-    for name in names:
-        for file in sorted(folder.glob(f"{name}*")):
-            if file.suffix in READERS:
-                return file
-    raise expected(str(folder), f"a file {' or '.join(names)} ending in {', '.join(READERS)}", _listing(folder))
-
-
-def _listing(folder: Path) -> str:
-    return ", ".join(sorted(f.name for f in folder.iterdir())[:6]) or "an empty folder"
+def _evaluation(folder: Path) -> Part:
+    """What a folder is measured on: its validation part, or where it has none its test part."""
+    *validation, _ = EVALUATION
+    return part_of(folder, validation if beginning(folder, validation) else EVALUATION)

