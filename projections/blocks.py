@@ -26,9 +26,14 @@ class HadamardBlocks(Projection):
     M_b is the family's own diagonal, drawn for each block; B_j a diagonal of signs, drawn for each of J =
     max(64, 2^20 / m) first halves; Pi one permutation of m. Given Pi and B, the M_b alone make the blocks independent and
     every entry symmetric, so sharing Pi and the first halves ``Pi H B_j theta`` among blocks costs no independence there. It
-    makes the first of the two transforms nearly free, and stores a bit a weight less. What B_j is for is a direction that is
-    constant over whole blocks, where M_b gives no more than a sign: the energy that P captures of it is an average over J
-    independent terms, not D/m, and so has relative variance 2/d + 2/J at most.
+    makes the first of the two transforms nearly free, and stores a bit a weight less. It costs something where a direction is
+    constant over whole blocks, because there M_b gives no more than a sign. With energy e_b in block b, the energy that P of
+    signs captures of it has relative variance
+
+        2/d + 2 sum of e_b e_c over blocks b != c of one first half / (sum of e_b)^2.
+
+    The second term is 0 while there are no more blocks than first halves (D <= 2^20), about 2/J at most for a direction spread
+    evenly over all blocks, and up to 2 for one that lies in the blocks of a single first half. A Gaussian M_b adds to it.
 
     ``middle`` makes the diagonals: ``(blocks, m / 8)`` bytes of packed signs, or ``(blocks, m)`` numbers.
     """

@@ -330,7 +330,7 @@ def table(folder: Path, text: str, name: str = "reviews.csv") -> Path:
     ("sentence,label\na,0\nb,1\n", "expected a column 'text'; got 'sentence, label'"),
     ("text,label\n", "expected at least one example"),
     ("text,label\n" + "good,1\nbad,2\n" * 20, "expected every class of 0..2; got 'none of [0]'"),
-    ("text,label\n" + "good,1\nbad,-1\n" * 20, "labels: expected whole numbers 0..1; got [-1]"),
+    ("text,label\n" + "good,1\nbad,-1\n" * 20, "labels: expected whole numbers 0..C-1; got -1"),
     ("text,label\n" + "good,0.5\nbad,1\n" * 20, "labels: expected whole numbers 0..C-1; got 0.5"),
     ("text,label\ngood,1\n", "expected"),
 ])
@@ -349,7 +349,7 @@ def test_parquet_without_the_columns(tmp_path, tiny_bert):
 
     folder = tmp_path / "mrpc"
     folder.mkdir()
-    says = "data-dir: expected a folder with train*.parquet"
+    says = "mrpc: expected a file that begins with train and ends in .parquet; got 'an empty folder'"
     refused("search", "--model", tiny_bert, "--task", "mrpc", "--data-dir", tmp_path, "--out", tmp_path / "out", says=says)
     for split in ("train", "validation"):
         pd.DataFrame({"sentence1": ["a"], "label": [1]}).to_parquet(folder / f"{split}-0.parquet")
@@ -396,7 +396,7 @@ def test_an_idx_folder_trains(tmp_path, zipped):
 def test_idx_folders_that_do_not_fit(tmp_path):
     words = ["search", "--model", "mlp:4-2", "--task", "idx", "--out", tmp_path / "out", "--data-dir"]
     refused(*words, tmp_path / "nosuch", says="data-dir: expected a folder with train-images-idx3-ubyte")
-    refused(*words, idx_folder(tmp_path / "short", images=b"12"), says="bytes, as its header says; got 2")
+    refused(*words, idx_folder(tmp_path / "short", images=b"12"), says="bytes, as its header says; got '2 or more'")
     refused(*words, idx_folder(tmp_path / "none", labels=()), says="expected at least one example")
     broken = idx_folder(tmp_path / "broken")
     (broken / "train-images-idx3-ubyte.gz").write_bytes(b"not gzip")

@@ -460,3 +460,18 @@ def test_compiled_loops_that_cannot_be_loaded_are_done_without(monkeypatch):
 def test_a_regenerated_dense_matrix_is_the_stored_one():
     stored, made_anew = KINDS["dense"](997, 30, seed=5), KINDS["dense"](997, 30, seed=5, memory=0)
     torch.testing.assert_close(stored.as_matrix(), made_anew.as_matrix())
+
+
+@pytest.mark.parametrize(("where", "extra"), [("everywhere", 2 * 128 / 128**2), ("two blocks of one first half", 1.0), ("two of two", 0.0)])
+def test_directions_constant_over_blocks_are_captured_with_the_variance_that_is_stated(where, extra):
+    """128 blocks share 64 first halves: relative variance 2/d and twice the share of pairs in one first half."""
+    m, seeds = 1 << 14, 150
+    D = 128 * m
+    v = torch.zeros(128, m)
+    v[{"everywhere": slice(None), "two blocks of one first half": [3, 67], "two of two": [3, 4]}[where]] = 1.0
+    v = (v / v.norm()).flatten()
+    energy = torch.stack([projections.make("orthonormal", D, m, seed=s).adjoint(v).square().sum() for s in range(seeds)])
+    relative = float((energy / energy.mean()).var())
+    # The variance of a variance from 150 draws is about an eighth; of two values, less.
+    assert relative == pytest.approx(2 / m + extra, rel=0.5, abs=2e-4)
+    assert abs(float(energy.mean()) * D / m - 1) < 5 * math.sqrt((2 / m + extra) / seeds) + 1e-3
