@@ -15,7 +15,8 @@ from statistics import fmean
 import projections
 from idim.protocols import LORA_FACTOR, RATE_EXPONENTS, TUNE_SHARE
 from idim.report.summary import score_of
-from idim.search.surface import SUBSPACE, Law, Surface, Trial
+from idim.search.surface import Law, Surface, Trial
+from idim.search.threshold import score_error
 from idim.store import Store
 from idim.study import Study
 
@@ -29,6 +30,10 @@ _MORE = 3
 _KNOWN = 0.4
 #: The first size, in square roots of D; the second lies this factor below it, or above.
 _FIRST, _STRIDE = 4.0, 8
+#: A tuning split of fewer examples than this takes several seeds a rate, up to so many.
+_EXAMPLES, _SEEDS = 400, 4
+#: Runs that share examples and seeds differ by less than each of them errs.
+_PAIRED = 0.7
 #: LoRA: the rate falls as the rank grows where alpha is twice the rank.
 _LORA = Law(0.25, 0.25, math.log(LORA_FACTOR), 0.7)
 
@@ -55,7 +60,7 @@ def full_rate(study: Study, store: Store) -> tuple[float, list[Trial]]:
     wanted = [f * default for f in _TRIED]
     while wanted:
         tried |= _scores(study, store, "full", 0, wanted)
-        surface = Surface(_trials(tried, None), default)
+        surface = Surface(_trials(tried, None), default, noise=_noise(study, max(tried.values())))
         best = surface.best(None)
         wanted = _outside(tried, best)
     rate = _rounded(_within(math.exp(best[0]), tried))
@@ -77,16 +82,17 @@ def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Se
     found, learned, size = list(trials), [], _clipped(round(_FIRST * math.sqrt(study.D)), study, m)
     if not _tunes(study):
         return replace(_law(found, full, known, place, shift, {}), rate=lambda size: _rounded(study.law(arm)(size)))
-    reference = _reference(study, store, full, trials)
+    reference = _reference(study, store, full)
+    noise = _noise(study, reference)
     tried: dict[int, dict[float, float]] = {}
     while size not in tried:
-        law = Surface(found, full, known=known)
+        law = Surface(found, full, known=known, noise=noise)
         wanted = [_rounded(f * math.exp(law.best(place(size))[0] + shift)) for f in _TRIED]
         tried[size] = {}
         while wanted:
             tried[size] |= _scores(study, store, arm, size, wanted, reference)
             here = [Trial(place(size), math.log(r) - shift, s) for r, s in tried[size].items()]
-            best, error = Surface([*found, *here], full, known=known).best(place(size))
+            best, error = Surface([*found, *here], full, known=known, noise=noise).best(place(size))
             wanted = _outside(tried[size], (best + shift, error)) if max(tried[size].values()) >= _LEARNS else []
         found += here
         if max(tried[size].values()) >= _LEARNS:
@@ -106,7 +112,8 @@ def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Se
             size = _clipped(size * _STRIDE, study, m) if not larger and not learned else size
     if not learned:
         study.watch.say(f"{arm}: no d that was tried learns while tuning; the rate is the law's, and uncertain")
-    rates = _law(found, full, known, place, shift, {r: s for d in tried for r, s in tried[d].items()}, tuple(learned))
+    every = {r: s for d in tried for r, s in tried[d].items()}
+    rates = _law(found, full, known, place, shift, every, tuple(learned), noise)
     for d in learned:
         study.watch.say(f"{arm}: rate {rates.rate(d):g} at d = {d}, give or take a factor {rates.spread(d):.2g}")
     return rates
@@ -115,12 +122,13 @@ def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Se
 def refined(study: Study, store: Store, arm: str, full: float, rates: Rates, size: int) -> Rates:
     """With three more runs at one size, on the tuning split, at the whole budget."""
     place, shift = _placed(study, study.m(arm))
-    reference = _reference(study, store, full, rates.trials)
+    reference = _reference(study, store, full)
     wanted = [_rounded(f * rates.rate(size)) for f in (0.5, 1.0, 2.0)]
     scores = _scores(study, store, arm, size, wanted, reference, whole=True)
     found = [*rates.trials, *(Trial(place(size), math.log(r) - shift, s) for r, s in scores.items())]
     tried = {math.exp(t.log_rate + shift): t.share for t in found if t.place is not None}
-    return _law(found, full, bool(study.config.learning_rate), place, shift, tried, (*rates.learned, size))
+    known = bool(study.config.learning_rate)
+    return _law(found, full, known, place, shift, tried, (*rates.learned, size), _noise(study, reference))
 
 
 def lora_rates(study: Study, store: Store, full: float, trials: Sequence[Trial], ranks: Sequence[int]) -> Rates:
@@ -130,25 +138,26 @@ def lora_rates(study: Study, store: Store, full: float, trials: Sequence[Trial],
         one = given or LORA_FACTOR * full
         return Rates(lambda size: one)
     place = lambda rank: -math.log(rank)  # noqa: E731
-    found, reference = list(trials), _reference(study, store, full, trials)
+    found, reference = list(trials), _reference(study, store, full)
+    noise = _noise(study, reference)
     for rank in sorted({ranks[0], ranks[len(ranks) // 2], ranks[-1]}) if study.protocol.anchors > 1 else (ranks[len(ranks) // 2],):
-        law = Surface(found, full, _LORA)
+        law = Surface(found, full, _LORA, noise=noise)
         tried: dict[float, float] = {}
         wanted = [_rounded(f * math.exp(law.best(place(rank))[0])) for f in _TRIED]
         while wanted:
             tried |= _scores(study, store, "lora", rank, wanted, reference)
             here = [Trial(place(rank), math.log(r), s) for r, s in tried.items()]
-            wanted = _outside(tried, Surface([*found, *here], full, _LORA).best(place(rank)))
+            wanted = _outside(tried, Surface([*found, *here], full, _LORA, noise=noise).best(place(rank)))
         found += here
-    surface = Surface(found, full, _LORA)
+    surface = Surface(found, full, _LORA, noise=noise)
     return Rates(lambda rank: _rounded(math.exp(surface.best(place(rank))[0])))
 
 
 def _law(
     trials: Sequence[Trial], full: float, known: bool, place: Callable[[int], float], shift: float,
-    tried: dict[float, float], learned: tuple[int, ...] = (),
+    tried: dict[float, float], learned: tuple[int, ...] = (), noise: float = 0.0,
 ) -> Rates:
-    surface = Surface(trials, full, known=known)
+    surface = Surface(trials, full, known=known, noise=noise)
     # At d = D an orthonormal P is a rotation, so what full fine-tuning learns at was tried too.
     kept = {r: s for r, s in tried.items() if s >= _LEARNS}
     kept = {full: 1.0, **kept} if kept else {}
@@ -189,16 +198,25 @@ def _scores(
     study: Study, store: Store, arm: str, size: int, rates: Sequence[float], reference: float | None = None, whole: bool = False,
 ) -> dict[float, float]:
     """Scores at these rates in shares of what full fine-tuning gains on the tuning split; raw for full itself."""
-    budget = 1.0 if whole else TUNE_SHARE
-    specs = [study.spec("tune", arm, size, 0, r, _split(study), budget) for r in rates]
+    budget, n = 1.0 if whole else TUNE_SHARE, _seeds(study)
+    specs = [study.spec("tune", arm, size, i, r, _split(study), budget) for r in rates for i in range(n)]
     records = study.execute(store, specs, study.curve(arm))
     chance = _chance(study, records)
-    found = {}
-    for rate, record in zip(rates, records, strict=True):
-        score = score_of(record)
-        above = 0.0 if score is None else score - chance
-        found[rate] = max(-0.1, above / reference) if reference else above
-    return found
+    scores = [0.0 if score_of(r) is None else score_of(r) - chance for r in records]
+    above = {r: fmean(scores[k * n: (k + 1) * n]) for k, r in enumerate(rates)}
+    return {r: max(-0.1, v / reference) if reference else v for r, v in above.items()}
+
+
+def _seeds(study: Study) -> int:
+    """Seeds a rate, the same for every rate: a small split tells rates apart only by several."""
+    return max(1, min(_SEEDS, math.ceil(_EXAMPLES / study.task.sizes()[_split(study)])))
+
+
+def _noise(study: Study, gain: float) -> float:
+    """What the mean score of one rate errs by at least, in shares of full's gain on the tuning split."""
+    n = study.task.sizes()[_split(study)] * _seeds(study)
+    middling = score_error(0.9, n, study.task.metric)
+    return _PAIRED * middling / max(gain, 1e-9)
 
 
 def _chance(study: Study, records: Sequence[dict]) -> float:
@@ -208,7 +226,7 @@ def _chance(study: Study, records: Sequence[dict]) -> float:
     return untouched if guess is None else max(untouched, guess)
 
 
-def _reference(study: Study, store: Store, full: float, trials: Sequence[Trial]) -> float:
+def _reference(study: Study, store: Store, full: float) -> float:
     """What full fine-tuning gains over chance on the tuning split, within the budget of a tuning run."""
     scores = _scores(study, store, "full", 0, [full])
     return max(*scores.values(), 1e-9)

@@ -40,7 +40,7 @@ class Law:
 
 
 #: Of a subspace: a near 3/4 in what was measured (MNIST FC, MiniLM on three tasks, digits), b near -0.25.
-SUBSPACE = Law(0.75, 0.1, -0.25, 0.5)
+SUBSPACE = Law(0.75, 0.1, -0.25, 0.4)
 #: How far the best rate of full fine-tuning may lie from the default one, in e-folds.
 _FULL_SPREAD, _FULL_REACH = 1.2, 4.6
 #: Of q, of how much faster the score falls above the best rate, and of the noise in shares.
@@ -56,10 +56,11 @@ _BUDGET_SPREAD = 0.2
 class Surface:
     """After a list of trials. ``guess``: the default rate of full fine-tuning; ``known``: it was given, not guessed.
 
+    ``noise``: what a score errs by at least, in shares: a few scores that agree by luck are no more exact than their split.
     Rates are natural logarithms. Cost: some 50 ms.
     """
 
-    def __init__(self, trials: Sequence[Trial], guess: float, law: Law = SUBSPACE, known: bool = False):
+    def __init__(self, trials: Sequence[Trial], guess: float, law: Law = SUBSPACE, known: bool = False, noise: float = 0.0):
         self._law = law
         spread = 0.05 if known else _FULL_SPREAD
         reach = 4 * spread if known else _FULL_REACH
@@ -79,7 +80,7 @@ class Surface:
         for place in sorted({t.place for t in trials}, key=lambda p: (p is not None, p or 0.0)):
             where = self._best(place)
             nodes = np.linspace(where.min() - 0.1, where.max() + 0.1, _NODES)
-            seen = _likelihood(nodes, [t for t in trials if t.place == place])
+            seen = _likelihood(nodes, [t for t in trials if t.place == place], noise)
             for q, r, s in np.ndindex(seen.shape[:3]):
                 joint[q, r, s] += np.interp(where, nodes, seen[q, r, s])
         weight = np.exp(joint - joint.max())
@@ -109,11 +110,11 @@ class Surface:
         return float((self._weight.sum(axis=2) * lost).sum())
 
 
-def _likelihood(nodes: np.ndarray, trials: Sequence[Trial]) -> np.ndarray:
+def _likelihood(nodes: np.ndarray, trials: Sequence[Trial], least: float) -> np.ndarray:
     """log p of one place's scores, were its best log rate each of the nodes: (Q, R, S, nodes)."""
     height = np.linspace(0.0, 1.15, _HEIGHTS)
     q = np.array(_CURVATURES)[:, None, None, None]
-    noise = np.array(_NOISES)[None, None, :, None, None]
+    noise = np.maximum(_NOISES, least)[None, None, :, None, None]
     total = np.zeros((len(_CURVATURES), len(_FALLS), len(_NOISES), _HEIGHTS, len(nodes)))
     for t in trials:
         off = t.log_rate - nodes
