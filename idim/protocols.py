@@ -52,8 +52,8 @@ PROTOCOLS: dict[str, Protocol] = {p.name: p for p in (
         recipe={"evaluations": 5},
     ),
     Protocol(
-        "quick", "a first look in minutes: one baseline, one run a value of d, the raw rule, a factor-2 bracket",
-        rule="raw", baselines=1, repeats=1, ratio=2.0,
+        "quick", "a first look in minutes: one baseline, one run a value of d, a factor-2 bracket",
+        baselines=1, repeats=1, ratio=2.0,
         left_out=(
             "repeats: every d was tried once", "baseline error: full was trained once", "rate tuning: a default rate law was used",
             "the check at twice the budget",
