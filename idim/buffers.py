@@ -39,6 +39,11 @@ class Buffers:
                 start = None if x is None else x.detach().clone()
                 self._all[f"{path}.{key}".lstrip(".")] = _Buffer(module, key, start, key not in module._non_persistent_buffers_set)
 
+    @property
+    def names(self) -> list[str]:
+        """Of those that the model's state_dict has or may come to have."""
+        return [name for name, b in self._all.items() if b.kept]
+
     def starts(self) -> dict[str, torch.Tensor | None]:
         return {name: b.start for name, b in self._all.items()}
 

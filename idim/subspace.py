@@ -493,20 +493,19 @@ class Subspace(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata, strict, missing_keys, unexpected_keys, error_msgs) -> None:
         starts = {prefix + _key(_START, name): x for name, x in self._fresh_starts().items()}
-        buffers = {prefix + _key(_BUFFER, name): name for name in self._beside.kept()}
+        buffers = {prefix + _key(_BUFFER, name): name for name in self._beside.names}
         if prefix + "theta" in state_dict:
             self._beside.restore()  # what the file lacks was not moved
-        for key, place in (starts | {key: self._beside.kept()[name] for key, name in buffers.items()}).items():
+        self._beside.put({name: state_dict[key] for key, name in buffers.items() if key in state_dict})
+        for key, place in starts.items():
             if key not in state_dict:
-                missing_keys += [key] if key in starts else []
+                missing_keys.append(key)
             elif state_dict[key].shape != place.shape:
                 error_msgs.append(f"{key}: expected shape {tuple(place.shape)}; got {tuple(state_dict[key].shape)}")
-            elif key in starts:
+            else:
                 self._filed.clear()
                 with torch.no_grad():
                     place.copy_(state_dict[key])
-            else:
-                self._beside.put({buffers[key]: state_dict[key]})
         rest = {key: x for key, x in state_dict.items() if key not in starts and key not in buffers}
         super()._load_from_state_dict(rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
 
