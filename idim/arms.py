@@ -90,7 +90,8 @@ class _Called(nn.Module):
 
 
 def lora(model: nn.Module, settings: Mapping) -> Adapted:
-    """LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on every linear layer. Output layers and fresh weights are trained freely, and counted."""
+    """LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on every linear
+    layer. Output layers and fresh weights are trained freely, and counted."""
     from peft import LoraConfig, get_peft_model
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 
@@ -133,7 +134,8 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
 
 
 def _heads(model: nn.Module) -> list[str]:
-    """Names of the layers that LoRA trains freely: a transformers model's output layers and what its checkpoint lacks, or a plain net's last linear layer."""
+    """Names of the layers that LoRA trains freely: a transformers model's output layers and what
+    its checkpoint lacks, or a plain net's last linear layer."""
     if hasattr(model, "config"):
         return models.layers(model, models.fresh(model))
     linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]

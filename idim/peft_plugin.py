@@ -48,8 +48,9 @@ class SubspaceConfig(PeftConfig):
         target_modules: names of modules whose weights move (a list of name endings, a regular expression, or "all-linear": every
             linear layer but the output). None: all weights.
         projection_seed: of P, which is made anew from it wherever the adapter is loaded.
-        fresh_modules: modules or parameters whose starting weights are saved with the adapter. Those that the base model on disk lacks, and
-            a classifier's output layers, are added to them (``idim.models.fresh``).
+        fresh_modules: modules or parameters whose starting weights are saved with the adapter.
+            Those that the base model on disk lacks, and a classifier's output layers, are added
+            to them (``idim.models.fresh``).
         lean: hold theta_0 alone; see ``idim.Subspace``.
         frozen: modules and weights that their owner had frozen (``requires_grad=False``) when the adapter was made, and which it does not move; filled in.
         D: numbers that it moves; filled in.
@@ -92,12 +93,14 @@ class SubspaceConfig(PeftConfig):
 
 
 def is_fresh(name: str, config: SubspaceConfig) -> bool:
-    """Whether this parameter's start, or that of a parameter which this module itself owns, is saved with the adapter."""
+    """Whether this parameter's start, or that of a parameter which this module itself owns, is
+    saved with the adapter."""
     return any(name in (kept, kept.rpartition(".")[0]) for kept in config.fresh_modules or ())
 
 
 def _fresh(model: nn.Module, asked: list[str] | None) -> list[str]:
-    """The parameters that the base model on disk lacks, and those in a module (or of a name) that was asked for."""
+    """The parameters that the base model on disk lacks, and those in a module (or of a name) that
+    was asked for."""
     wanted = [name for name, _ in model.named_parameters() for part in asked or ()
               if f"{name}.".startswith(f"{part}.") or "." not in part and part in name.split(".")]
     return sorted({*wanted, *models.fresh(model)})

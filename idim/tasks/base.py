@@ -37,9 +37,14 @@ class Options:
     labels: tuple[tuple[str, int], ...] = ()
 
     def recorded(self) -> dict[str, object]:
-        """What decides the task's content besides its files and the model: all but where those lie, and what was not said of a table."""
+        """What decides the task's content besides its files and the model: all but where those lie,
+        and what was not said of a table."""
         later, elsewhere = ("text_columns", "label_column", "metric"), ("data_dir", "labels")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in elsewhere and (value or name not in later)}
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in elsewhere and (value or name not in later)
+        }
 
     @staticmethod
     def capped(index: torch.Tensor, most: int) -> torch.Tensor:
@@ -111,7 +116,7 @@ def carve(n: int, fractions: dict[str, float], cap: int = 1000) -> dict[str, tor
     out, at = {}, 0
     for name, share in fractions.items():
         size = min(cap, round(share * n))
-        out[name] = order[at: at + size].sort().values
+        out[name] = order[at : at + size].sort().values
         at += size
     out["train"] = order[at:].sort().values
     return out
@@ -132,7 +137,8 @@ def grouped(lengths: torch.Tensor, batch_size: int, seed: int) -> list[torch.Ten
 
 @dataclass(frozen=True)
 class Classes:
-    """Names of classes in their order, the number of each name that the data uses, and what their owner should know."""
+    """Names of classes in their order, the number of each name that the data uses, and what their
+    owner should know."""
 
     names: tuple[str, ...]
     number: Mapping[str, int]
@@ -140,19 +146,31 @@ class Classes:
 
 
 def classes_of(names: Iterable[str], labels: Iterable[tuple[str, int]], where: str) -> Classes:
-    """Classes numbered as the model numbers them where it knows all their names (in any case of letters), else in the order given; sets are sorted.
+    """Classes numbered as the model numbers them where it knows all their names (in any case of
+    letters), else in the order given; sets are sorted.
 
-    ``labels``: the model's names and their numbers, each of 0..n-1 once. Where it has names that are not these, a note says so.
+    ``labels``: the model's names and their numbers, each of 0..n-1 once. Where it has names that
+    are not these, a note says so.
     """
     names = sorted(names) if isinstance(names, (set, frozenset)) else list(names)
     known = dict(labels)
     folded = {_folded(name): number for name, number in known.items()}
     for own, key in ((known, str), (folded, _folded)):
-        if names and len(own) == len(known) and len({key(name) for name in names}) == len(names) and all(key(name) in own for name in names):
-            return Classes(tuple(sorted(known, key=known.get)), {name: own[key(name)] for name in names})
+        if (
+            names
+            and len(own) == len(known)
+            and len({key(name) for name in names}) == len(names)
+            and all(key(name) in own for name in names)
+        ):
+            return Classes(
+                tuple(sorted(known, key=known.get)), {name: own[key(name)] for name in names}
+            )
     notes = ()
     if known:
-        notes = (f"{where}: the model calls its classes {_few(known)}, the data {_few(names)}; the data's order was taken",)
+        notes = (
+            f"{where}: the model calls its classes {_few(known)}, the data {_few(names)}; "
+            "the data's order was taken",
+        )
     return Classes(tuple(names), {name: i for i, name in enumerate(names)}, notes)
 
 
@@ -168,7 +186,9 @@ def _few(names: Iterable[str]) -> str:
 def check_labels(labels: torch.Tensor, classes: int, where: str) -> None:
     bad = labels[(labels < 0) | (labels >= classes)]
     if bad.numel():
-        raise expected(f"{where}: labels", f"whole numbers 0..{classes - 1}", sorted(set(bad.tolist()))[:5])
+        raise expected(
+            f"{where}: labels", f"whole numbers 0..{classes - 1}", sorted(set(bad.tolist()))[:5]
+        )
 
 
 def check_split(n: int, where: str) -> None:
@@ -208,7 +228,13 @@ class Supervised(Task):
     """
 
     def __init__(
-        self, name: str, metric: str, labels: dict[str, torch.Tensor], classes: int, digest: hashlib._Hash, named: Classes | None = None,
+        self,
+        name: str,
+        metric: str,
+        labels: dict[str, torch.Tensor],
+        classes: int,
+        digest: hashlib._Hash,
+        named: Classes | None = None,
     ):
         self.name, self.metric, self.classes = name, metric, classes
         self.labels = labels
@@ -249,7 +275,11 @@ class Supervised(Task):
         device = next(module.parameters()).device
         logits = self.logits(module, self.inputs("train", batch, device)).float()
         labels = self.labels["train"][batch].to(device)
-        return F.mse_loss(logits.squeeze(-1), labels) if self.metric in REGRESSION else F.cross_entropy(logits, labels)
+        return (
+            F.mse_loss(logits.squeeze(-1), labels)
+            if self.metric in REGRESSION
+            else F.cross_entropy(logits, labels)
+        )
 
     def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
         return list(torch.arange(self.labels[split].numel()).split(512))
@@ -261,7 +291,11 @@ class Supervised(Task):
             logits = self.logits(module, self.inputs(split, index, device))
             if not torch.isfinite(logits).all():
                 return math.nan
-            guess.append((logits.float().squeeze(-1) if self.metric in REGRESSION else logits.argmax(-1)).cpu())
+            guess.append(
+                (
+                    logits.float().squeeze(-1) if self.metric in REGRESSION else logits.argmax(-1)
+                ).cpu()
+            )
             truth.append(self.labels[split][index])
         if self.metric in REGRESSION:
             return REGRESSION[self.metric](torch.cat(truth), torch.cat(guess))

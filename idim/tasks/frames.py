@@ -17,7 +17,12 @@ import torch
 from idim.errors import expected
 from idim.tasks.base import COMPLETION, REGRESSION, Classes, Options, carve, classes_of
 
-READERS = {".csv": "read_csv", ".json": "read_json", ".jsonl": "read_json", ".parquet": "read_parquet"}
+READERS = {
+    ".csv": "read_csv",
+    ".json": "read_json",
+    ".jsonl": "read_json",
+    ".parquet": "read_parquet",
+}
 #: One file of several that hold a part of a data set together, as ``datasets`` names them.
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 #: A label above this is no number of a class.
@@ -48,9 +53,18 @@ class Part:
 
 
 def beginning(folder: Path, names: Sequence[str], endings: Iterable[str] = READERS) -> list[Path]:
-    """Files whose name begins with one of these: train.csv, train_v2.csv and train-00000-of-00002.parquet with train, trainer.json not."""
+    """Files whose name begins with one of these: train.csv, train_v2.csv and
+    train-00000-of-00002.parquet with train, trainer.json not."""
     begins = re.compile(f"({'|'.join(map(re.escape, names))})(?![A-Za-z])")
-    return sorted(f for f in folder.iterdir() if f.suffix in tuple(endings) and begins.match(f.name) and f.is_file()) if folder.is_dir() else []
+    return (
+        sorted(
+            f
+            for f in folder.iterdir()
+            if f.suffix in tuple(endings) and begins.match(f.name) and f.is_file()
+        )
+        if folder.is_dir()
+        else []
+    )
 
 
 def part_of(folder: Path, names: Sequence[str], endings: Iterable[str] = READERS) -> Part:
@@ -67,9 +81,13 @@ def part_of(folder: Path, names: Sequence[str], endings: Iterable[str] = READERS
         kinds = {(s[1], s[3], f.suffix) for s, f in zip(shards, files, strict=True)}
         if len(kinds) == 1 and [int(s[2]) for s in shards] == list(range(int(shards[0][3]))):
             return Part(tuple(files))
-        raise expected(str(folder), f"every shard of one {names[0]} part", ", ".join(f.name for f in files[:6]))
+        raise expected(
+            str(folder), f"every shard of one {names[0]} part", ", ".join(f.name for f in files[:6])
+        )
     if len(files) > 1:
-        raise expected(str(folder), f"one {wanted}, or the shards of one", ", ".join(f.name for f in files[:6]))
+        raise expected(
+            str(folder), f"one {wanted}, or the shards of one", ", ".join(f.name for f in files[:6])
+        )
     return Part(tuple(files))
 
 
@@ -88,7 +106,9 @@ def read(part: Part | Path):
     frames = [_read(path) for path in part.paths]
     for path, frame in zip(part.paths, frames, strict=True):
         if list(frame.columns) != list(frames[0].columns):
-            raise expected(str(path), "the columns of the first shard: " + _columns(frames[0]), _columns(frame))
+            raise expected(
+                str(path), "the columns of the first shard: " + _columns(frames[0]), _columns(frame)
+            )
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
@@ -96,19 +116,28 @@ def _read(path: Path):
     import pandas as pd
 
     if path.suffix not in READERS:
-        raise expected(str(path), "a file ending in " + ", ".join(READERS), path.suffix or "no ending")
+        raise expected(
+            str(path), "a file ending in " + ", ".join(READERS), path.suffix or "no ending"
+        )
     text = {"encoding": "utf-8-sig"}  # with a byte-order mark or without
     kwargs = {
         # A row with more fields than there are columns would shift them all.
-        ".csv": text | {"dtype": str, "keep_default_na": False, "na_values": [""], "index_col": False}, ".json": text | {"dtype": False},
-        ".jsonl": text | {"lines": True, "dtype": False}, ".parquet": {},
+        ".csv": text
+        | {"dtype": str, "keep_default_na": False, "na_values": [""], "index_col": False},
+        ".json": text | {"dtype": False},
+        ".jsonl": text | {"lines": True, "dtype": False},
+        ".parquet": {},
     }[path.suffix]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = getattr(pd, READERS[path.suffix])(path, **kwargs)
     except Exception as error:  # a broken file raises what its parser likes
-        raise expected(str(path), f"a readable {path.suffix[1:]} file", (str(error).splitlines() or [type(error).__name__])[0][:160]) from None
+        raise expected(
+            str(path),
+            f"a readable {path.suffix[1:]} file",
+            (str(error).splitlines() or [type(error).__name__])[0][:160],
+        ) from None
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise expected(str(path), "columns of different names", f"two of {twice[0]!r}")
@@ -119,8 +148,16 @@ def _columns(frame) -> str:
     return ", ".join(map(str, frame.columns))
 
 
-def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, classes: Mapping[str, int] | None = None) -> Table:
-    """``classes`` gives the labels' numbers where they have names. Rows with a missing value are left out."""
+def rows(
+    frame,
+    columns: Iterable[str],
+    label: str,
+    where: str,
+    metric: str,
+    classes: Mapping[str, int] | None = None,
+) -> Table:
+    """``classes`` gives the labels' numbers where they have names. Rows with a missing value are
+    left out."""
     columns = tuple(columns)
     for column in (*columns, label):
         if column not in frame.columns:
@@ -139,7 +176,11 @@ def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, cla
     where = f"{where}: labels"
     if metric in REGRESSION:
         if values is None:
-            raise expected(where, f"numbers, as {metric} asks", next((v for v in frame[label] if isinstance(v, str)), frame[label].tolist()[:1]))
+            raise expected(
+                where,
+                f"numbers, as {metric} asks",
+                next((v for v in frame[label] if isinstance(v, str)), frame[label].tolist()[:1]),
+            )
         strange = [v for v in values if not math.isfinite(v)]
         if strange:
             raise expected(where, f"finite numbers, as {metric} asks", strange[0])
@@ -148,17 +189,29 @@ def rows(frame, columns: Iterable[str], label: str, where: str, metric: str, cla
         written = [as_written(v) for v in frame[label]]
         strange = sorted({v for v in written if v not in classes})
         if strange:
-            raise expected(where, "the classes of the training part: " + ", ".join(map(str, classes)), ", ".join(strange[:5]))
+            raise expected(
+                where,
+                "the classes of the training part: " + ", ".join(map(str, classes)),
+                ", ".join(strange[:5]),
+            )
         return Table(texts, [classes[v] for v in written])
     values = frame[label].tolist() if values is None else values
-    wrong = [v for v in values if isinstance(v, (str, bool)) or not math.isfinite(v) or int(v) != v or abs(v) > _MOST_CLASSES]
+    wrong = [
+        v
+        for v in values
+        if isinstance(v, (str, bool))
+        or not math.isfinite(v)
+        or int(v) != v
+        or abs(v) > _MOST_CLASSES
+    ]
     if wrong:
         raise expected(where, "whole numbers 0..C-1", wrong[0])
     return Table(texts, [int(v) for v in values])
 
 
 def _said(column, where: str) -> np.ndarray:
-    """Of each label whether it is there: one of blanks alone is missing. Errors: a label that is neither text nor a number."""
+    """Of each label whether it is there: one of blanks alone is missing. Errors: a label that is
+    neither text nor a number."""
     strange = [v for v in column if not isinstance(v, (str, numbers.Real))]
     if strange:
         raise expected(where, "text or numbers as labels", str(strange[0])[:80])
@@ -177,7 +230,10 @@ def as_numbers(column) -> list | None:
 
     if is_bool_dtype(column) or any(isinstance(v, bool) for v in column):
         return None
-    for read in (lambda: pd.to_numeric(column).tolist(), lambda: [float(v) for v in column]):  # nan, too, is a number
+    for read in (
+        lambda: pd.to_numeric(column).tolist(),
+        lambda: [float(v) for v in column],
+    ):  # nan, too, is a number
         try:
             return read()
         except (ValueError, TypeError, OverflowError):
@@ -186,7 +242,8 @@ def as_numbers(column) -> list | None:
 
 
 def named(column, options: Options, where: str) -> Classes | None:
-    """The classes of a column of labels that are names, or that the model's configuration names; None where they are numbers."""
+    """The classes of a column of labels that are names, or that the model's configuration names;
+    None where they are numbers."""
     column = column.dropna()
     column = column[_said(column, where)]
     names = {as_written(v) for v in column}
@@ -196,11 +253,19 @@ def named(column, options: Options, where: str) -> Classes | None:
     return classes_of(names, options.labels, where)
 
 
-def renumbered(parts: dict[str, Table], names: Sequence[str], options: Options, where: str) -> tuple[dict[str, Table], Classes]:
-    """Tables whose labels number these names, numbered as the model does where it knows them, else as they are."""
+def renumbered(
+    parts: dict[str, Table], names: Sequence[str], options: Options, where: str
+) -> tuple[dict[str, Table], Classes]:
+    """Tables whose labels number these names, numbered as the model does where it knows them, else
+    as they are."""
     classes = classes_of(names, options.labels, where)
-    return {part: dataclasses.replace(table, labels=[classes.number[names[i]] if 0 <= i < len(names) else i for i in table.labels])
-            for part, table in parts.items()}, classes
+    return {
+        part: dataclasses.replace(
+            table,
+            labels=[classes.number[names[i]] if 0 <= i < len(names) else i for i in table.labels],
+        )
+        for part, table in parts.items()
+    }, classes
 
 
 def divide(parts: dict[str, Table], options: Options) -> dict[str, Table]:
@@ -208,9 +273,13 @@ def divide(parts: dict[str, Table], options: Options) -> dict[str, Table]:
     train = parts["train"]
     wanted = {} if options.official else {k: 0.1 for k in ("tune", "locked") if k not in parts}
     cut = carve(len(train.labels), wanted)
-    tables = {k: train.take(i) for k, i in cut.items()} | {k: v for k, v in parts.items() if k not in ("train", "test")}
+    tables = {k: train.take(i) for k, i in cut.items()} | {
+        k: v for k, v in parts.items() if k not in ("train", "test")
+    }
     tables["measure"] = parts["test"]
     caps = {"train": options.max_train_samples, "measure": options.max_eval_samples}
     for split, most in caps.items():
-        tables[split] = tables[split].take(options.capped(torch.arange(len(tables[split].labels)), most))
+        tables[split] = tables[split].take(
+            options.capped(torch.arange(len(tables[split].labels)), most)
+        )
     return tables

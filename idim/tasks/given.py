@@ -18,7 +18,17 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, defau
 
 from idim.errors import IdimError, expected, one_of
 from idim.models import labels_of, positions_of, reader
-from idim.tasks.base import METRICS, REGRESSION, Options, Task, carve, check_split, classes_of, majority_of, shuffled
+from idim.tasks.base import (
+    METRICS,
+    REGRESSION,
+    Options,
+    Task,
+    carve,
+    check_split,
+    classes_of,
+    majority_of,
+    shuffled,
+)
 from idim.tasks.text import padder, padding_shows, tokenised
 
 Loss = Callable[[nn.Module, object], torch.Tensor]
@@ -35,9 +45,11 @@ _MOST_CLASSES = 1 << 31
 
 @dataclass(frozen=True)
 class Takes:
-    """What a model takes: for a transformers model the names of its inputs, what it calls its classes, its outputs and its padding.
+    """What a model takes: for a transformers model the names of its inputs, what it calls its
+    classes, its outputs and its padding.
 
-    ``fields``: empty for any other module, which is given what an example holds. ``outputs``: 0 where the model does not tell.
+    ``fields``: empty for any other module, which is given what an example holds. ``outputs``: 0
+    where the model does not tell.
     """
 
     fields: tuple[str, ...] = ()
@@ -56,14 +68,20 @@ class Takes:
             return cls()
         config, language = module.config, module.get_output_embeddings() is not None
         return cls(
-            tuple(inspect.signature(module.forward).parameters), tuple(labels_of(config).items()), 0 if language else config.num_labels or 0,
-            getattr(config.get_text_config(), "pad_token_id", None) or 0, positions_of(config), language, module.name_or_path,
+            tuple(inspect.signature(module.forward).parameters),
+            tuple(labels_of(config).items()),
+            0 if language else config.num_labels or 0,
+            getattr(config.get_text_config(), "pad_token_id", None) or 0,
+            positions_of(config),
+            language,
+            module.name_or_path,
         )
 
 
 @dataclass(frozen=True)
 class Brought:
-    """What a caller may bring beside the data: a tokenizer, a collator, and the names of columns."""
+    """What a caller may bring beside the data: a tokenizer, a collator, and the names of
+    columns."""
 
     tokenizer: object = None
     collate: Callable[[list], object] | None = None
@@ -72,45 +90,86 @@ class Brought:
 
 
 class Given(Task):
-    """Examples by index: ``(inputs, label)`` or a mapping with ``labels`` or ``label``; of a ``datasets.Dataset``, a DataLoader's data set, a list.
+    """Examples by index: ``(inputs, label)`` or a mapping with ``labels`` or ``label``; of a
+    ``datasets.Dataset``, a DataLoader's data set, a list.
 
-    Of a mapping a transformers model gets the fields that it takes, as with Trainer; texts are tokenised; rows of unequal length are padded at their end.
-    Labels may be names (numbered as the model does where it knows them), truth values, or -1 and 1.
-    ``metric`` is a name of ``METRICS`` or ``REGRESSION`` or a function of all outputs and labels, larger being better. ``loss(module, batch)`` defaults to the
-    model's own for mappings and to cross entropy for pairs.
+    Of a mapping a transformers model gets the fields that it takes, as with Trainer; texts are
+    tokenised; rows of unequal length are padded at their end. Labels may be names (numbered as the
+    model does where it knows them), truth values, or -1 and 1. ``metric`` is a name of ``METRICS``
+    or ``REGRESSION`` or a function of all outputs and labels, larger being better. ``loss(module,
+    batch)`` defaults to the model's own for mappings and to cross entropy for pairs.
     """
 
     def __init__(
-        self, name: str, train: Sequence, evaluation: Sequence, metric: str | Metric, loss: Loss | None, options: Options = Options(),
-        takes: Takes = Takes(), brought: Brought = Brought(),
+        self,
+        name: str,
+        train: Sequence,
+        evaluation: Sequence,
+        metric: str | Metric,
+        loss: Loss | None,
+        options: Options = Options(),
+        takes: Takes = Takes(),
+        brought: Brought = Brought(),
     ):
         if isinstance(metric, str) and metric not in METRICS | REGRESSION:
             raise one_of("metric", METRICS | REGRESSION, metric)
         if not (isinstance(metric, str) or callable(metric)):
             raise expected("metric", "a name, or a function of outputs and labels", metric)
         if takes.language and isinstance(metric, str):
-            raise expected("metric", "a function of outputs and labels, for a language model", metric)
+            raise expected(
+                "metric", "a function of outputs and labels, for a language model", metric
+            )
         if takes.outputs == 1 and metric in tuple(METRICS):
-            raise expected("metric", "one of " + ", ".join(REGRESSION) + " or a function, for a model with one output", metric)
-        self.name, self._loss, self._own_loss, self._metric, self._takes = name, loss or _loss, loss is not None, metric, takes
+            raise expected(
+                "metric",
+                "one of " + ", ".join(REGRESSION) + " or a function, for a model with one output",
+                metric,
+            )
+        self.name, self._loss, self._own_loss, self._metric, self._takes = (
+            name,
+            loss or _loss,
+            loss is not None,
+            metric,
+            takes,
+        )
         self.metric = metric if isinstance(metric, str) else getattr(metric, "__name__", "score")
-        found = {what: _indexed(what, data) for what, data in (("train", train), ("evaluation", evaluation))}
+        found = {
+            what: _indexed(what, data)
+            for what, data in (("train", train), ("evaluation", evaluation))
+        }
         ready = {what: data for what, (data, _) in found.items()}
-        self._collate = brought.collate or next((collate for _, collate in found.values() if collate), None)
+        self._collate = brought.collate or next(
+            (collate for _, collate in found.values() if collate), None
+        )
         self._padder = self._numbers = self._meant = None
         # A collator that reads what the model does not take gets the examples as they are.
         self._prepares = not self._collate or bool(takes.fields) and _reads(ready["train"][0])
         if self._prepares:
             brought = _with_tokenizer(ready["train"][0], takes, brought)
             self._padder = brought.tokenizer and padder(brought.tokenizer)
-            ready = {what: _prepared(what, data, takes, brought, options) for what, data in ready.items()}
-            self._number(*({_plain(what, _label_of(data[i])) for i in range(len(data))} for what, data in ready.items()), default=loss is None)
+            ready = {
+                what: _prepared(what, data, takes, brought, options) for what, data in ready.items()
+            }
+            self._number(
+                *(
+                    {_plain(what, _label_of(data[i])) for i in range(len(data))}
+                    for what, data in ready.items()
+                ),
+                default=loss is None,
+            )
         self._floats = takes.outputs == 1 and loss is None
         parts = carve(len(ready["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1})
-        self._data = {split: (ready["train"], i) for split, i in parts.items()} | {"measure": (ready["evaluation"], torch.arange(len(ready["evaluation"])))}
-        self._lengths = {split: torch.tensor([len(data[i]["input_ids"]) for i in index.tolist()]) for split, (data, index) in self._data.items()
-                         if self._prepares and _reads(data[0]) and "input_ids" in data[0]}
-        digest = hashlib.sha256(repr((name, self.metric, {k: len(i) for k, (_, i) in self._data.items()})).encode())
+        self._data = {split: (ready["train"], i) for split, i in parts.items()} | {
+            "measure": (ready["evaluation"], torch.arange(len(ready["evaluation"])))
+        }
+        self._lengths = {
+            split: torch.tensor([len(data[i]["input_ids"]) for i in index.tolist()])
+            for split, (data, index) in self._data.items()
+            if self._prepares and _reads(data[0]) and "input_ids" in data[0]
+        }
+        digest = hashlib.sha256(
+            repr((name, self.metric, {k: len(i) for k, (_, i) in self._data.items()})).encode()
+        )
         for data, index in self._data.values():
             for i in index.tolist():
                 _digest(digest, data[i])
@@ -125,9 +184,17 @@ class Given(Task):
         """Of the measuring split, as numbers of classes."""
         index = torch.arange(self.sizes()["measure"]).split(256)
         try:
-            labels = torch.cat([self._truth(_labels(self._batch("measure", i))).flatten() for i in index])
-        except Exception as error:  # examples that do not go together, or whatever a collator raises
-            raise expected("evaluation", "examples that make a batch", f"{type(error).__name__}: {error}".splitlines()[0][:160]) from None
+            labels = torch.cat(
+                [self._truth(_labels(self._batch("measure", i))).flatten() for i in index]
+            )
+        except (
+            Exception
+        ) as error:  # examples that do not go together, or whatever a collator raises
+            raise expected(
+                "evaluation",
+                "examples that make a batch",
+                f"{type(error).__name__}: {error}".splitlines()[0][:160],
+            ) from None
         return labels[labels != _IGNORED].long()
 
     @property
@@ -135,7 +202,8 @@ class Given(Task):
         return isinstance(self._metric, str) and self._metric in METRICS
 
     def _number(self, train: set, evaluation: set, default: bool) -> None:
-        """Find what numbers of classes the labels mean: for the metric, and for the loss where that is the default one."""
+        """Find what numbers of classes the labels mean: for the metric, and for the loss where that
+        is the default one."""
         train, evaluation = train - {_MANY}, evaluation - {_MANY}
         outputs = self._takes.outputs
         for what, found in (("train", train), ("evaluation", evaluation)):
@@ -144,7 +212,11 @@ class Given(Task):
                 raise expected(f"{what}: labels", "finite numbers or names", strange[0])
         names = {v for v in train if isinstance(v, str)}
         if names and names != train:
-            raise expected("train: labels", "names or numbers, not both", ", ".join(sorted(map(repr, train))[:4]))
+            raise expected(
+                "train: labels",
+                "names or numbers, not both",
+                ", ".join(sorted(map(repr, train))[:4]),
+            )
         # A loss of the caller's own may ask for any numbers, and so may one output.
         free = outputs == 1 or not default or any(isinstance(v, float) for v in train)
         if not train or not names and not self._classes and free:
@@ -154,38 +226,73 @@ class Given(Task):
             named = classes_of(names, self._takes.labels, "train")
             self.names, self.notes, number = named.names, named.notes, dict(named.number)
             if outputs and len(named.names) > max(outputs, 2):
-                raise expected("train: labels", f"at most {outputs} names, the outputs of the model", len(named.names))
+                raise expected(
+                    "train: labels",
+                    f"at most {outputs} names, the outputs of the model",
+                    len(named.names),
+                )
         elif train == {-1, 1}:
             number = {-1: 0, 1: 1}
             self.notes = ("train: the labels -1 and 1 are the classes 0 and 1",)
         most = max(outputs, 2) if outputs else _MOST_CLASSES
-        wrong = sorted(v for v in train if number[v] < 0 or number[v] >= most or not isinstance(v, str) and v != int(v))
+        wrong = sorted(
+            v
+            for v in train
+            if number[v] < 0 or number[v] >= most or not isinstance(v, str) and v != int(v)
+        )
         if wrong:
-            raise expected("train: labels", f"classes 0..{most - 1 if outputs else 'C-1'}, names, or -1 and 1", wrong[0])
+            raise expected(
+                "train: labels",
+                f"classes 0..{most - 1 if outputs else 'C-1'}, names, or -1 and 1",
+                wrong[0],
+            )
         strange = sorted(map(repr, evaluation - set(number)))
-        if strange and (names or len(number) != max(number.values()) + 1 or not all(isinstance(v, (int, float)) and 0 <= v < most for v in evaluation)):
-            raise expected("evaluation: labels", "the classes of train: " + ", ".join(map(str, list(number)[:8])), strange[0])
+        if strange and (
+            names
+            or len(number) != max(number.values()) + 1
+            or not all(isinstance(v, (int, float)) and 0 <= v < most for v in evaluation)
+        ):
+            raise expected(
+                "evaluation: labels",
+                "the classes of train: " + ", ".join(map(str, list(number)[:8])),
+                strange[0],
+            )
         self._meant = number | {v: int(v) for v in evaluation if v not in number}
         if names or default and any(isinstance(v, (bool, float)) or number[v] != v for v in train):
             self._numbers = self._meant
 
     def _truth(self, labels: torch.Tensor) -> torch.Tensor:
         """Numbers of classes, where the loss is given other labels."""
-        if self._meant is None or self._numbers is not None or labels.dim() > 1 and labels.shape[-1] > 1:
+        if (
+            self._meant is None
+            or self._numbers is not None
+            or labels.dim() > 1
+            and labels.shape[-1] > 1
+        ):
             return labels
         return torch.tensor([self._meant[v] for v in labels.flatten().tolist()], dtype=torch.long)
 
-    def _batch(self, split: str, index: torch.Tensor, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+    def _batch(
+        self,
+        split: str,
+        index: torch.Tensor,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
         data, at = self._data[split]
         examples = [data[i] for i in at[index].tolist()]
         if self._prepares and isinstance(examples[0], Mapping):
-            examples = [{**example, "labels": self._label(example["labels"])} for example in examples]
+            examples = [
+                {**example, "labels": self._label(example["labels"])} for example in examples
+            ]
         if self._collate:
             batch = self._collate(examples)
         elif isinstance(examples[0], Mapping):
             batch = self._padded(examples)
         else:
-            batch = default_collate([(*example[:-1], self._label(example[-1])) for example in examples])
+            batch = default_collate(
+                [(*example[:-1], self._label(example[-1])) for example in examples]
+            )
         return _to(_relabelled(batch), device, dtype)
 
     def _label(self, label):
@@ -198,20 +305,28 @@ class Given(Task):
     def _padded(self, examples: list[dict]) -> dict[str, torch.Tensor]:
         """Fields of unequal length are padded at their end, and an attention mask says so."""
         rows = [{k: torch.as_tensor(v) for k, v in example.items()} for example in examples]
-        uneven = {k for k, v in rows[0].items() if v.dim() and len({len(row[k]) for row in rows}) > 1}
+        uneven = {
+            k for k, v in rows[0].items() if v.dim() and len({len(row[k]) for row in rows}) > 1
+        }
         if uneven and self._padder and "input_ids" in rows[0]:
             taken = [k for k in rows[0] if k in ("input_ids", "attention_mask", "token_type_ids")]
             batch = dict(self._padder([{k: row[k].tolist() for k in taken} for row in rows]))
         else:
             if "input_ids" in uneven and not {"attention_mask"} & set(rows[0]):
-                rows = [{**row, "attention_mask": torch.ones_like(row["input_ids"])} for row in rows]
+                rows = [
+                    {**row, "attention_mask": torch.ones_like(row["input_ids"])} for row in rows
+                ]
                 uneven.add("attention_mask")
             batch = {}
         fill = {"input_ids": self._takes.pad, "labels": _IGNORED}
         for k in rows[0]:
             if k not in batch:
                 values = [row[k] for row in rows]
-                batch[k] = pad_sequence(values, batch_first=True, padding_value=fill.get(k, 0)) if k in uneven else torch.stack(values)
+                batch[k] = (
+                    pad_sequence(values, batch_first=True, padding_value=fill.get(k, 0))
+                    if k in uneven
+                    else torch.stack(values)
+                )
         return batch
 
     def train_size(self) -> int:
@@ -244,22 +359,30 @@ class Given(Task):
         if self._metric in REGRESSION:
             return REGRESSION[self._metric](truth.float().flatten(), out.flatten())
         # One output is a yes or a no.
-        guess = (out.flatten() > 0).long() if out.dim() == 1 or out.shape[-1] == 1 else out.argmax(-1)
+        guess = (
+            (out.flatten() > 0).long() if out.dim() == 1 or out.shape[-1] == 1 else out.argmax(-1)
+        )
         return METRICS[self._metric](self._truth(truth).flatten().long(), guess.flatten())
 
     def _order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
-        """Batches of examples to score, in their order; of one length where padding shows in a model's outputs."""
+        """Batches of examples to score, in their order; of one length where padding shows in a
+        model's outputs."""
         order, lengths = torch.arange(self.sizes()[split]), self._lengths.get(split)
         if lengths is None:
             return list(order.split(256))
         ends = torch.stack([lengths.argmin(), lengths.argmax()])
         device, dtype = _of(module)
-        if not padding_shows(lengths, lambda n: _outputs(module, self._batch(split, ends[:n], device, dtype)), device):
+        if not padding_shows(
+            lengths, lambda n: _outputs(module, self._batch(split, ends[:n], device, dtype)), device
+        ):
             return list(order.split(256))
-        return [batch for length in lengths.unique() for batch in order[lengths == length].split(256)]
+        return [
+            batch for length in lengths.unique() for batch in order[lengths == length].split(256)
+        ]
 
     def check(self, module: nn.Module) -> None:
-        """The loss of two examples and the score of all: what fails there would fail after training."""
+        """The loss of two examples and the score of all: what fails there would fail after
+        training."""
         try:
             one = self._batch("measure", torch.arange(1), *_of(module))
             out = _outputs(module, one) if self._classes else None
@@ -273,14 +396,24 @@ class Given(Task):
         except IdimError:
             raise
         except Exception as error:  # what the caller's own model, loss, metric or data raise
-            raise ValueError(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
+            raise ValueError(
+                f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            ) from None
 
 
 def given(
-    name: str, train: Sequence, evaluation: Sequence, metric: str | Metric, loss: Loss | None, takes: Takes = Takes(), brought: Brought = Brought(),
+    name: str,
+    train: Sequence,
+    evaluation: Sequence,
+    metric: str | Metric,
+    loss: Loss | None,
+    takes: Takes = Takes(),
+    brought: Brought = Brought(),
 ) -> Callable[[object, Options], Given]:
     """A loader for the catalogue."""
-    return lambda tokenizer, options: Given(name, train, evaluation, metric, loss, options, takes, brought)
+    return lambda tokenizer, options: Given(
+        name, train, evaluation, metric, loss, options, takes, brought
+    )
 
 
 def _reads(example) -> bool:
@@ -290,12 +423,24 @@ def _reads(example) -> bool:
 
 def _with_tokenizer(example, takes: Takes, brought: Brought) -> Brought:
     """Where there are texts and no tokenizer, the one beside the model's checkpoint."""
-    values = example.items() if isinstance(example, Mapping) else [("", example[0])] if isinstance(example, (tuple, list)) and example else ()
-    texts = any(isinstance(v, str) and key not in (*_LABELS, brought.label_column) for key, v in values)
+    values = (
+        example.items()
+        if isinstance(example, Mapping)
+        else [("", example[0])]
+        if isinstance(example, (tuple, list)) and example
+        else ()
+    )
+    texts = any(
+        isinstance(v, str) and key not in (*_LABELS, brought.label_column) for key, v in values
+    )
     if not texts or _reads(example) or brought.tokenizer is not None or not takes.fields:
         return brought
     try:
-        return dataclasses.replace(brought, tokenizer=reader(takes.source)) if takes.source else brought
+        return (
+            dataclasses.replace(brought, tokenizer=reader(takes.source))
+            if takes.source
+            else brought
+        )
     except IdimError:
         return brought
 
@@ -306,24 +451,44 @@ def _indexed(what: str, data) -> tuple[Sequence, Callable | None]:
     if isinstance(data, DataLoader):
         own = data.collate_fn
         collate, data = None if own in (default_collate, default_convert) else own, data.dataset
-    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(v, "__len__") for v in data) and len(data[0]) == len(data[1]) > 2:
+    if (
+        isinstance(data, tuple)
+        and len(data) == 2
+        and all(hasattr(v, "__len__") for v in data)
+        and len(data[0]) == len(data[1]) > 2
+    ):
         data = list(zip(*data, strict=True))  # inputs and labels apart
     if hasattr(data, "to_dict") and hasattr(data, "iloc"):  # a pandas data frame
         data = data.to_dict("records")
     if isinstance(data, Mapping):
         columns = {str(k): v for k, v in data.items()}
-        if not columns or not all(hasattr(v, "__len__") and not isinstance(v, (str, Mapping)) and not hasattr(v, "column_names") for v in columns.values()):
-            raise expected(what, "one data set, not several by name", ", ".join(columns) or "an empty mapping")
+        if not columns or not all(
+            hasattr(v, "__len__")
+            and not isinstance(v, (str, Mapping))
+            and not hasattr(v, "column_names")
+            for v in columns.values()
+        ):
+            raise expected(
+                what, "one data set, not several by name", ", ".join(columns) or "an empty mapping"
+            )
         if len({len(v) for v in columns.values()}) > 1:
-            raise expected(what, "columns of one length", ", ".join(f"{k}: {len(v)}" for k, v in columns.items()))
+            raise expected(
+                what,
+                "columns of one length",
+                ", ".join(f"{k}: {len(v)}" for k, v in columns.items()),
+            )
         data = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    if isinstance(data, (IterableDataset, str)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+    if isinstance(data, (IterableDataset, str)) or not (
+        hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    ):
         raise expected(what, "a data set with a length, indexed by number", type(data).__name__)
     check_split(len(data), what)
     try:
         data[0]
     except Exception as error:  # whatever the data set raises
-        raise expected(what, "a data set indexed by number", f"{type(error).__name__}: {error}"[:160]) from None
+        raise expected(
+            what, "a data set indexed by number", f"{type(error).__name__}: {error}"[:160]
+        ) from None
     return data, collate
 
 
@@ -340,30 +505,73 @@ class _Prepared(Sequence):
         return self._make(self._data[i])
 
 
-def _prepared(what: str, data: Sequence, takes: Takes, brought: Brought, options: Options) -> Sequence:
+def _prepared(
+    what: str, data: Sequence, takes: Takes, brought: Brought, options: Options
+) -> Sequence:
     """Examples as pairs, or as mappings of what the model takes and ``labels``."""
     first = data[0]
-    if isinstance(first, (tuple, list)) and len(first) >= 2 and isinstance(first[0], (str, Mapping)) and takes.fields:
+    if (
+        isinstance(first, (tuple, list))
+        and len(first) >= 2
+        and isinstance(first[0], (str, Mapping))
+        and takes.fields
+    ):
         pairs, text = data, isinstance(first[0], str)
-        data = _Prepared(pairs, lambda pair: {"text": pair[0], "labels": pair[1]} if text else {**pair[0], "labels": pair[1]})
+        data = _Prepared(
+            pairs,
+            lambda pair: (
+                {"text": pair[0], "labels": pair[1]} if text else {**pair[0], "labels": pair[1]}
+            ),
+        )
         first = data[0]
     if isinstance(first, (tuple, list)):
         if len(first) < 2:
             raise expected(f"{what}: example", "inputs and a label", f"{len(first)} value")
         return data
     if not isinstance(first, Mapping):
-        raise expected(f"{what}: example", "inputs and a label, or a mapping with labels", type(first).__name__)
+        raise expected(
+            f"{what}: example", "inputs and a label, or a mapping with labels", type(first).__name__
+        )
     label = brought.label_column or next((key for key in _LABELS if key in first), "")
     if label not in first:
-        raise expected(f"{what}: example", f"a label, called {brought.label_column or ' or '.join(_LABELS[:2])}", ", ".join(map(str, first)))
+        raise expected(
+            f"{what}: example",
+            f"a label, called {brought.label_column or ' or '.join(_LABELS[:2])}",
+            ", ".join(map(str, first)),
+        )
     if not takes.fields:
-        return _Prepared(data, lambda row: {**{k: v for k, v in row.items() if k != label}, "labels": _there(what, row, label)})
-    kept = [key for key in first if key in takes.fields and key not in _LABELS and key != label and not isinstance(first[key], str)]
+        return _Prepared(
+            data,
+            lambda row: {
+                **{k: v for k, v in row.items() if k != label},
+                "labels": _there(what, row, label),
+            },
+        )
+    kept = [
+        key
+        for key in first
+        if key in takes.fields
+        and key not in _LABELS
+        and key != label
+        and not isinstance(first[key], str)
+    ]
     if any(key in kept for key in _READ):
-        return _Prepared(data, lambda row: {**{k: _there(what, row, k) for k in kept}, "labels": _there(what, row, label)})
-    texts = brought.text_columns or tuple(key for key in first if isinstance(first[key], str) and key != label)
+        return _Prepared(
+            data,
+            lambda row: {
+                **{k: _there(what, row, k) for k in kept},
+                "labels": _there(what, row, label),
+            },
+        )
+    texts = brought.text_columns or tuple(
+        key for key in first if isinstance(first[key], str) and key != label
+    )
     if not 1 <= len(texts) <= 2 or not all(key in first for key in texts):
-        raise expected(f"{what}: example", "what the model takes (" + ", ".join(takes.fields[:4]) + " …), or one or two texts", ", ".join(map(str, first)))
+        raise expected(
+            f"{what}: example",
+            "what the model takes (" + ", ".join(takes.fields[:4]) + " …), or one or two texts",
+            ", ".join(map(str, first)),
+        )
     if brought.tokenizer is None:
         raise expected("tokenizer", f"one for the texts of {what}", None)
     rows = [data[i] for i in range(len(data))]
@@ -372,7 +580,10 @@ def _prepared(what: str, data: Sequence, takes: Takes, brought: Brought, options
         raise expected(f"{what}: {texts[0]}", "a text in every example", str(strange[0])[:80])
     most = min(options.max_seq_length, takes.longest or options.max_seq_length)
     encoded = tokenised([tuple(row[key] for key in texts) for row in rows], brought.tokenizer, most)
-    return [{**{k: v for k, v in code.items() if k in takes.fields}, "labels": _there(what, row, label)} for code, row in zip(encoded, rows, strict=True)]
+    return [
+        {**{k: v for k, v in code.items() if k in takes.fields}, "labels": _there(what, row, label)}
+        for code, row in zip(encoded, rows, strict=True)
+    ]
 
 
 def _there(what: str, row: Mapping, key: str):
@@ -394,8 +605,13 @@ def _scalar(label):
 
 
 def _plain(what: str, label):
-    """The label, or _MANY for one that is a list or a vector. Errors: anything but text and numbers."""
-    if isinstance(label, (torch.Tensor, np.ndarray)) and label.ndim or isinstance(label, (list, tuple)):
+    """The label, or _MANY for one that is a list or a vector. Errors: anything but text and
+    numbers."""
+    if (
+        isinstance(label, (torch.Tensor, np.ndarray))
+        and label.ndim
+        or isinstance(label, (list, tuple))
+    ):
         return _MANY
     label = _scalar(label)
     if not isinstance(label, (str, bool, int, float)):
@@ -451,6 +667,8 @@ def _digest(digest, example) -> None:
     for part in example if isinstance(example, (list, tuple)) else [example]:
         if isinstance(part, torch.Tensor):
             part = part.detach().cpu().contiguous()
-            digest.update(part.view(-1).view(torch.uint8).numpy().tobytes() if part.numel() else b"")
+            digest.update(
+                part.view(-1).view(torch.uint8).numpy().tobytes() if part.numel() else b""
+            )
         else:
             digest.update(part.tobytes() if hasattr(part, "tobytes") else repr(part).encode())

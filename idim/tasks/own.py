@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idim.errors import expected, one_of
-from idim.tasks.base import COMPLETION, EVALUATION, METRICS, REGRESSION, Classes, Options, Task, carve
+from idim.tasks.base import (
+    COMPLETION,
+    EVALUATION,
+    METRICS,
+    REGRESSION,
+    Classes,
+    Options,
+    Task,
+    carve,
+)
 from idim.tasks.completion import Completion
 from idim.tasks.frames import Part, beginning, divide, named, part_of, read, rows
 from idim.tasks.text import Text
@@ -29,18 +38,27 @@ class Declared:
 
     def resolved(self, columns: Iterable[str]) -> Declared:
         """A table with a column ``completion`` and nothing said of labels is one of prompts and completions."""
-        completes = self.metric in COMPLETION or not (self.metric or self.label) and "completion" in columns and "label" not in columns
+        completes = (
+            self.metric in COMPLETION
+            or not (self.metric or self.label)
+            and "completion" in columns
+            and "label" not in columns
+        )
         text = ("prompt",) if completes else ("text", "text2") if "text2" in columns else ("text",)
         label, metric = ("completion", "loss") if completes else ("label", "accuracy")
-        return dataclasses.replace(self, text=self.text or text, label=self.label or label, metric=self.metric or metric)
+        return dataclasses.replace(
+            self, text=self.text or text, label=self.label or label, metric=self.metric or metric
+        )
 
 
 def files(path: str, tokenizer, options: Options) -> Task:
     """A folder with train.* and validation.* (csv, json, jsonl or parquet), one such file, or a TOML file that declares a task.
 
-    In a folder a part is one file, or all shards of one. One file alone is split by a fixed seed: a fifth measures. Columns are ``text`` (and ``text2``
-    for pairs) and ``label``, or ``prompt`` and ``completion``, unless the options say otherwise. Labels are whole numbers from 0, or names. Names are
-    numbered as the model's configuration numbers them, or alphabetically where it does not know them. Rows with a missing value are left out, and counted.
+    In a folder a part is one file, or all shards of one. One file alone is split by a fixed seed: a
+    fifth measures. Columns are ``text`` (and ``text2`` for pairs) and ``label``, or ``prompt`` and
+    ``completion``, unless the options say otherwise. Labels are whole numbers from 0, or names.
+    Names are numbered as the model's configuration numbers them, or alphabetically where it does
+    not know them. Rows with a missing value are left out, and counted.
     """
     declared = _declared(Path(path), options)
     frames = {part: read(file) for part, file in declared.parts.items()}
@@ -50,9 +68,16 @@ def files(path: str, tokenizer, options: Options) -> Task:
         cut = carve(len(frame), {"test": 0.2}, cap=len(frame))
         frames = {part: frame.iloc[index.tolist()] for part, index in cut.items()}
     labels = frames["train"].get(declared.label)
-    classes = named(labels, options, f"{path}, train: {declared.label}") if declared.metric in METRICS and labels is not None else None
+    classes = (
+        named(labels, options, f"{path}, train: {declared.label}")
+        if declared.metric in METRICS and labels is not None
+        else None
+    )
     number = classes and classes.number
-    parts = {part: rows(frame, declared.text, declared.label, f"{path}, {part}", declared.metric, number) for part, frame in frames.items()}
+    parts = {
+        part: rows(frame, declared.text, declared.label, f"{path}, {part}", declared.metric, number)
+        for part, frame in frames.items()
+    }
     if not parts["train"].labels:
         raise expected(f"{path}, train", "at least one example", "none")
     made = _made(declared, parts, classes, path, tokenizer, options)
@@ -60,30 +85,52 @@ def files(path: str, tokenizer, options: Options) -> Task:
         if made.metric == "-loss" and declared.chance > 0:
             raise expected(f"{path}: chance", "minus a loss, which is not above 0", declared.chance)
         made.majority = declared.chance
-    dropped = sum(len(frame) for frame in frames.values()) - sum(len(table.labels) for table in parts.values())
+    dropped = sum(len(frame) for frame in frames.values()) - sum(
+        len(table.labels) for table in parts.values()
+    )
     if dropped:
         made.notes = (*made.notes, f"{path}: {dropped} rows with a missing value were left out")
     return made
 
 
-def _made(declared: Declared, parts: dict, named: Classes | None, path: str, tokenizer, options: Options) -> Task:
+def _made(
+    declared: Declared, parts: dict, named: Classes | None, path: str, tokenizer, options: Options
+) -> Task:
     if declared.metric in COMPLETION:
         if len(declared.text) != 1:
             raise expected("--text-columns", "one column with the prompt", ",".join(declared.text))
-        return Completion(declared.name, declared.metric, divide(parts, options), tokenizer, options.max_seq_length)
-    classes = 1 if declared.metric in REGRESSION else len(named.names) if named else _classes(parts, path)
-    return Text(declared.name, declared.metric, divide(parts, options), max(1 if declared.metric in REGRESSION else 2, classes), tokenizer,
-                options.max_seq_length, named)
+        return Completion(
+            declared.name,
+            declared.metric,
+            divide(parts, options),
+            tokenizer,
+            options.max_seq_length,
+        )
+    classes = (
+        1 if declared.metric in REGRESSION else len(named.names) if named else _classes(parts, path)
+    )
+    return Text(
+        declared.name,
+        declared.metric,
+        divide(parts, options),
+        max(1 if declared.metric in REGRESSION else 2, classes),
+        tokenizer,
+        options.max_seq_length,
+        named,
+    )
 
 
 def _classes(parts: dict, path: str) -> int:
-    """The number of classes whose labels are numbers: those of the training part are 0..C-1, each there."""
+    """The number of classes whose labels are numbers: those of the training part are 0..C-1, each
+    there."""
     found = sorted(set(parts["train"].labels))
     gap = next((i for i, label in enumerate(found) if i != label), None)
     if found[0] < 0:
         raise expected(f"{path}, train: labels", "whole numbers 0..C-1", found[0])
     if gap is not None:
-        raise expected(f"{path}, train: labels", f"every class of 0..{found[-1]}", f"none of [{gap}]")
+        raise expected(
+            f"{path}, train: labels", f"every class of 0..{found[-1]}", f"none of [{gap}]"
+        )
     return len(found)
 
 
@@ -91,7 +138,9 @@ def _declared(path: Path, options: Options) -> Declared:
     if path.suffix == ".toml":
         declared = read_task_file(path)
     elif path.is_dir():
-        declared = Declared(path.name, {"train": part_of(path, ("train",)), "test": _evaluation(path)})
+        declared = Declared(
+            path.name, {"train": part_of(path, ("train",)), "test": _evaluation(path)}
+        )
     else:
         declared = Declared(path.name, {"train": Part((path,))})
     flags = {"text": options.text_columns, "label": options.label_column, "metric": options.metric}
@@ -108,15 +157,35 @@ def read_task_file(path: Path) -> Declared:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise expected(str(path), "a task in TOML", str(error)) from None
-    known = {"name": str, "train": str, "evaluation": str, "text": (str, list), "label": str, "metric": str, "chance": (int, float)}
+    known = {
+        "name": str,
+        "train": str,
+        "evaluation": str,
+        "text": (str, list),
+        "label": str,
+        "metric": str,
+        "chance": (int, float),
+    }
     for key, value in raw.items():
         if key not in known:
             raise one_of(f"{path}: key", known, key)
         if isinstance(value, bool) or not isinstance(value, known[key]):
-            raise expected(f"{path}: {key}", "text" if known[key] is str else "text or a list of texts" if key == "text" else "a number", value)
+            raise expected(
+                f"{path}: {key}",
+                "text"
+                if known[key] is str
+                else "text or a list of texts"
+                if key == "text"
+                else "a number",
+                value,
+            )
     if "train" not in raw:
         raise expected(f"{path}: train", "the file with the training examples", None)
-    parts = {part: path.parent / raw[key] for part, key in (("train", "train"), ("test", "evaluation")) if key in raw}
+    parts = {
+        part: path.parent / raw[key]
+        for part, key in (("train", "train"), ("test", "evaluation"))
+        if key in raw
+    }
     for part, file in parts.items():
         if "\0" in str(file) or not file.is_file():
             raise expected(f"{path}: {part}", "a file beside it", str(file))
@@ -126,7 +195,11 @@ def read_task_file(path: Path) -> Declared:
     if not all(isinstance(column, str) for column in text):
         raise expected(f"{path}: text", "text or a list of texts", text)
     return Declared(
-        raw.get("name", path.stem), {part: Part((file,)) for part, file in parts.items()}, (text,) if isinstance(text, str) else tuple(text), raw.get("label", ""), raw.get("metric", ""),
+        raw.get("name", path.stem),
+        {part: Part((file,)) for part, file in parts.items()},
+        (text,) if isinstance(text, str) else tuple(text),
+        raw.get("label", ""),
+        raw.get("metric", ""),
         raw.get("chance"),
     )
 

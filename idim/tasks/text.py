@@ -16,30 +16,50 @@ from idim.tasks.base import REGRESSION, Classes, Options, Supervised, grouped
 from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
 
 _SAME, _FOLLOWS = ("not_equivalent", "equivalent"), ("entailment", "not_entailment")
-#: GLUE's nine: text columns, metric, the names of its classes (none where the label is a number), name of the validation split.
+#: GLUE's nine: text columns, metric, the names of its classes (none where the label is a number),
+#: name of the validation split.
 GLUE: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], str]] = {
     "cola": (("sentence",), "matthews", ("unacceptable", "acceptable"), "validation"),
     "sst2": (("sentence",), "accuracy", ("negative", "positive"), "validation"),
     "mrpc": (("sentence1", "sentence2"), "accuracy", _SAME, "validation"),
     "qqp": (("question1", "question2"), "accuracy", ("not_duplicate", "duplicate"), "validation"),
-    "mnli": (("premise", "hypothesis"), "accuracy", ("entailment", "neutral", "contradiction"), "validation_matched"),
+    "mnli": (
+        ("premise", "hypothesis"),
+        "accuracy",
+        ("entailment", "neutral", "contradiction"),
+        "validation_matched",
+    ),
     "qnli": (("question", "sentence"), "accuracy", _FOLLOWS, "validation"),
     "rte": (("sentence1", "sentence2"), "accuracy", _FOLLOWS, "validation"),
-    "wnli": (("sentence1", "sentence2"), "accuracy", ("not_entailment", "entailment"), "validation"),
+    "wnli": (
+        ("sentence1", "sentence2"),
+        "accuracy",
+        ("not_entailment", "entailment"),
+        "validation",
+    ),
     "stsb": (("sentence1", "sentence2"), "pearson", (), "validation"),
 }
 
 
 class Text(Supervised):
-    """Tokenised once; batches padded to their longest; training batches grouped by length, as ``group_by_length`` does.
+    """Tokenised once; batches padded to their longest; training batches grouped by length, as
+    ``group_by_length`` does.
 
-    A text's logits must not depend on what it is batched with. Texts are padded at their end, so that their positions stay, but where the tokenizer's
-    class token comes last, as XLNet's does: there the model reads a text's last place and counts positions from it. A model whose logits padding changes all the
-    same (FNet, Nyströmformer, CANINE) is scored on batches of one length.
+    A text's logits must not depend on what it is batched with. Texts are padded at their end, so
+    that their positions stay, but where the tokenizer's class token comes last, as XLNet's does:
+    there the model reads a text's last place and counts positions from it. A model whose logits
+    padding changes all the same (FNet, Nyströmformer, CANINE) is scored on batches of one length.
     """
 
     def __init__(
-        self, name: str, metric: str, tables: dict[str, Table], classes: int, tokenizer, max_seq_length: int, named: Classes | None = None,
+        self,
+        name: str,
+        metric: str,
+        tables: dict[str, Table],
+        classes: int,
+        tokenizer,
+        max_seq_length: int,
+        named: Classes | None = None,
     ):
         """``named``: what the classes are called, where they have names."""
         digest = hashlib.sha256(str(max_seq_length).encode())
@@ -48,13 +68,21 @@ class Text(Supervised):
         for split, table in tables.items():
             digest.update(repr((split, table.texts)).encode())
             self._encoded[split] = tokenised(table.texts, tokenizer, max_seq_length)
-        labels = {split: torch.tensor(table.labels, dtype=torch.float32 if metric in REGRESSION else torch.long) for split, table in tables.items()}
+        labels = {
+            split: torch.tensor(
+                table.labels, dtype=torch.float32 if metric in REGRESSION else torch.long
+            )
+            for split, table in tables.items()
+        }
         super().__init__(name, metric, labels, classes, digest, named)
         self._lengths = {
-            split: torch.tensor([len(e["input_ids"]) for e in rows]) for split, rows in self._encoded.items()
+            split: torch.tensor([len(e["input_ids"]) for e in rows])
+            for split, rows in self._encoded.items()
         }
 
-    def inputs(self, split: str, index: torch.Tensor, device: torch.device) -> dict[str, torch.Tensor]:
+    def inputs(
+        self, split: str, index: torch.Tensor, device: torch.device
+    ) -> dict[str, torch.Tensor]:
         rows = [self._encoded[split][i] for i in index.tolist()]
         return {k: v.to(device) for k, v in self._pad(rows).items()}
 
@@ -75,13 +103,17 @@ class Text(Supervised):
     def _padding_shows(self, module: nn.Module, split: str) -> bool:
         lengths, device = self._lengths[split], next(module.parameters()).device
         ends = torch.stack([lengths.argmin(), lengths.argmax()])
-        return padding_shows(lengths, lambda n: self.logits(module, self.inputs(split, ends[:n], device)), device)
+        return padding_shows(
+            lengths, lambda n: self.logits(module, self.inputs(split, ends[:n], device)), device
+        )
 
     def check(self, module: nn.Module) -> None:
         """The longest text too: what it lacks positions for must be known before training."""
         super().check(module)
         for split, lengths in self._lengths.items():
-            self.logits(module, self.inputs(split, lengths.argmax()[None], next(module.parameters()).device))
+            self.logits(
+                module, self.inputs(split, lengths.argmax()[None], next(module.parameters()).device)
+            )
 
     def tokens(self, batch: torch.Tensor) -> int:
         return int(self._lengths["train"][batch].max()) * len(batch)
@@ -90,12 +122,19 @@ class Text(Supervised):
 def padder(tokenizer) -> Callable[[list], dict[str, torch.Tensor]]:
     """The tokenizer's own padding, at the texts' end unless its class token comes last."""
     last = tokenizer("a").input_ids[-1:]
-    side = "left" if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id] else "right"
+    side = (
+        "left"
+        if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id]
+        else "right"
+    )
     return partial(tokenizer.pad, padding_side=side, return_tensors="pt")
 
 
-def padding_shows(lengths: torch.Tensor, logits: Callable[[int], torch.Tensor], device: torch.device) -> bool:
-    """Whether the shortest text's logits change when it is padded to the longest: ``logits(1)`` is its own, ``logits(2)`` both texts'."""
+def padding_shows(
+    lengths: torch.Tensor, logits: Callable[[int], torch.Tensor], device: torch.device
+) -> bool:
+    """Whether the shortest text's logits change when it is padded to the longest: ``logits(1)`` is
+    its own, ``logits(2)`` both texts'."""
     if lengths.min() == lengths.max():
         return False
     with torch.autocast(device.type, enabled=False):
@@ -105,16 +144,26 @@ def padding_shows(lengths: torch.Tensor, logits: Callable[[int], torch.Tensor], 
     return bool((alone - both).abs().max() > 1e-3 * alone.abs().max())
 
 
-def tokenised(texts: list[tuple[str, ...]], tokenizer, max_seq_length: int) -> list[dict[str, list[int]]]:
-    """Each text's, or pair's, inputs, cut to a length. Errors: a length that the tokenizer's own tokens fill."""
+def tokenised(
+    texts: list[tuple[str, ...]], tokenizer, max_seq_length: int
+) -> list[dict[str, list[int]]]:
+    """Each text's, or pair's, inputs, cut to a length. Errors: a length that the tokenizer's own
+    tokens fill."""
     if not texts:
         return []
     columns = [list(column) for column in zip(*texts, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_seq_length)
     rows = [{k: v[i] for k, v in encoded.items()} for i in range(len(texts))]
-    if any(len(row["input_ids"]) > max_seq_length for row in rows):  # the tokenizer's own tokens are not cut
-        raise expected("--max-seq-length", "room for a text beside the tokenizer's special tokens", max_seq_length)
-    # Of a text without a token, as a decoder's tokenizer makes of an empty one, there would be nothing to read.
+    if any(
+        len(row["input_ids"]) > max_seq_length for row in rows
+    ):  # the tokenizer's own tokens are not cut
+        raise expected(
+            "--max-seq-length",
+            "room for a text beside the tokenizer's special tokens",
+            max_seq_length,
+        )
+    # Of a text without a token, as a decoder's tokenizer makes of an empty one, there would be
+    # nothing to read.
     blank = {"input_ids": [tokenizer.pad_token_id], "token_type_ids": [0], "attention_mask": [1]}
     return [row if row["input_ids"] else {k: blank[k] for k in row} for row in rows]
 
@@ -125,13 +174,30 @@ def glue(task: str, tokenizer, options: Options) -> Text:
     if options.data_dir:
         folder = Path(options.data_dir) / task
         folder = folder if folder.is_dir() else Path(options.data_dir)
-        frames = {part: read(part_of(folder, (split,), (".parquet",))) for part, split in (("train", "train"), ("test", validation))}
+        frames = {
+            part: read(part_of(folder, (split,), (".parquet",)))
+            for part, split in (("train", "train"), ("test", validation))
+        }
     else:
         frames = _from_hub(task, validation)
-    parts, named = {part: rows(frame, columns, "label", f"{task}, {part}", metric) for part, frame in frames.items()}, None
+    parts, named = (
+        {
+            part: rows(frame, columns, "label", f"{task}, {part}", metric)
+            for part, frame in frames.items()
+        },
+        None,
+    )
     if names:
         parts, named = renumbered(parts, names, options, task)
-    return Text(task, metric, divide(parts, options), len(named.names) if named else 1, tokenizer, options.max_seq_length, named)
+    return Text(
+        task,
+        metric,
+        divide(parts, options),
+        len(named.names) if named else 1,
+        tokenizer,
+        options.max_seq_length,
+        named,
+    )
 
 
 def _from_hub(task: str, validation: str) -> dict:

@@ -34,8 +34,15 @@ class Images(Supervised):
 
     head = "image"
 
-    def __init__(self, name: str, images: dict[str, torch.Tensor], labels: dict[str, torch.Tensor], classes: int, pixels: Pixels | None = None,
-                 named: Classes | None = None):
+    def __init__(
+        self,
+        name: str,
+        images: dict[str, torch.Tensor],
+        labels: dict[str, torch.Tensor],
+        classes: int,
+        pixels: Pixels | None = None,
+        named: Classes | None = None,
+    ):
         digest = hashlib.sha256()
         for split, x in images.items():
             digest.update(split.encode() + x.numpy().tobytes())
@@ -54,7 +61,11 @@ class Images(Supervised):
 
     def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
         # A vision transformer's activations take a thousand times a small net's memory.
-        return super().evaluation_order(split, module) if self._pixels is None else list(torch.arange(self.labels[split].numel()).split(32))
+        return (
+            super().evaluation_order(split, module)
+            if self._pixels is None
+            else list(torch.arange(self.labels[split].numel()).split(32))
+        )
 
 
 def idx(pixels: Pixels | None, options: Options) -> Images:
@@ -64,14 +75,22 @@ def idx(pixels: Pixels | None, options: Options) -> Images:
     """
     data_dir = options.data_dir
     if not data_dir:
-        raise expected("data-dir", "the folder that holds train-images-idx3-ubyte[.gz] and its three companions", data_dir)
+        raise expected(
+            "data-dir",
+            "the folder that holds train-images-idx3-ubyte[.gz] and its three companions",
+            data_dir,
+        )
     folder = Path(data_dir)
     images, labels = {}, {}
     for part, (image_file, label_file) in _IDX.items():
         images[part] = torch.from_numpy(_read(folder, image_file, 3)).unsqueeze(1).float() / 255
         labels[part] = torch.from_numpy(_read(folder, label_file, 1)).long()
         if len(images[part]) != len(labels[part]):
-            raise expected(f"{folder}, {part}", f"as many labels as the {len(images[part])} images", len(labels[part]))
+            raise expected(
+                f"{folder}, {part}",
+                f"as many labels as the {len(images[part])} images",
+                len(labels[part]),
+            )
     classes = int(labels["train"].max()) + 1 if labels["train"].numel() else 1
     return _split(f"idx:{folder.name}", images, labels, classes, options, 5000, pixels)
 
@@ -84,13 +103,26 @@ def _read(folder: Path, name: str, dimensions: int) -> np.ndarray:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             head = file.read(4 + 4 * dimensions)
-            if len(head) < 4 + 4 * dimensions or head[:2] != b"\0\0" or head[2] != 8 or head[3] != dimensions:
-                raise expected(str(path), f"an IDX file of bytes in {dimensions} dimensions", head[:4].hex() or "an empty file")
+            if (
+                len(head) < 4 + 4 * dimensions
+                or head[:2] != b"\0\0"
+                or head[2] != 8
+                or head[3] != dimensions
+            ):
+                raise expected(
+                    str(path),
+                    f"an IDX file of bytes in {dimensions} dimensions",
+                    head[:4].hex() or "an empty file",
+                )
             shape = struct.unpack(f">{dimensions}I", head[4:])
             asked = math.prod(shape)
             # Before memory is asked for: gzip makes at most 1,032 bytes of one.
             if asked > min(_MOST_BYTES, size * (1032 if path.suffix == ".gz" else 1)):
-                raise expected(str(path), f"an IDX file of at most {_MOST_BYTES} bytes that are there", f"{size} bytes whose header asks for {shape}")
+                raise expected(
+                    str(path),
+                    f"an IDX file of at most {_MOST_BYTES} bytes that are there",
+                    f"{size} bytes whose header asks for {shape}",
+                )
             body = file.read(asked + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise expected(str(path), "a readable gzip file", str(error)) from None
@@ -119,14 +151,21 @@ def is_folder(path: str) -> bool:
 def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
     """``train/<class>/*.png`` (or jpg, ...) and the same under ``validation``, ``val`` or ``test``, as torchvision's ImageFolder has it.
 
-    Classes are numbered as the model's configuration numbers their names, or in alphabetical order where it does not know them. For a transformers model images are resized as they are read; a net takes them as they are, so
-    all must have one size. Held in memory as bytes.
+    Classes are numbered as the model's configuration numbers their names, or in alphabetical order
+    where it does not know them. For a transformers model images are resized as they are read; a net
+    takes them as they are, so all must have one size. Held in memory as bytes.
     """
     root = Path(path)
     evaluation = next((name for name in EVALUATION if (root / name).is_dir()), None)
-    classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = sorted(
+        p.name for p in (root / "train").iterdir() if p.is_dir() and not p.name.startswith(".")
+    )
     if len(classes) < 2:
-        raise expected(f"{path}/train", "a folder for each of two classes or more", ", ".join(classes) or "none")
+        raise expected(
+            f"{path}/train",
+            "a folder for each of two classes or more",
+            ", ".join(classes) or "none",
+        )
     named = classes_of(classes, options.labels, path)
     images, labels = {}, {}
     for part, name in (("train", "train"), ("test", evaluation)):
@@ -138,13 +177,23 @@ def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
     return _split(root.name, images, labels, len(named.names), options, 5000, pixels, named)
 
 
-def _pictures(root: Path, classes: Mapping[str, int], pixels: Pixels | None) -> tuple[torch.Tensor, torch.Tensor]:
+def _pictures(
+    root: Path, classes: Mapping[str, int], pixels: Pixels | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """-> (n, c, h, w) bytes, (n,)"""
     from PIL import Image
 
-    strange = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in classes)
+    strange = sorted(
+        p.name
+        for p in root.iterdir()
+        if p.is_dir() and not p.name.startswith(".") and p.name not in classes
+    )
     if strange:
-        raise expected(str(root), "the classes of the training part: " + ", ".join(classes), ", ".join(strange[:5]))
+        raise expected(
+            str(root),
+            "the classes of the training part: " + ", ".join(classes),
+            ", ".join(strange[:5]),
+        )
     rows, labels = [], []
     for name, label in classes.items():
         files = sorted(p for p in (root / name).rglob("*") if p.suffix.lower() in _PICTURES)
@@ -155,24 +204,47 @@ def _pictures(root: Path, classes: Mapping[str, int], pixels: Pixels | None) -> 
                 with Image.open(file) as image:
                     if image.mode.startswith("I;16"):  # which PIL would cut at 255
                         image = Image.fromarray((np.array(image) // 257).astype(np.uint8))
-                    image = image.convert("L" if (pixels.channels == 1 if pixels else image.mode in ("1", "L")) else "RGB")
+                    image = image.convert(
+                        "L"
+                        if (pixels.channels == 1 if pixels else image.mode in ("1", "L"))
+                        else "RGB"
+                    )
                     if pixels:
                         image = image.resize(pixels.size[::-1], Image.Resampling.BILINEAR)
                     row = torch.from_numpy(np.array(image))
             except Exception as error:  # a broken file raises what its reader likes
-                raise expected(str(file), "a readable picture", (str(error).splitlines() or [type(error).__name__])[0][:160]) from None
+                raise expected(
+                    str(file),
+                    "a readable picture",
+                    (str(error).splitlines() or [type(error).__name__])[0][:160],
+                ) from None
             rows.append(row[None] if row.dim() == 2 else row.permute(2, 0, 1))
             labels.append(label)
             if rows[-1].shape != rows[0].shape:
-                raise expected(str(file), f"the shape of the first picture, {tuple(rows[0].shape)}, as a net asks", tuple(rows[-1].shape))
+                raise expected(
+                    str(file),
+                    f"the shape of the first picture, {tuple(rows[0].shape)}, as a net asks",
+                    tuple(rows[-1].shape),
+                )
     if not rows:
         raise expected(str(root), "pictures in the folders of its classes", "none")
     return torch.stack(rows), torch.tensor(labels)
 
 
-def _split(name: str, images: dict, labels: dict, classes: int, options: Options, cap: int, pixels: Pixels | None, named: Classes | None = None) -> Images:
+def _split(
+    name: str,
+    images: dict,
+    labels: dict,
+    classes: int,
+    options: Options,
+    cap: int,
+    pixels: Pixels | None,
+    named: Classes | None = None,
+) -> Images:
     """The official training part into train, tune and locked; the official test part as the measuring split."""
-    parts = carve(len(labels["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1}, cap)
+    parts = carve(
+        len(labels["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1}, cap
+    )
     parts["train"] = options.capped(parts["train"], options.max_train_samples)
     test = options.capped(torch.arange(len(labels["test"])), options.max_eval_samples)
     x = {k: images["train"][i] for k, i in parts.items()} | {"measure": images["test"][test]}
