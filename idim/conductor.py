@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from idim import arms, models, rates
 from idim.config import Config
-from idim.errors import expected, one_of
+from idim.errors import IdimError, expected, one_of
 from idim.rates import Rates
 from idim.report.summary import (
     baseline_of, checks_of, pairs_of, points_of, summarise, summarise_sweep, target_of, too_few,
@@ -40,7 +40,8 @@ def check_search(study: Study) -> None:
         raise expected("--grid", "values of d with --design grid, and with no other", f"--design {design}")
     low, high = study.task.bounds
     if c.absolute is not None and not low <= c.absolute <= high:
-        raise expected("--absolute", f"a score of {study.task.metric}, from {low:g} to {high:g}", c.absolute)
+        range_ = "minus a loss, which is not above 0" if math.isinf(low) else f"{study.task.metric} from {low:g} to {high:g}"
+        raise expected("--absolute", range_, c.absolute)
     if design in ADAPTIVE and c.repeats:
         raise expected("--repeats", f"a bracket or a grid; the design {design} draws fresh seeds for every run and chooses where to run", c.repeats)
     if design in ADAPTIVE and study.protocol.baselines < 2:
@@ -119,7 +120,10 @@ class _Search:
         return self.belief.interval(self.target)["estimate"]
 
     def answer(self, finished: bool) -> dict:
-        self.study.note(self.store, finished=finished)
+        try:
+            self.study.note(self.store, finished=finished)
+        except IdimError as error:  # a full disk: the answer is known all the same
+            self.study.watch.say(f"warning: the question was not kept; {error}")
         return summarise(self.store.all(), self.question) | {"id": self.question["id"]}
 
     def use(self, found: Rates) -> None:

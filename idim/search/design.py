@@ -104,9 +104,9 @@ def _adapt(history: Sequence[Point], target: Target, limits: Limits, choose: Cal
     near = sum(abs(math.log2(p.d) - middle) <= NEAR for p in history)
     if len(history) >= _RUNS and agrees(history, target, low, high, known.noise(min(middle, top))):
         # Two runs at an edge, since one may have failed.
-        if known.rank(top) < 1 - LEVEL and sum(math.log2(p.d) > top - 1 for p in history) >= 2:
+        if known.rank(top) < 1 - SURE and sum(math.log2(p.d) > top - 1 for p in history) >= 2:
             return Stop("the largest d fails")
-        if known.rank(bottom) > LEVEL and sum(math.log2(p.d) < bottom + 1 for p in history) >= 2:
+        if known.rank(bottom) > SURE and sum(math.log2(p.d) < bottom + 1 for p in history) >= 2:
             return Stop("the smallest d passes")
         narrow = math.isfinite(high) and (
             max(high - middle, middle - low) <= math.log2(limits.ratio) or math.ceil(2**low) == math.ceil(2**high)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import expit, stdtrit
+from scipy.special import expit, ndtr, stdtrit
 
 from idim.search.isotonic import neighbours
 from idim.search.threshold import Point, Target
@@ -93,14 +93,9 @@ class Shares:
     def tau(self) -> float:
         return self.slope + self.offset
 
-    def height(self, heights: np.ndarray) -> np.ndarray:
-        """(A,) -> (A, F): the prior of each height with each true score of full fine-tuning."""
-        ratio = heights[:, None] / self.full[None, :]
-        z = (ratio - _HEIGHT) / _HEIGHT_SPREAD
-        low, high = _HEIGHTS
-        usual = np.exp(-0.5 * z**2) / (_HEIGHT_SPREAD * math.sqrt(2 * math.pi))
-        odd = ((ratio > low) & (ratio < high)) / (high - low)
-        return ((1 - _HEIGHT_ODD) * usual + _HEIGHT_ODD * odd + 1e-12) / self.full * self.odds
+    def height(self, edges: np.ndarray) -> np.ndarray:
+        """Edges of A cells -> (A, F): the prior mass of each cell with each true score of full fine-tuning."""
+        return _mass(edges[:, None] / self.full[None, :], _HEIGHT, _HEIGHT_SPREAD, _HEIGHT_ODD, _HEIGHTS) * self.odds
 
 
 def failed(share: float, low: bool = False) -> float:
@@ -116,10 +111,14 @@ def misfit_variance(distance: np.ndarray) -> np.ndarray:
     return square / (1 + square / MISFIT_MOST**2)
 
 
-def _mixed(x: np.ndarray, middle: float, spread: float, odd: float, ends: tuple[float, float]) -> np.ndarray:
-    """A normal density, and the rest of the mass anywhere between the ends."""
-    usual = np.exp(-0.5 * ((x - middle) / spread) ** 2) / (spread * math.sqrt(2 * math.pi))
-    return (1 - odd) * usual + odd / (ends[1] - ends[0])
+def _mass(edges: np.ndarray, middle: float, spread: float, odd: float, ends: tuple[float, float]) -> np.ndarray:
+    """Of each cell between edges (along the first axis): a normal density, and the rest anywhere between the ends.
+
+    Masses, not densities in the middle: a peak that is narrower than a cell must not be lost in it.
+    """
+    usual = ndtr((edges - middle) / spread)
+    anywhere = np.clip((edges - ends[0]) / (ends[1] - ends[0]), 0, 1)
+    return np.diff((1 - odd) * usual + odd * anywhere, axis=0) + 1e-12
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,10 @@ class Axes:
     @classmethod
     def of(cls, shares: Shares, edges: Sequence[np.ndarray]) -> Axes:
         at, slope, height, noise = ((e[:-1] + e[1:]) / 2 for e in edges)
-        of_at, of_slope, width, of_noise = (np.diff(e) for e in edges)
-        joint = shares.height(height) * width[:, None]
-        of_height = joint.sum(axis=1)
-        of_noise = of_noise * _mixed(noise, _NOISE, _NOISE_SPREAD, _NOISE_ODD, _NOISES)
-        of_slope = of_slope * _mixed(slope, _SLOPE, _SLOPE_SPREAD, _SLOPE_ODD, _SLOPES)
+        joint = shares.height(edges[2])
+        of_at, of_height = np.diff(edges[0]), joint.sum(axis=1)
+        of_slope = _mass(edges[1], _SLOPE, _SLOPE_SPREAD, _SLOPE_ODD, _SLOPES)
+        of_noise = _mass(edges[3], _NOISE, _NOISE_SPREAD, _NOISE_ODD, _NOISES)
         pairs = of_noise[:, None] * np.array(PROJECTION_ODDS)
         prior = pairs[:, :, None, None, None] * of_at[:, None, None] * of_slope[:, None] * of_height
         # Weights in single precision: they are sums of densities, good to a part in a million.
@@ -270,12 +268,12 @@ class Posterior:
     def interval(self, p: Sequence[float], target: Target | None = None, spread: float = 0.0) -> tuple[float, float, float]:
         """Lower end, middle and upper end of x90: quantiles, but what the runs bracket is never left out.
 
-        An end is infinite where that much of the mass never crosses. ``target``: another threshold of the same curve.
+        For another ``target``, where the search did not look, they are quantiles alone. An end is infinite where that much of the mass never crosses.
         ``spread``: a further standard error of the threshold, in shares of the gain.
         """
         crossings = (self._x, self._below) if target is None and not spread else self._crossings(target or self.target, spread)
         low, middle, high = (float(v) for v in _quantile(*crossings, np.asarray(p)))
-        between = neighbours(self._history, target or self.target)
+        between = neighbours(self._history, self.target) if target in (None, self.target) else None
         return (min(low, between[0]), middle, max(high, between[1])) if between else (low, middle, high)
 
     # The curve, in units of the score.
