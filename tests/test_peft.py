@@ -349,8 +349,13 @@ def ways_into_a_model(folder, adapter) -> dict:
 @pytest.mark.parametrize("way", ways_into_a_model(None, None))
 def test_what_puts_adapters_into_a_model_says_what_does_it_instead(tiny_bert, tmp_path, way):
     trained(tiny_bert, 1).save_pretrained(tmp_path)
-    with pytest.raises(IdimError, match=r"adapter: expected PeftModel.from_pretrained\(model, folder\)"):
-        ways_into_a_model(tiny_bert, tmp_path)[way]()
+    try:
+        with pytest.raises(IdimError, match=r"adapter: expected PeftModel.from_pretrained\(model, folder\)"):
+            ways_into_a_model(tiny_bert, tmp_path)[way]()
+    except ValueError as error:
+        if "version of PEFT" not in str(error):
+            raise
+        pytest.skip("this transformers refuses this peft before it asks idim")
 
 
 # The command.
