@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from idim.report.page import render
+from idim.report.page import derive, draw, keep
 from idim.report.tables import answer_text
 from idim.store import Store, write_json
 
@@ -29,7 +29,10 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     for folder in sorted(p.parent for p in (ROOT / "results").glob("*/searches")):
-        render(Store(folder, create=False))
+        store = Store(folder, create=False)
+        summaries = derive(store)
+        keep(store, summaries)
+        list(draw(store, summaries))
         for path in sorted((folder / "summaries").glob("*.json")):
             new, old = json.loads(path.read_text()), _at(args.old, path)
             letter = "r90" if new["arm"] == "lora" else "d90"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from scipy.stats import beta
 import typer
 
 from idim.cli import app
@@ -113,24 +115,45 @@ def test_the_optimisers_figures_are_the_measured_ones():
 STUDY = json.loads((ROOT / "results/search/study.json").read_text())["rows"]
 
 
-def test_the_studys_figures_are_the_measured_ones():
-    measured = {r["scenario"]: r for key, r in STUDY.items() if key.endswith(("/posterior", "/posterior, early stopping")) and "scenario" in r}
-    shown = {row[0].strip("`"): row[2:] for row in rows_of("`") if len(row) == 5 and row[0].strip("`") in measured}
-    assert shown == {
-        name: [f"{r['coverage']:.3f} ({r['lower']:.3f})", f"{r['within 1.25']:.3f}", f"{r['runs']:.1f}"] for name, r in measured.items()
-    }
-    assert len(shown) == 20 and all(r["n"] == 1000 for r in measured.values())
+def test_the_tables_between_markers_are_the_measured_ones():
+    spec = importlib.util.spec_from_file_location("write_tables", ROOT / "scripts/write_tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    assert tables.written(README) == README and "| `replay` |" in README
 
 
-def test_the_interval_is_calibrated_as_it_says():
-    for key, r in STUDY.items():
-        if "/posterior" in key:
-            assert r["lower"] >= (0.87 if r.get("specified") else 0.80), key
-    assert STUDY["calibration"]["p"] > 0.01 and STUDY["calibration"]["n"] == 1000
+WORLDS = {r["scenario"]: r for key, r in STUDY.items() if key.endswith("/posterior") and "scenario" in r}
+NO_D90 = ("saturates-0.85", "saturates-0.88", "saturates-0.89")
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_interval_is_calibrated_as_it_says(name):
+    """The kept study does not speak against a coverage of 0.87; where there is no d90, `reached` is rare."""
+    row = WORLDS[name]
+    if name in NO_D90:
+        assert row["reached"] <= 0.1
+    else:
+        covered = round(row["coverage"] * row["n"])
+        missed = row["n"] - covered
+        assert not missed or beta.ppf(0.975, covered + 1, missed) >= 0.87
+
+
+def test_ranks_of_the_truth_are_uniform():
+    assert STUDY["calibration"]["p"] > 0.01
+
+
+def test_ten_master_seeds_agree_with_the_value_measured_by_brute_force():
+    seeds = json.loads((ROOT / "results/digits/seeds.json").read_text())
+    truth = json.loads((ROOT / "results/digits/digits.json").read_text())["d90"]
+    assert seeds["truth"] == truth
+    for line in ("grid", "trust"):
+        rows = [r for r in seeds["rows"] if r["line"] == line]
+        assert len(rows) == 10 and sum(r["overlaps"] for r in rows) >= 9 and not any(r["verdict"] == "not_reached" for r in rows)
+    assert f"{truth['estimate']:.0f} [{truth['low']:.0f}, {truth['high']:.0f}]" in README
 
 
 def test_the_two_searches_with_different_master_seeds_agree_as_it_says():
-    found = [json.loads(path.read_text()) for path in (ROOT / "results/mnist-fc/summaries").glob("*.json")]
+    found = [json.loads(path.read_text()) for path in (ROOT / "results/vision/summaries").glob("*.json")]
     want = {
         tuple(f"{s[k]['estimate']} [{s[k]['low']}, {s[k]['high']}]" for k in ("d90", "d90_raw"))
         + (str(sum(s["runs"].values())), f"{sum(s['seconds'].values()):.0f}") for s in found

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from idim.errors import IdimError, expected
+from idim.errors import IdimError, expected, first_line
 from idim.models import unanswered_is_offline
 from idim.tasks.base import REGRESSION, Classes, Options, Supervised, grouped
 from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
@@ -121,7 +121,10 @@ class Text(Supervised):
 
 def padder(tokenizer) -> Callable[[list], dict[str, torch.Tensor]]:
     """The tokenizer's own padding, at the texts' end unless its class token comes last."""
-    last = tokenizer("a").input_ids[-1:]
+    try:
+        last = tokenizer("a").input_ids[-1:]
+    except Exception as error:  # a broken tokenizer raises what it likes
+        raise expected("model", "a tokenizer that reads text", first_line(error)) from None
     side = (
         "left"
         if tokenizer.cls_token_id is not None and last == [tokenizer.cls_token_id]
