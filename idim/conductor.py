@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from idim import arms, models, rates
 from idim.config import Config
 from idim.errors import IdimError, expected, one_of
 from idim.rates import Rates
 from idim.report.summary import (
-    baseline_of, checks_of, pairs_of, points_of, summarise, summarise_sweep, target_of, too_few,
+    baseline_of, checks_of, points_of, summarise, summarise_sweep, target_of, too_few,
 )
 from idim.search import pairs
 from idim.search.answer import Belief

@@ -22,7 +22,6 @@ from idim.protocols import (
     FEWEST_STEPS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_STEPS, Protocol,
 )
 from idim.run import Spec, task_for
-from idim.search.design import ADAPTIVE
 from idim.store import Store
 from idim.tasks.base import Options, Task
 from idim.train import Recipe, total_steps

@@ -246,3 +246,17 @@ def test_mistakes_with_a_transformer(tmp_path, rows, more, says):
     with pytest.raises(IdimError, match=says) as told:
         idim.measure(BertForSequenceClassification(config), rows, rows, out=str(tmp_path / "out"), **FAST | more)
     assert not (tmp_path / "out").exists() and len(str(told.value).splitlines()) == 1
+
+
+def test_a_metric_in_percent_gives_the_same_answer(tmp_path):
+    def share(outputs, labels) -> float:
+        return float((outputs.argmax(-1) == labels).double().mean())
+
+    def percent(outputs, labels) -> float:
+        return 100 * share(outputs, labels)
+
+    found = [
+        idim.measure(net(0), TRAIN, TEST, metric, out=str(tmp_path / metric.__name__), max_runs=10, **FAST) for metric in (share, percent)
+    ]
+    assert found[0]["answer"] == found[1]["answer"] and found[0]["verdict"] == found[1]["verdict"]
+    assert found[1]["tau"] == pytest.approx(100 * found[0]["tau"])

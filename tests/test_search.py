@@ -9,7 +9,7 @@ import pytest
 
 from idim.report.summary import summarise
 from idim.search.answer import Belief
-from idim.search.isotonic import isotonic
+from idim.search.isotonic import agrees, isotonic
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
 from idim.search.early import outlook
 from idim.search.posterior import Posterior
@@ -169,6 +169,61 @@ def test_an_adaptive_search_decides_the_same_however_its_history_was_cut(design)
         for n in range(0, len(history), workers):
             step = DESIGNS[design](history[:n], CHANCE, limits)
             assert [r.d for r in step.runs] == [p.d for p in history[n: n + workers]]
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(100.0, 0.0), (0.01, 0.0), (1.0, -3.0), (37.0, 12.5), (1e-6, 0.0)])
+@pytest.mark.parametrize("design", ADAPTIVE)
+def test_the_unit_of_the_score_changes_nothing(design, scale, shift):
+    """Scores in percent, times .01 or shifted: the same runs, the same interval, bit for bit."""
+    limits, score = Limits(1, 200_000, max_runs=12), world(9.0, sigma=0.03, seed=3)
+    base = Baseline.of([0.981, 0.979, 0.983], 0.1)
+    other = Target(Baseline.of([scale * v + shift for v in (0.981, 0.979, 0.983)], scale * 0.1 + shift), "chance")
+    ways = []
+    for target, unit in ((Target(base, "chance"), lambda v: v), (other, lambda v: scale * v + shift)):
+        history: list[Point] = []
+        noisy = {}
+        while not isinstance(step := DESIGNS[design](history, target, limits), Stop):
+            history += [Point(r.d, unit(noisy.setdefault((r.d, r.repeat), score(r.d)))) for r in step.runs]
+        score = world(9.0, sigma=0.03, seed=3)
+        ways.append(([p.d for p in history], Belief(history, target, 1, 200_000).known.interval((0.05, 0.5, 0.95))))
+    assert ways[0] == ways[1]
+
+
+def test_a_curve_that_ends_below_the_threshold_is_not_reached_and_one_above_is():
+    def ends(height: float):
+        noise = random.Random(1)
+        return lambda d: 0.1 + 0.88 * height / (1 + math.exp(-0.7 * (math.log2(d) - 8) - 2)) + noise.gauss(0, 0.01)
+
+    for height, reached in ((0.85, False), (1.0, True)):
+        history = searched(ends(height), "posterior", WIDE)[0]
+        belief = Belief(history, CHANCE, 1, 200_000)
+        assert (belief.reached >= 0.95) == reached and (belief.interval(CHANCE)["high"] is not None) == reached
+
+
+@pytest.mark.parametrize("x90", [5.35, 7.2, 10.9])
+def test_an_interval_never_leaves_out_what_its_runs_bracket(x90):
+    noise = random.Random(2)
+    history = searched(lambda d: (0.98 if math.log2(d) >= x90 else 0.1) + noise.gauss(0, 0.005), "posterior", WIDE)[0]
+    found = Belief(history, CHANCE, 1, 200_000).interval(CHANCE)
+    assert found["low"] <= 2**x90 <= found["high"]
+    fails, passes = (pick(p.d for p in history if (p.score > 0.5) == side) for pick, side in ((max, False), (min, True)))
+    assert found["low"] <= fails and passes <= found["high"]
+
+
+def test_an_interval_that_its_runs_contradict_does_not_stand():
+    runs = [Point(d, s) for d, s in ((64, 0.2), (90, 0.95), (95, 0.96), (100, 0.95), (200, 0.97))]
+    assert agrees(runs, CHANCE, 6.2, 6.6, 0.01) and not agrees(runs, CHANCE, 7.0, 7.5, 0.01)
+    assert not agrees([Point(d, 0.3) for d in (64, 128, 256, 512)], CHANCE, 4.0, 5.0, 0.01)
+
+
+def test_two_baselines_carry_the_tail_of_their_error():
+    history = searched(world(9.0), "posterior", WIDE)[0]
+    widths = []
+    for n in (2, 3, 10):
+        known = Posterior(history, Target(Baseline(0.98, 0.008, n, 0.1), "chance"), *WIDE.octaves)
+        low, _, high = known.interval((0.05, 0.5, 0.95))
+        widths.append(high - low)
+    assert widths[0] > 1.1 * widths[1] and widths[1] > 1.1 * widths[2], widths
 
 
 def test_failed_runs_do_not_decide_and_outliers_neither():
