@@ -1,9 +1,10 @@
-"""How often early stopping errs: every run of the replay table that lies far from a threshold, judged at each of its evaluations.
+"""How often early stopping errs, on every kept set of runs whose learning curves are whole.
 
     python scripts/study_early.py
 
-The mean score at each d of the table serves as a threshold in turn; every run further than NEAR octaves from that d is followed until it would be stopped. Writes
-early.json into --out. Takes seconds.
+The mean final score at each d of a set serves as a threshold in turn. Every whole run further than NEAR octaves from that d is followed until it
+would be stopped; the noise of a run is that of the set, from runs at the same d or, where there is one a d, from its full runs.
+Writes early.json into --out. Takes seconds.
 """
 
 from __future__ import annotations
@@ -12,45 +13,78 @@ import argparse
 import json
 import math
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, pstdev, stdev
 
 from scipy import stats
 
+from idim.report.summary import score_of
 from idim.search.design import NEAR
 from idim.search.early import outlook
-from idim.store import write_json
+from idim.store import Store, write_json
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+Curves = dict[int, list[list[tuple[float, float]]]]  # by d: (fraction of the steps, score)
+
+
+def replay() -> tuple[Curves, list[float], float]:
+    """The table of MNIST FC: curves by d, scores of full runs, chance."""
+    table = json.loads((RESULTS / "replay/mnist-fc.json").read_text())
+    curves = {int(d): [list(zip(table["shares"], c, strict=True)) for c in each] for d, each in table["d"].items()}
+    return curves, [c[-1] for c in table["full"]], table["chance"]
+
+
+def kept(store: Store, question: dict) -> tuple[Curves, list[float], float]:
+    """The same of one kept search."""
+    records = [r for r in store.all() if r["key"] in question["keys"]]
+    full = [r for r in records if r["kind"] == "baseline" and score_of(r) is not None]
+    chance = max(fmean(r["train_info"]["untouched"] for r in full), full[0]["train_info"]["majority"] or -math.inf)
+    curves: Curves = {}
+    for r in records:
+        if r["kind"] == "search" and r["status"] == "ok":
+            info = r["train_info"]
+            curves.setdefault(info["d_total"], []).append([(p["step"] / info["steps"], p["score"]) for p in info["curve"]])
+    return curves, [score_of(r) for r in full], chance
+
+
+def judged(curves: Curves, full: list[float], chance: float) -> dict:
+    """Every run against every threshold that lies far enough from its d."""
+    spreads = [stdev(finals) for c in curves.values() if len(finals := [v[-1][1] for v in c]) > 2]
+    noise = fmean(spreads) if spreads else stdev(full) if len(full) > 2 else pstdev(full)
+    asked = stopped = wrong = 0
+    erring = set()
+    for d0, there in curves.items():
+        tau = fmean(c[-1][1] for c in there)
+        for d, i in ((d, i) for d in curves if abs(math.log2(d / d0)) > NEAR for i in range(len(curves[d]))):
+            curve = curves[d][i]
+            asked += tau > chance
+            for n in range(1, len(curve)) if tau > chance else ():
+                if side := outlook(curve[:n], tau, chance, noise):
+                    stopped += 1
+                    if (curve[-1][1] >= tau) != (side == "above"):
+                        wrong += 1
+                        erring.add((d, i))
+                    break
+    # One run judged at forty thresholds is still one run.
+    runs = sum(map(len, curves.values()))
+    return {
+        "runs": runs, "thresholds": len(curves), "noise": noise, "judged": asked, "stopped": stopped, "wrong": wrong, "runs ever wrong": len(erring),
+        "upper 95 % limit": float(stats.beta.ppf(0.95, len(erring) + 1, max(runs - len(erring), 1))),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, default=Path("results/replay/mnist-fc.json"))
-    parser.add_argument("--out", type=Path, default=Path("results/search"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "search")
     args = parser.parse_args()
-    table = json.loads(args.table.read_text())
-    curves, shares = {int(d): c for d, c in table["d"].items()}, table["shares"]
-    judged = stopped = wrong = 0
-    spent, erring = 0.0, set()
-    for d0, there in curves.items():
-        tau = fmean(c[-1] for c in there)
-        for d, i in ((d, i) for d in curves if abs(math.log2(d / d0)) > NEAR for i in range(len(curves[d]))):
-            curve, share = curves[d][i], 1.0
-            judged += 1
-            for n in range(1, len(curve)):
-                if side := outlook(list(zip(shares[:n], curve[:n], strict=True)), tau, table["chance"]):
-                    share, stopped = shares[n - 1], stopped + 1
-                    if (curve[-1] >= tau) != (side == "above"):
-                        wrong += 1
-                        erring.add((d, i))
-                    break
-            spent += share
-    # One run judged at forty thresholds is still one run.
-    runs = sum(map(len, curves.values()))
-    row = {
-        "thresholds": len(curves), "runs": runs, "judged": judged, "stopped": stopped, "wrong": wrong, "runs ever wrong": len(erring),
-        "upper 95 % limit": float(stats.beta.ppf(0.95, len(erring) + 1, runs - len(erring))), "steps spent": spent / judged,
-    }
-    write_json(args.out / "early.json", row)
-    print(json.dumps(row, indent=2))
+    rows = {"replay": judged(*replay())}
+    for folder in sorted(p.parent for p in RESULTS.glob("*/searches")):
+        store = Store(folder, create=False)
+        for question in store.questions():
+            if question["arm"] != "lora":
+                rows[f"{folder.name}/{question['id']}"] = judged(*kept(store, question))
+    write_json(args.out / "early.json", rows)
+    for name, row in rows.items():
+        print(f"{name}: {row['wrong']} wrong of {row['stopped']} stops ({row['judged']} judged, {row['runs']} runs)")
 
 
 if __name__ == "__main__":
