@@ -191,7 +191,7 @@ def _budget(study: Study) -> int:
 
 
 def _split(study: Study) -> str:
-    return "tune" if "tune" in study.task.sizes() else "measure"
+    return "tune" if study.task.sizes().get("tune") else "measure"
 
 
 def _scores(

@@ -86,7 +86,7 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
         )
         warnings = _finish(spec, adapted, outcome, save)
         locked = None
-        if spec.kind in ("baseline", "search") and outcome.status == "ok" and "locked" in task.sizes():
+        if spec.kind in ("baseline", "search") and outcome.status == "ok" and task.sizes().get("locked"):
             locked = _number(score_once(adapted.module, task, spec.recipe, "locked"))
         return _record(spec, outcome, began, {
             "metric": task.metric, "majority": task.majority, "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total,
