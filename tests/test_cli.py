@@ -62,8 +62,12 @@ def test_toy_is_bracketed_and_found_again_in_the_store(tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (out / "runs").iterdir()} == files
 
 
+#: Two baselines, four runs at twice the budget and some twenty of tuning come before the search.
+SHORT = [*TRUST, "--max-runs", "9"]
+
+
 @pytest.mark.parametrize(("words", "many"), [
-    (["--model", "toy", "--task", "toy", "--quick"], 2), (TRUST, 8), (TRUST, 26), ([*TRUST, "--workers", "2"], 24),
+    (["--model", "toy", "--task", "toy", "--quick"], 2), (SHORT, 8), (SHORT, 33), ([*SHORT, "--workers", "2"], 33),
 ], ids=["bisect", "while tuning", "while searching", "two workers"])
 def test_a_killed_search_resumes_without_repeating(tmp_path, words, many):
     out = tmp_path / "out"

@@ -130,10 +130,15 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 @pytest.mark.parametrize("to_all", [True, False], ids=["a terminal's Ctrl-C", "a signal to the search alone"])
-def test_ctrl_c_ends_the_workers_at_once(tmp_path, to_all):
+def test_ctrl_c_ends_the_workers_at_once(request, tmp_path, to_all):
     # Each run would take minutes.
     command = [sys.executable, "-m", "idim", "search", *WORDS, "--max-steps", "2000000", "--workers", "2", "--baselines", "2", "--out", str(tmp_path / "o")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path)
+    # What runs in a shell's background ignores Ctrl-C, and so does all that it starts.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    request.addfinalizer(lambda: process.poll() is None and os.killpg(process.pid, signal.SIGKILL))
     workers: list[int] = []
     deadline = time.time() + 120
     while time.time() < deadline and process.poll() is None:
