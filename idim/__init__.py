@@ -13,7 +13,12 @@ import sys
 __version__ = "0.1.0"
 __all__ = ["IdimError", "Subspace", "SubspaceConfig", "measure"]
 
-_WHERE = {"IdimError": "idim.errors", "Subspace": "idim.subspace", "measure": "idim.api", "SubspaceConfig": "idim.peft_plugin"}
+_WHERE = {
+    "IdimError": "idim.errors",
+    "Subspace": "idim.subspace",
+    "measure": "idim.api",
+    "SubspaceConfig": "idim.peft_plugin",
+}
 
 
 def __getattr__(name: str):

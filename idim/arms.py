@@ -36,9 +36,18 @@ def full(model: nn.Module, settings: Mapping) -> Adapted:
     """Every weight is trained that its owner did not freeze."""
     weights = [p for p in model.parameters() if p.requires_grad]
     if not weights:
-        raise expected("model", "at least one weight with requires_grad=True", f"{type(model).__name__}, of which all are frozen")
+        raise expected(
+            "model",
+            "at least one weight with requires_grad=True",
+            f"{type(model).__name__}, of which all are frozen",
+        )
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    return Adapted(model, {"weights": weights}, {"frozen": frozen}, save=getattr(model, "save_pretrained", None))
+    return Adapted(
+        model,
+        {"weights": weights},
+        {"frozen": frozen},
+        save=getattr(model, "save_pretrained", None),
+    )
 
 
 def did(model: nn.Module, settings: Mapping) -> Adapted:
@@ -53,19 +62,31 @@ def said(model: nn.Module, settings: Mapping) -> Adapted:
 
 def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Adapted:
     sub = Subspace(
-        model, settings["d"], settings["projection"], structure, settings["scope"], settings["seed_projection"],
-        engine=settings.get("engine", "auto"), lean=settings.get("lean", False),
+        model,
+        settings["d"],
+        settings["projection"],
+        structure,
+        settings["scope"],
+        settings["seed_projection"],
+        engine=settings.get("engine", "auto"),
+        lean=settings.get("lean", False),
     )
     groups = {"theta": [sub.theta]}
     if sub.scales is not None:
         groups["scales"] = [sub.scales]
     info = {
-        "d_theta": sub.theta.numel(), "m": 0 if sub.scales is None else sub.scales.numel(), "D": sub.D,
+        "d_theta": sub.theta.numel(),
+        "m": 0 if sub.scales is None else sub.scales.numel(),
+        "D": sub.D,
         "frozen": sub.frozen_size,
-        "family": settings["projection"], "scope": settings["scope"], "structure": structure,
+        "family": settings["projection"],
+        "scope": settings["scope"],
+        "structure": structure,
         "groups": list(sub.layout.groups) if structure else None,
-        "projection": sub.projection.identity, "projection_checksum": sub.projection.checksum(),
-        "engine": sub.projection.engine, "head": "inside D",
+        "projection": sub.projection.identity,
+        "projection_checksum": sub.projection.checksum(),
+        "engine": sub.projection.engine,
+        "head": "inside D",
         "untouched_weights": getattr(sub.projection, "untouched", 0.0),
     }
 
@@ -75,7 +96,14 @@ def _subspace(model: nn.Module, settings: Mapping, structure: str | None) -> Ada
         save_subspace(sub, folder)
         models.save_labels(model, folder)
 
-    return Adapted(_Called(sub), groups, info, sub.undo, sub.rounded_away, save if hasattr(model, "config") else None)
+    return Adapted(
+        _Called(sub),
+        groups,
+        info,
+        sub.undo,
+        sub.rounded_away,
+        save if hasattr(model, "config") else None,
+    )
 
 
 class _Called(nn.Module):
@@ -101,16 +129,27 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
     alpha = settings.get("lora_alpha") or 2 * rank
     heads = _heads(model)
     inside = tuple(f"{name}." for name in heads)  # of no names nothing begins with
-    targets, kind = list(settings.get("targets") or ()), getattr(getattr(model, "config", None), "model_type", "")
+    targets, kind = (
+        list(settings.get("targets") or ()),
+        getattr(getattr(model, "config", None), "model_type", ""),
+    )
     if not targets and kind not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
         targets = [models.ALL_LINEAR]
     if len(targets) == 1 and models.is_pattern(targets[0]):
-        found = [name for name in models.matching(model, targets[0]) if not f"{name}.".startswith(inside)]
+        found = [
+            name for name in models.matching(model, targets[0]) if not f"{name}.".startswith(inside)
+        ]
         if not found:
-            raise expected("targets", "a pattern of names of modules that LoRA can adapt", targets[0])
+            raise expected(
+                "targets", "a pattern of names of modules that LoRA can adapt", targets[0]
+            )
         targets = found
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, target_modules=targets or None, modules_to_save=heads or None, lora_dropout=0.0,
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=targets or None,
+        modules_to_save=heads or None,
+        lora_dropout=0.0,
     )
     # peft draws its factors from torch's generator; ours is forked around it, so no other draw is disturbed.
     with torch.random.fork_rng(devices=[]):
@@ -119,11 +158,20 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
             wrapped = get_peft_model(model, config)
         except ValueError as error:
             said = (str(error).splitlines() or [""])[0][:300]
-            raise IdimError(f"targets: expected names of modules that LoRA can adapt; {said}") from None
+            raise IdimError(
+                f"targets: expected names of modules that LoRA can adapt; {said}"
+            ) from None
     params = [p for p in wrapped.parameters() if p.requires_grad]
     info = {
-        "rank": rank, "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / rank:g} r",
-        "targets": sorted([config.target_modules] if isinstance(config.target_modules, str) else config.target_modules or []), "head": "trained freely, counted" if heads else "none",
+        "rank": rank,
+        "lora_alpha": alpha,
+        "alpha_rule": f"alpha = {alpha / rank:g} r",
+        "targets": sorted(
+            [config.target_modules]
+            if isinstance(config.target_modules, str)
+            else config.target_modules or []
+        ),
+        "head": "trained freely, counted" if heads else "none",
     }
 
     def save(folder: str) -> None:
@@ -142,7 +190,12 @@ def _heads(model: nn.Module) -> list[str]:
     return linear[-1:] if len(linear) > 1 else []
 
 
-ARMS: dict[str, Callable[[nn.Module, Mapping], Adapted]] = {"full": full, "did": did, "said": said, "lora": lora}
+ARMS: dict[str, Callable[[nn.Module, Mapping], Adapted]] = {
+    "full": full,
+    "did": did,
+    "said": said,
+    "lora": lora,
+}
 #: Arms measured over d, for which d90 is defined.
 SUBSPACE_ARMS = ("did", "said")
 

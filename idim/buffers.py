@@ -23,7 +23,13 @@ class _Buffer:
     def put(self, x: torch.Tensor | None) -> None:
         """In place, where the place fits."""
         now = self.now
-        if x is None or now is None or now.shape != x.shape or now.is_inference() and not torch.is_inference_mode_enabled():
+        if (
+            x is None
+            or now is None
+            or now.shape != x.shape
+            or (now.is_inference()
+            and not torch.is_inference_mode_enabled())
+        ):
             self.owner._buffers[self.key] = None if x is None else x.clone()
         else:
             now.copy_(x)
@@ -37,7 +43,9 @@ class Buffers:
         for path, module in model.named_modules():
             for key, x in module._buffers.items():
                 start = None if x is None else x.detach().clone()
-                self._all[f"{path}.{key}".lstrip(".")] = _Buffer(module, key, start, key not in module._non_persistent_buffers_set)
+                self._all[f"{path}.{key}".lstrip(".")] = _Buffer(
+                    module, key, start, key not in module._non_persistent_buffers_set
+                )
 
     @property
     def names(self) -> list[str]:

@@ -10,7 +10,13 @@ from idim.config import Config
 from idim.errors import IdimError, expected, one_of
 from idim.rates import Rates
 from idim.report.summary import (
-    baseline_of, checks_of, points_of, summarise, summarise_sweep, target_of, too_few,
+    baseline_of,
+    checks_of,
+    points_of,
+    summarise,
+    summarise_sweep,
+    target_of,
+    too_few,
 )
 from idim.search import pairs
 from idim.search.answer import Belief
@@ -34,18 +40,34 @@ def check_search(study: Study) -> None:
     m, most = study.m(arm), study.D + study.m(arm)
     for d in c.grid:
         if not m < d <= most:
-            raise expected("--grid", f"values of d from {m + 1} to {most} ({m} scales, D = {study.D})", d)
+            raise expected(
+                "--grid", f"values of d from {m + 1} to {most} ({m} scales, D = {study.D})", d
+            )
     design = study.protocol.design
     if (design == "grid") != bool(c.grid):
-        raise expected("--grid", "values of d with --design grid, and with no other", f"--design {design}")
+        raise expected(
+            "--grid", "values of d with --design grid, and with no other", f"--design {design}"
+        )
     low, high = study.task.bounds
     if c.absolute is not None and not low <= c.absolute <= high:
-        range_ = "minus a loss, which is not above 0" if math.isinf(low) else f"{study.task.metric} from {low:g} to {high:g}"
+        range_ = (
+            "minus a loss, which is not above 0"
+            if math.isinf(low)
+            else f"{study.task.metric} from {low:g} to {high:g}"
+        )
         raise expected("--absolute", range_, c.absolute)
     if design in ADAPTIVE and c.repeats:
-        raise expected("--repeats", f"a bracket or a grid; the design {design} draws fresh seeds for every run and chooses where to run", c.repeats)
+        raise expected(
+            "--repeats",
+            f"a bracket or a grid; the design {design} draws fresh seeds for every run and chooses where to run",
+            c.repeats,
+        )
     if design in ADAPTIVE and study.protocol.baselines < 2:
-        raise expected("--baselines", "at least 2 for an interval: one run has no error to carry", study.protocol.baselines)
+        raise expected(
+            "--baselines",
+            "at least 2 for an interval: one run has no error to carry",
+            study.protocol.baselines,
+        )
 
 
 def search(config: Config, watcher: Watcher = Watcher()) -> dict:
@@ -76,7 +98,9 @@ class _Search:
             f"full {self.base.mean:.4f}, chance {self.base.chance:.4f}: a d passes from {self.target.tau:.4f} "
             f"({study.protocol.rule} rule)"
         )
-        if self.base.chance >= self.target.tau or not signal(self.base, self.question["n_scored"], self.question["metric"]):
+        if self.base.chance >= self.target.tau or not signal(
+            self.base, self.question["n_scored"], self.question["metric"]
+        ):
             return self.answer(True)
         if study.protocol.budget_check:
             self.paired(self.twice_full, len(self.runs))
@@ -86,7 +110,9 @@ class _Search:
             d, before = self.estimate, self.rates.rate(self.estimate)
             self.use(rates.refined(study, self.store, self.arm, self.full, self.rates, d))
             if abs(math.log(self.rates.rate(d) / before)) > math.log(_OTHER):
-                study.watch.say(f"the rate at d = {d} is {self.rates.rate(d):g}, not {before:g}: the search goes on")
+                study.watch.say(
+                    f"the rate at d = {d} is {self.rates.rate(d):g}, not {before:g}: the search goes on"
+                )
                 stop = self.tried()
         self.witnessed()
         found = self.answer(stop.finished)
@@ -140,14 +166,25 @@ class _Search:
         """Ask the design for runs until it stops."""
         study, design = self.study, DESIGNS[self.study.protocol.design]
         while True:
-            if len(self.runs) < study.protocol.most_baselines and wants_baseline(self.points, self.target, self.limits):
-                self.runs += study.baselines(self.store, self.full, len(self.runs) + 1, len(self.runs))
+            if len(self.runs) < study.protocol.most_baselines and wants_baseline(
+                self.points, self.target, self.limits
+            ):
+                self.runs += study.baselines(
+                    self.store, self.full, len(self.runs) + 1, len(self.runs)
+                )
             step = design(self.points, self.target, self.limits)
             if isinstance(step, Stop):
                 break
             early = (self.target.tau, self.base.chance, self.noise())
             specs = [
-                study.spec("search", self.arm, run.d, run.repeat, self.rates.rate(run.d), stop=early if run.far and study.protocol.early else None)
+                study.spec(
+                    "search",
+                    self.arm,
+                    run.d,
+                    run.repeat,
+                    self.rates.rate(run.d),
+                    stop=early if run.far and study.protocol.early else None,
+                )
                 for run in step.runs
             ]
             self.history += study.execute(self.store, specs, study.curve(self.arm))
@@ -176,10 +213,19 @@ class _Search:
     def witnessed(self) -> None:
         """Where no d passes for sure: does the whole space train, at the rate that the law gives it?"""
         study, largest = self.study, self.limits.largest
-        if not (study.protocol.witness and self.asked()) or study.D > _AFFORDABLE or self.belief.reached >= SURE:
+        if (
+            not (study.protocol.witness and self.asked())
+            or study.D > _AFFORDABLE
+            or self.belief.reached >= SURE
+        ):
             return
-        there = sum(r["train_info"]["d_total"] == largest and r["status"] != "stopped" for r in self.history)
-        specs = [study.spec("witness", self.arm, largest, i, self.rates.rate(largest)) for i in range(2 - there)]
+        there = sum(
+            r["train_info"]["d_total"] == largest and r["status"] != "stopped" for r in self.history
+        )
+        specs = [
+            study.spec("witness", self.arm, largest, i, self.rates.rate(largest))
+            for i in range(2 - there)
+        ]
         study.execute(self.store, specs, study.curve(self.arm))
 
     # Checks by pairs: the same run with one change.
@@ -191,14 +237,27 @@ class _Search:
         """The whole runs nearest to d90."""
         d = self.estimate
         whole = [r for r in self.history if r["status"] != "stopped"]
-        return sorted(whole, key=lambda r: (abs(math.log2(r["train_info"]["d_total"] / d)), r["key"]))[: pairs.MOST]
+        return sorted(
+            whole, key=lambda r: (abs(math.log2(r["train_info"]["d_total"] / d)), r["key"])
+        )[: pairs.MOST]
 
     def again(self, record: dict, kind: str, factor: float, budget: float = 1.0):
         """The specification of a run that is like this one but for its rate or its budget."""
-        d, used = record["train_info"]["d_total"], record["run_info"]["config"]["recipe"]["learning_rate"]
+        d, used = (
+            record["train_info"]["d_total"],
+            record["run_info"]["config"]["recipe"]["learning_rate"],
+        )
         seeds = record["run_info"]["config"]["seeds"]
         for repeat in range(sum(r["train_info"]["d_total"] == d for r in self.history)):
-            spec = self.study.spec(kind, self.arm, d, repeat, float(f"{factor * used:.3g}"), budget=budget, drawn="search")
+            spec = self.study.spec(
+                kind,
+                self.arm,
+                d,
+                repeat,
+                float(f"{factor * used:.3g}"),
+                budget=budget,
+                drawn="search",
+            )
             if dict(spec.seeds) == seeds:
                 return spec
         raise AssertionError("a run of this search has none of its seeds")
@@ -238,7 +297,11 @@ def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
     study.baselines(store, full, study.protocol.baselines)
     # One rate does not fit all ranks: what is best at 4 can be far too high at 16.
     rate = rates.lora_rates(study, store, full, trials, ranks).rate
-    specs = [study.spec("sweep", "lora", r, i, rate(r)) for r in ranks for i in range(study.protocol.repeats)]
+    specs = [
+        study.spec("sweep", "lora", r, i, rate(r))
+        for r in ranks
+        for i in range(study.protocol.repeats)
+    ]
     study.execute(store, specs, study.curve("lora"))
     study.note(store, finished=True)
     return summarise_sweep(store.all(), question) | {"id": question["id"]}
@@ -252,12 +315,20 @@ def train_one(config: Config, watcher: Watcher = Watcher()) -> dict:
     if arm == "lora":
         _lora_fits(study, size)
     elif arm != "full" and not study.m(arm) < size <= study.D + study.m(arm):
-        raise expected("--d", f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})", size)
+        raise expected(
+            "--d",
+            f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})",
+            size,
+        )
     if config.save and not models.is_pretrained(config.model):
-        raise expected("--save", "a transformers model, whose start can be loaded again", config.model)
+        raise expected(
+            "--save", "a transformers model, whose start can be loaded again", config.model
+        )
     store = Store(config.out)
     rate = study.given_rate(arm) or study.law(arm)(size)
-    return study.execute(store, [study.spec("single", arm, size, 0, rate)], study.curve(arm), config.save)[0]
+    return study.execute(
+        store, [study.spec("single", arm, size, 0, rate)], study.curve(arm), config.save
+    )[0]
 
 
 def _limits(study: Study, arm: str) -> Limits:
@@ -265,10 +336,26 @@ def _limits(study: Study, arm: str) -> Limits:
     # A quarter of sqrt(D), the order of published values, as a power of two.
     start = 2 ** max(1, round(math.log2(math.sqrt(D) / 4)))
     smallest = m + 1
-    return Limits(smallest, D + m, max(start, smallest), p.repeats, p.ratio, c.max_runs, c.workers, tuple(sorted(c.grid)))
+    return Limits(
+        smallest,
+        D + m,
+        max(start, smallest),
+        p.repeats,
+        p.ratio,
+        c.max_runs,
+        c.workers,
+        tuple(sorted(c.grid)),
+    )
 
 
 def _lora_fits(study: Study, rank: int) -> None:
-    loaded = models.load(study.config.model, study.task.classes, 0, study.task.head, study.task.names)
-    settings = {"rank": rank, "targets": list(study.config.targets), "lora_alpha": study.config.lora_alpha, "seed_projection": 0}
+    loaded = models.load(
+        study.config.model, study.task.classes, 0, study.task.head, study.task.names
+    )
+    settings = {
+        "rank": rank,
+        "targets": list(study.config.targets),
+        "lora_alpha": study.config.lora_alpha,
+        "seed_projection": 0,
+    }
     arms.build("lora", loaded.module, settings)

@@ -69,13 +69,19 @@ class Config:
             value = getattr(self, field.name)
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, str) and ("\0" in part or not is_unicode(part)):
-                    raise expected(_flag(field.name), "text in Unicode without a null character", part)
+                    raise expected(
+                        _flag(field.name), "text in Unicode without a null character", part
+                    )
                 if isinstance(part, int) and not -(1 << 63) <= part < 1 << 63:
                     raise expected(_flag(field.name), "a number of at most 64 bits", part)
         if not self.out:
             raise expected("--out", "the name of a folder", self.out)
         for name, known in (
-            ("arm", ARMS), ("protocol", PROTOCOLS), ("executor", EXECUTORS), ("precision", PRECISIONS), ("engine", ENGINES),
+            ("arm", ARMS),
+            ("protocol", PROTOCOLS),
+            ("executor", EXECUTORS),
+            ("precision", PRECISIONS),
+            ("engine", ENGINES),
         ):
             if getattr(self, name) not in known:
                 raise one_of(_flag(name), known, getattr(self, name))
@@ -94,7 +100,9 @@ class Config:
         for name in ("grid", "ranks"):
             values = getattr(self, name)
             if any(v < 1 for v in values) or len(set(values)) != len(values):
-                raise expected(_flag(name), "distinct whole numbers of at least 1", ",".join(map(str, values)))
+                raise expected(
+                    _flag(name), "distinct whole numbers of at least 1", ",".join(map(str, values))
+                )
 
     @property
     def chosen(self) -> Protocol:
@@ -118,14 +126,31 @@ class Config:
             left_out.append("rate tuning: a default rate law was used")
         if not self.checks and named.budget_check:
             changes |= {"budget_check": False, "rate_check": False, "witness": False}
-            left_out += ["the check at twice the budget", "the check at twice and half the rate", "the witness at d = D"]
+            left_out += [
+                "the check at twice the budget",
+                "the check at twice and half the rate",
+                "the witness at d = D",
+            ]
         changes["left_out"] = (*named.left_out, *left_out)
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 
 
 _NOT_NEGATIVE = (
-    "d", "rank", "lora_alpha", "learning_rate", "subspace_learning_rate", "lora_learning_rate", "num_train_epochs",
-    "max_steps", "batch_size", "max_seq_length", "max_train_samples", "max_eval_samples", "baselines", "repeats", "seed",
+    "d",
+    "rank",
+    "lora_alpha",
+    "learning_rate",
+    "subspace_learning_rate",
+    "lora_learning_rate",
+    "num_train_epochs",
+    "max_steps",
+    "batch_size",
+    "max_seq_length",
+    "max_train_samples",
+    "max_eval_samples",
+    "baselines",
+    "repeats",
+    "seed",
 )
 _KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
@@ -144,7 +169,10 @@ def read(path: str) -> dict[str, object]:
         raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise expected("--config", "a file that can be read", f"{path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # TOML that is none, bytes that are no UTF-8, a number of thousands of digits
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # TOML that is none, bytes that are no UTF-8, a number of thousands of digits
         raise expected("--config", "valid TOML", first_line(error)) from None
     fields = {f.name: f for f in dataclasses.fields(Config)}
     values: dict[str, object] = {}
@@ -155,10 +183,14 @@ def read(path: str) -> dict[str, object]:
         kind = str(fields[name].type)
         if kind.startswith("tuple"):
             inner = int if "int" in kind else str
-            if not isinstance(value, list) or not all(isinstance(v, inner) and not isinstance(v, bool) for v in value):
+            if not isinstance(value, list) or not all(
+                isinstance(v, inner) and not isinstance(v, bool) for v in value
+            ):
                 raise expected(f"{path}: {key}", f"a list of {inner.__name__}", value)
             value = tuple(value)
-        elif isinstance(value, bool) != (kind == "bool") or not isinstance(value, _KINDS[kind.split(" |")[0]]):
+        elif isinstance(value, bool) != (kind == "bool") or not isinstance(
+            value, _KINDS[kind.split(" |")[0]]
+        ):
             raise expected(f"{path}: {key}", kind, value)
         values[name] = value
     return values
@@ -169,5 +201,7 @@ def make(given: dict[str, object], config_file: str | None = None) -> Config:
     values = {**(read(config_file) if config_file else {}), **given}
     for name in ("model", "task"):
         if not values.get(name):
-            raise expected(_flag(name), "a name; `idim ls models` and `idim ls tasks` list them", None)
+            raise expected(
+                _flag(name), "a name; `idim ls models` and `idim ls tasks` list them", None
+            )
     return Config(**values)

@@ -39,7 +39,11 @@ class Guest:
     def __call__(self) -> dict:
         state = dict(type(self._module).__getstate__(self._module))
         del state["__getstate__"]
-        hooks = [value for key, value in state.items() if key.endswith("_hooks") and isinstance(value, dict)]
+        hooks = [
+            value
+            for key, value in state.items()
+            if key.endswith("_hooks") and isinstance(value, dict)
+        ]
         ours = {key for each in hooks for key, value in each.items() if isinstance(value, Hook)}
         for key, value in state.items():
             if "_hooks" in key and isinstance(value, dict) and ours & value.keys():

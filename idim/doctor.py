@@ -32,14 +32,22 @@ def examine() -> Iterator[tuple[str, bool | None, str]]:
         there = util.find_spec(name) is not None
         yield name, True if there else None, use if there else f"not installed: {use}"
     cuda = torch.cuda.is_available()
-    yield "CUDA", True if cuda else None, torch.cuda.get_device_name() if cuda else "no device; runs go to the CPU"
+    yield (
+        "CUDA",
+        True if cuda else None,
+        torch.cuda.get_device_name() if cuda else "no device; runs go to the CPU",
+    )
     yield "random bits", _known_answer(), "Philox4x32-10 gives its known answer"
     device = torch.device("cuda" if cuda else "cpu")
     for name in projections.ENGINES[1:]:
         why = engines.obstacle(name, device, torch.float32)
         yield f"engine {name}", None if why else True, why or f"works on {device.type}"
     for family in projections.KINDS:
-        yield f"projection {family}", _keeps_its_laws(family), "<P a, b> = <a, P^T b>; columns unit on average"
+        yield (
+            f"projection {family}",
+            _keeps_its_laws(family),
+            "<P a, b> = <a, P^T b>; columns unit on average",
+        )
 
 
 def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
@@ -54,7 +62,11 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
             store.skip(store.root / "searches" / f"{file_name(q['id'])}.json", error)
     for name, why in store.skipped.items():
         yield name, False, why
-    yield "records", True, f"{len(records)} fit their keys, and {len(questions)} questions their names"
+    yield (
+        "records",
+        True,
+        f"{len(records)} fit their keys, and {len(questions)} questions their names",
+    )
     seen = set()
     for record in records:
         info = record["train_info"]["adaptation"]
@@ -63,19 +75,31 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
             continue
         seen.add(known)
         was = {
-            "family": info["family"], "D": info["D"], "d": info["d_theta"],
+            "family": info["family"],
+            "D": info["D"],
+            "d": info["d_theta"],
             "seed": record["run_info"]["config"]["seeds"]["projection"],
         } | (info.get("projection") or {})
         name = f"{was['family']} d={was['d']}"
         if (was["D"], was["d"]) != (info["D"], info["d_theta"]):
-            yield name, False, f"run {record['key']}: expected P of D = {info['D']} and d = {info['d_theta']}; got D = {was['D']}"
+            yield (
+                name,
+                False,
+                f"run {record['key']}: expected P of D = {info['D']} and d = {info['d_theta']}; got D = {was['D']}",
+            )
             continue
         if info["scope"] == projections.TENSOR and "sizes" not in was:
-            yield name, None, "an early record of per-tensor scope, without the sizes of its tensors"
+            yield (
+                name,
+                None,
+                "an early record of per-tensor scope, without the sizes of its tensors",
+            )
             continue
         sizes = tuple(was["sizes"]) if "sizes" in was else None
         try:
-            projections.make(was["family"], was["D"], was["d"], seed=was["seed"], sizes=sizes).verify(known)
+            projections.make(
+                was["family"], was["D"], was["d"], seed=was["seed"], sizes=sizes
+            ).verify(known)
             yield name, True, f"run {record['key']}: checksum {known[:12]}"
         except Exception as error:  # of an edited record: an identity that no P has, or one too large for this machine
             yield name, False, f"run {record['key']}: {first_line(error)}"
@@ -83,11 +107,19 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
 
 def _known_answer() -> bool:
     zero = torch.zeros(1, dtype=torch.int64)
-    return [int(w) for w in random.philox((zero,) * 4, (0, 0))] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+    return [int(w) for w in random.philox((zero,) * 4, (0, 0))] == [
+        0x6627E8D5,
+        0xE169C58D,
+        0xBC57AC4C,
+        0x9B00DBD8,
+    ]
 
 
 def _keeps_its_laws(family: str) -> bool:
     p = projections.make(family, 4096, 64, seed=1, dtype=torch.float64)
-    a, b = torch.linspace(-1, 1, 64, dtype=torch.float64), torch.linspace(2, -1, 4096, dtype=torch.float64)
+    a, b = (
+        torch.linspace(-1, 1, 64, dtype=torch.float64),
+        torch.linspace(2, -1, 4096, dtype=torch.float64),
+    )
     adjoint = abs(float(p(a) @ b) - float(a @ p.adjoint(b))) < 1e-9 * float(a.norm() * b.norm())
     return adjoint and abs(float(p.as_matrix().square().sum()) / 64 - 1) < 0.05

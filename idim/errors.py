@@ -8,7 +8,9 @@ PIPE_CLOSED = 141
 #: The longest value that a message repeats.
 _SHOWN = 300
 #: Control characters, separators of lines, marks of direction, and halves of surrogate pairs (bytes that are no text).
-_UNSAFE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+_UNSAFE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
 
 
 class IdimError(Exception):
@@ -53,9 +55,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Also torch's on a CPU, which is a plain RuntimeError that only its words tell apart."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, (RuntimeError, OSError)) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return isinstance(error, (RuntimeError, OSError)) and any(
+        words in str(error) for words in _OUT_OF_MEMORY
+    )
 
 
 _OUT_OF_MEMORY = (
-    "out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory", "Storage size calculation overflowed",
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "Storage size calculation overflowed",
 )

@@ -27,7 +27,9 @@ class Local:
         self._pool: ProcessPoolExecutor | None = None
         self._alive: Connection | None = None
 
-    def run(self, specs: Sequence[Spec], progress: Progress | None = None, save: str = "") -> Iterator[tuple[Spec, dict]]:
+    def run(
+        self, specs: Sequence[Spec], progress: Progress | None = None, save: str = ""
+    ) -> Iterator[tuple[Spec, dict]]:
         """``save``: a folder for what one run trains; with it, give one run.
 
         Whatever ends it early (Ctrl-C above all) ends the workers at once.
@@ -45,7 +47,13 @@ class Local:
                 again: list[Spec] = []
                 yield from self._together([spec], again)
                 if again:
-                    yield spec, lost(spec, "its worker process was killed twice; the usual cause is a lack of memory")
+                    yield (
+                        spec,
+                        lost(
+                            spec,
+                            "its worker process was killed twice; the usual cause is a lack of memory",
+                        ),
+                    )
         except BaseException:
             self.close()
             raise
@@ -76,7 +84,9 @@ class Local:
             # Spawned, not forked: torch's threads do not survive a fork.
             context = get_context("spawn")
             watched, self._alive = context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(self.workers, context, initializer=_start, initargs=(threads, watched))
+            self._pool = ProcessPoolExecutor(
+                self.workers, context, initializer=_start, initargs=(threads, watched)
+            )
             weakref.finalize(self, _end, self._pool, self._alive)
         return self._pool
 

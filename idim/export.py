@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    TaskType,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
 from peft.utils import AuxiliaryTrainingWrapper
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -36,7 +43,14 @@ class Layer:
 
 
 def export(
-    adapter: str, base: str | None, merged_into: str | None, lora_into: str | None, rank: int, energy: float, task: str | None, options: dict,
+    adapter: str,
+    base: str | None,
+    merged_into: str | None,
+    lora_into: str | None,
+    rank: int,
+    energy: float,
+    task: str | None,
+    options: dict,
 ) -> dict:
     """The work of ``idim export``: what it wrote, LoRA's layers, and with a task the scores before and after on its measuring split.
 
@@ -68,11 +82,18 @@ def export(
             result, layers = to_lora(model, rank, energy)
             result.save_pretrained(lora_into)
     except (OSError, SafetensorError) as error:
-        raise expected("--merged" if merged_into else "--lora", "a folder with room to write in", f"{folder}: {first_line(error)}") from None
+        raise expected(
+            "--merged" if merged_into else "--lora",
+            "a folder with room to write in",
+            f"{folder}: {first_line(error)}",
+        ) from None
     if data:
         scores["merged" if merged_into else "LoRA"] = score(result)
     return {
-        "folder": folder, "layers": [asdict(layer) for layer in layers], "scores": scores, "metric": data.metric if data else None,
+        "folder": folder,
+        "layers": [asdict(layer) for layer in layers],
+        "scores": scores,
+        "metric": data.metric if data else None,
         "sizes": (_size(Path(adapter)), _size(Path(folder))),
     }
 
@@ -84,13 +105,28 @@ def _size(folder: Path) -> int:
 
 #: What the fields of an adapter's configuration must be that we read.
 _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "d": ("a whole number of at least 1", lambda v: isinstance(v, int) and not isinstance(v, bool) and 1 <= v < 1 << 63),
-    "projection": ("one of " + ", ".join(projections.KINDS | projections.FLAWED), lambda v: v in [*projections.KINDS, *projections.FLAWED]),
-    "structure": ("layer, module, tensor or null", lambda v: v in ("layer", "module", "tensor", None)),
+    "d": (
+        "a whole number of at least 1",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and 1 <= v < 1 << 63,
+    ),
+    "projection": (
+        "one of " + ", ".join(projections.KINDS | projections.FLAWED),
+        lambda v: v in [*projections.KINDS, *projections.FLAWED],
+    ),
+    "structure": (
+        "layer, module, tensor or null",
+        lambda v: v in ("layer", "module", "tensor", None),
+    ),
     "scope": ("global or tensor", lambda v: v in (projections.GLOBAL, projections.TENSOR)),
-    "projection_seed": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool) and -(1 << 63) <= v < 1 << 63),
+    "projection_seed": (
+        "a whole number",
+        lambda v: isinstance(v, int) and not isinstance(v, bool) and -(1 << 63) <= v < 1 << 63,
+    ),
     "projection_checksum": ("text or null", lambda v: v is None or isinstance(v, str)),
-    "target_modules": ("text, a list of texts or null", lambda v: v is None or isinstance(v, str) or _is_texts(v)),
+    "target_modules": (
+        "text, a list of texts or null",
+        lambda v: v is None or isinstance(v, str) or _is_texts(v),
+    ),
     "fresh_modules": ("a list of texts or null", lambda v: v is None or _is_texts(v)),
     "lean": ("true or false", lambda v: isinstance(v, bool)),
 }
@@ -137,22 +173,36 @@ def _shapes(adapter: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _loaded(adapter: str, shapes: dict[str, tuple[int, ...]], base: models.Loaded, name: str) -> PeftModel:
+def _loaded(
+    adapter: str, shapes: dict[str, tuple[int, ...]], base: models.Loaded, name: str
+) -> PeftModel:
     """The adapter on its base model. peft only warns of what a file lacks, and the untouched model would pass for the trained one."""
     D = base.D
     try:
         model = PeftModel.from_pretrained(base.module, adapter)
     except IdimError as error:
         if str(error).startswith("checksum"):
-            raise expected("base model", "the one that this adapter was made for", f"{name} with D = {D:,}: D differs, or P's seed does") from None
+            raise expected(
+                "base model",
+                "the one that this adapter was made for",
+                f"{name} with D = {D:,}: D differs, or P's seed does",
+            ) from None
         raise
     except Exception as error:
-        raise expected("adapter", f"one that loads onto {name}, D = {D:,}", first_line(error)) from None
+        raise expected(
+            "adapter", f"one that loads onto {name}, D = {D:,}", first_line(error)
+        ) from None
     known = set(get_peft_model_state_dict(model))
-    trained = {key for key in known if key.rpartition(".")[2].startswith(("theta", "scales", "fresh_"))}
+    trained = {
+        key for key in known if key.rpartition(".")[2].startswith(("theta", "scales", "fresh_"))
+    }
     for what, keys in (("missing", trained - shapes.keys()), ("unknown", shapes.keys() - known)):
         if keys:
-            raise expected(f"{adapter}: adapter_model.safetensors", f"{len(known)} tensors for {name}", f"{what}: {', '.join(sorted(keys))}")
+            raise expected(
+                f"{adapter}: adapter_model.safetensors",
+                f"{len(known)} tensors for {name}",
+                f"{what}: {', '.join(sorted(keys))}",
+            )
     return model
 
 
@@ -189,29 +239,59 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
     config = model.peft_config[model.active_adapter]
     moves = sub.moves()
     base = model.unload()
-    names = {id(p): moves[name] for name, p in base.named_parameters(remove_duplicate=False) if name in moves}
+    names = {
+        id(p): moves[name]
+        for name, p in base.named_parameters(remove_duplicate=False)
+        if name in moves
+    }
     modules = dict(base.named_modules())
-    owners = {name: module for name, module in modules.items() if any(id(p) in names for p in module.parameters(recurse=False))}
+    owners = {
+        name: module
+        for name, module in modules.items()
+        if any(id(p) in names for p in module.parameters(recurse=False))
+    }
     factors, layers = {}, []
     for name, module in owners.items():
         # The base model on disk lacks a fresh module, so its factors would be added to some other start.
         if _has_factors(module) and id(module.weight) in names and not is_fresh(name, config):
             factors[name], layer = _factored(name, module, names[id(module.weight)], rank, energy)
             layers.append(layer)
-    fresh = [name for name, module in modules.items() if is_fresh(name, config) and next(module.parameters(recurse=False), None) is not None]
+    fresh = [
+        name
+        for name, module in modules.items()
+        if is_fresh(name, config) and next(module.parameters(recurse=False), None) is not None
+    ]
     whole = list(dict.fromkeys([*(name for name in owners if name not in factors), *fresh]))
     if not factors:
-        raise expected("target_modules", "at least one linear layer or embedding that moved", "none")
+        raise expected(
+            "target_modules", "at least one linear layer or embedding that moved", "none"
+        )
     for name in whole:
         if any(other.startswith(name + ".") for other in factors):
-            raise expected("export to LoRA", "moved weights in layers of their own", f"{name}, which has moved weights beside its layers")
+            raise expected(
+                "export to LoRA",
+                "moved weights in layers of their own",
+                f"{name}, which has moved weights beside its layers",
+            )
     ranks = {name: a.shape[0] for name, (a, _) in factors.items()}
-    moved_bias = any(getattr(owners[name], "bias", None) is not None and id(owners[name].bias) in names for name in factors)
+    moved_bias = any(
+        getattr(owners[name], "bias", None) is not None and id(owners[name].bias) in names
+        for name in factors
+    )
     r = max(ranks.values())
-    lora = get_peft_model(base, LoraConfig(
-        r=r, lora_alpha=r, target_modules=list(factors), rank_pattern=ranks, alpha_pattern=ranks, modules_to_save=whole or None,
-        bias="all" if moved_bias else "none", lora_dropout=0.0,
-    ))
+    lora = get_peft_model(
+        base,
+        LoraConfig(
+            r=r,
+            lora_alpha=r,
+            target_modules=list(factors),
+            rank_pattern=ranks,
+            alpha_pattern=ranks,
+            modules_to_save=whole or None,
+            bias="all" if moved_bias else "none",
+            lora_dropout=0.0,
+        ),
+    )
     with torch.no_grad():
         for name, (a, b) in factors.items():
             layer = lora.base_model.model.get_submodule(name)
@@ -226,8 +306,16 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
                 bias += names[id(bias)]
         for name in whole:
             held = lora.base_model.model.get_submodule(name)
-            copy = held.modules_to_save["default"] if isinstance(held, AuxiliaryTrainingWrapper) else held
-            for (_, p), q in zip(modules[name].named_parameters(recurse=False), copy.parameters(recurse=False), strict=True):
+            copy = (
+                held.modules_to_save["default"]
+                if isinstance(held, AuxiliaryTrainingWrapper)
+                else held
+            )
+            for (_, p), q in zip(
+                modules[name].named_parameters(recurse=False),
+                copy.parameters(recurse=False),
+                strict=True,
+            ):
                 if id(p) in names:
                     q += names[id(p)]
     return lora.eval(), layers
@@ -238,7 +326,9 @@ def _has_factors(module: nn.Module) -> bool:
     return isinstance(module, (nn.Linear, Conv1D)) or type(module) is nn.Embedding
 
 
-def _factored(name: str, module: nn.Module, move: torch.Tensor, rank: int, energy: float) -> tuple[tuple[torch.Tensor, torch.Tensor], Layer]:
+def _factored(
+    name: str, module: nn.Module, move: torch.Tensor, rank: int, energy: float
+) -> tuple[tuple[torch.Tensor, torch.Tensor], Layer]:
     """A and B with B A the move, in the orientation of peft's factors for this kind of layer."""
     matrix = move if isinstance(module, nn.Linear) else move.T
     u, s, v = torch.linalg.svd(matrix.float(), full_matrices=False)
@@ -248,4 +338,6 @@ def _factored(name: str, module: nn.Module, move: torch.Tensor, rank: int, energ
         wanted = int(torch.searchsorted(share, energy)) + 1
     root = s[:wanted].sqrt()
     a, b = root[:, None] * v[:wanted], u[:, :wanted] * root
-    return (a.contiguous(), b.contiguous()), Layer(name, tuple(move.shape), wanted, len(s), float(share[wanted - 1]))
+    return (a.contiguous(), b.contiguous()), Layer(
+        name, tuple(move.shape), wanted, len(s), float(share[wanted - 1])
+    )

@@ -38,8 +38,13 @@ class Block:
     """
 
     def __init__(
-        self, module: nn.Module, indices: list[int], weights: list[nn.Parameter], form: Callable[[list[int]], None],
-        make: Callable[[int], torch.Tensor], renew: Callable[[], None],
+        self,
+        module: nn.Module,
+        indices: list[int],
+        weights: list[nn.Parameter],
+        form: Callable[[list[int]], None],
+        make: Callable[[int], torch.Tensor],
+        renew: Callable[[], None],
     ):
         self.module, self._indices, self._weights = module, indices, weights
         self._form, self._make, self._renew = form, make, renew
@@ -50,7 +55,8 @@ class Block:
         self._whole = False  # every weight is formed, in memory of its own
         # First of all hooks: others may read the weights, as those of prune and weight_norm do.
         self._hooks = [
-            module.register_forward_pre_hook(Hook(self._enter), prepend=True), module.register_forward_hook(Hook(self._leave), always_call=True),
+            module.register_forward_pre_hook(Hook(self._enter), prepend=True),
+            module.register_forward_hook(Hook(self._leave), always_call=True),
         ]
         self._let_go(indices)
 
@@ -72,7 +78,9 @@ class Block:
     def form_whole(self) -> None:
         """Every weight in memory of its own, until theta changes or the block runs."""
         for i in self._indices:
-            self._weights[i].data = torch.empty_like(self._weights[i], memory_format=torch.contiguous_format)
+            self._weights[i].data = torch.empty_like(
+                self._weights[i], memory_format=torch.contiguous_format
+            )
         self._form(self._indices)
         self._whole = True
 
@@ -91,7 +99,10 @@ class Block:
             self._fill()
         hooks = None
         # Where autograd's hooks are somebody else's, what they keep is theirs to decide.
-        if torch.is_grad_enabled() and torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
+        if (
+            torch.is_grad_enabled()
+            and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
+        ):
             hooks = saved_tensors_hooks(self._pack, self._unpack)
             hooks.__enter__()
         self._entered.append(hooks)
@@ -121,7 +132,7 @@ class Block:
             self._starts = [0, *accumulate(-(-p.nbytes // _ALIGNED) * _ALIGNED for p in own)]
             self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=own[0].device)
             for p, start in zip(own, self._starts, strict=False):
-                p.data = self._room[start: start + p.nbytes].view(p.dtype).view(p.shape)
+                p.data = self._room[start : start + p.nbytes].view(p.dtype).view(p.shape)
             self._form(self._indices)
 
     def _let_go(self, indices: Iterable[int]) -> None:
@@ -135,10 +146,18 @@ class Block:
         watch(self._weights[i] for i in indices)
 
     def _pack(self, x: torch.Tensor) -> torch.Tensor | _Weight:
-        if self._room is None or x.untyped_storage().data_ptr() != self._room.untyped_storage().data_ptr():
+        if (
+            self._room is None
+            or x.untyped_storage().data_ptr() != self._room.untyped_storage().data_ptr()
+        ):
             return x
         at = bisect_right(self._starts, x.storage_offset() * x.itemsize) - 1
-        return _Weight(self._indices[at], tuple(x.shape), x.stride(), x.storage_offset() - self._starts[at] // x.itemsize)
+        return _Weight(
+            self._indices[at],
+            tuple(x.shape),
+            x.stride(),
+            x.storage_offset() - self._starts[at] // x.itemsize,
+        )
 
     def _unpack(self, kept: torch.Tensor | _Weight) -> torch.Tensor:
         if isinstance(kept, torch.Tensor):
@@ -158,7 +177,9 @@ def _tensors(out: object) -> Iterator[torch.Tensor]:
             yield from _tensors(part)
 
 
-def blocks(model: nn.Module, weights: list[nn.Parameter], skip: set[int]) -> list[tuple[nn.Module, list[int]]]:
+def blocks(
+    model: nn.Module, weights: list[nn.Parameter], skip: set[int]
+) -> list[tuple[nn.Module, list[int]]]:
     """The outermost members of ``nn.ModuleList`` and ``nn.Sequential``, each with the weights that no module outside it owns.
 
     A member that cannot be called, as a list in a list or a dictionary in one, gives way to its own members.
@@ -174,7 +195,11 @@ def blocks(model: nn.Module, weights: list[nn.Parameter], skip: set[int]) -> lis
                 continue
             own = {id(m) for m in child.modules()}
             inside |= own
-            indices = [i for i, p in enumerate(weights) if i not in skip and can_be_watched(p) and all(id(m) in own for m in using[id(p)])]
+            indices = [
+                i
+                for i, p in enumerate(weights)
+                if i not in skip and can_be_watched(p) and all(id(m) in own for m in using[id(p)])
+            ]
             if indices:
                 found.append((child, indices))
     return found

@@ -61,12 +61,17 @@ def in_file(x: torch.Tensor) -> bool:
     held = x.detach().reshape(-1).view(torch.uint8)
     with open(found[0], "rb") as file:
         file.seek(found[1])
-        return all(torch.equal(part, torch.frombuffer(bytearray(file.read(len(part))), dtype=torch.uint8)) for part in held.split(1 << 22))
+        return all(
+            torch.equal(part, torch.frombuffer(bytearray(file.read(len(part))), dtype=torch.uint8))
+            for part in held.split(1 << 22)
+        )
 
 
 def leave_to_file(x: torch.Tensor) -> None:
     """Let go of the memory of x, for which ``in_file`` holds: it comes back from the file when it is read. What was written to it since is lost."""
     start = -(-x.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-    size = (x.data_ptr() + x.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - start  # the whole pages inside: others' bytes may lie on the edges
+    size = (
+        (x.data_ptr() + x.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE - start
+    )  # the whole pages inside: others' bytes may lie on the edges
     if size > 0:
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), mmap.MADV_DONTNEED)

@@ -8,7 +8,11 @@ from pathlib import Path
 import torch
 from huggingface_hub import ModelCard
 from peft import PeftConfig, TaskType, get_peft_model
-from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.mapping import (
+    PEFT_TYPE_TO_CONFIG_MAPPING,
+    PEFT_TYPE_TO_PREFIX_MAPPING,
+    PEFT_TYPE_TO_TUNER_MAPPING,
+)
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 
@@ -62,13 +66,28 @@ class SubspaceConfig(PeftConfig):
 
     d: int = field(default=1000, metadata={"help": "Trained numbers in all, scales included."})
     projection: str = field(default="orthonormal", metadata={"help": "A family of projections."})
-    structure: str | None = field(default="layer", metadata={"help": "What a scale belongs to: layer, module, tensor; None for none."})
-    scope: str = field(default=projections.GLOBAL, metadata={"help": "Where P's columns have unit length: global or tensor."})
-    target_modules: list[str] | str | None = field(default=None, metadata={"help": "Modules whose weights move; None for all."})
+    structure: str | None = field(
+        default="layer",
+        metadata={"help": "What a scale belongs to: layer, module, tensor; None for none."},
+    )
+    scope: str = field(
+        default=projections.GLOBAL,
+        metadata={"help": "Where P's columns have unit length: global or tensor."},
+    )
+    target_modules: list[str] | str | None = field(
+        default=None, metadata={"help": "Modules whose weights move; None for all."}
+    )
     projection_seed: int = field(default=0, metadata={"help": "The seed of P."})
-    fresh_modules: list[str] | None = field(default=None, metadata={"help": "Modules whose starting weights are saved too."})
-    lean: bool = field(default=False, metadata={"help": "Hold theta_0 alone and form weights while their block runs."})
-    frozen: list[str] | None = field(default=None, metadata={"help": "What its owner had frozen; filled in."})
+    fresh_modules: list[str] | None = field(
+        default=None, metadata={"help": "Modules whose starting weights are saved too."}
+    )
+    lean: bool = field(
+        default=False,
+        metadata={"help": "Hold theta_0 alone and form weights while their block runs."},
+    )
+    frozen: list[str] | None = field(
+        default=None, metadata={"help": "What its owner had frozen; filled in."}
+    )
     D: int | None = field(default=None, metadata={"help": "Numbers that move; filled in."})
     num_labels: int | None = field(default=None, metadata={"help": "Of the base model; filled in."})
     projection_checksum: str | None = field(default=None, metadata={"help": "Of P; filled in."})
@@ -79,7 +98,6 @@ class SubspaceConfig(PeftConfig):
         if isinstance(self.target_modules, (set, tuple)):
             self.target_modules = sorted(self.target_modules)
 
-
     def to_dict(self) -> dict:
         return super().to_dict() | {"peft_type": SAVED_NAME}
 
@@ -88,7 +106,13 @@ class SubspaceConfig(PeftConfig):
         path = Path(save_directory, "README.md")
         card = ModelCard.load(path) if path.exists() else ModelCard("")
         if "import idim" not in card.text:
-            card.text = _CARD.format(d=self.d, base=self.base_model_name_or_path or "the model that it was trained on") + card.text.lstrip()
+            card.text = (
+                _CARD.format(
+                    d=self.d,
+                    base=self.base_model_name_or_path or "the model that it was trained on",
+                )
+                + card.text.lstrip()
+            )
             card.save(path)
 
 
@@ -101,8 +125,12 @@ def is_fresh(name: str, config: SubspaceConfig) -> bool:
 def _fresh(model: nn.Module, asked: list[str] | None) -> list[str]:
     """The parameters that the base model on disk lacks, and those in a module (or of a name) that
     was asked for."""
-    wanted = [name for name, _ in model.named_parameters() for part in asked or ()
-              if f"{name}.".startswith(f"{part}.") or "." not in part and part in name.split(".")]
+    wanted = [
+        name
+        for name, _ in model.named_parameters()
+        for part in asked or ()
+        if f"{name}.".startswith(f"{part}.") or ("." not in part and part in name.split("."))
+    ]
     return sorted({*wanted, *models.fresh(model)})
 
 
@@ -121,16 +149,29 @@ class Held(nn.Module, BaseTunerLayer):
             config.frozen = _frozen(model)
         else:
             if config.num_labels not in (None, classes):
-                raise expected("num_labels", f"{config.num_labels}, as the adapter's base model had", classes)
+                raise expected(
+                    "num_labels", f"{config.num_labels}, as the adapter's base model had", classes
+                )
             _freeze(model, config.frozen or [])
         sub = None
         try:
             sub = Subspace(
-                model, config.d, config.projection, config.structure, config.scope, config.projection_seed,
-                include=_included(model, config.target_modules), lean=config.lean, quiet=True,
+                model,
+                config.d,
+                config.projection,
+                config.structure,
+                config.scope,
+                config.projection_seed,
+                include=_included(model, config.target_modules),
+                lean=config.lean,
+                quiet=True,
             )
             if config.D not in (None, sub.D):
-                raise expected("base model", f"one of which the adapter moves {config.D} weights, as where it was made", f"{sub.D}")
+                raise expected(
+                    "base model",
+                    f"one of which the adapter moves {config.D} weights, as where it was made",
+                    f"{sub.D}",
+                )
             if config.projection_checksum:
                 sub.projection.verify(config.projection_checksum)
         except (IdimError, projections.ProjectionError) as error:
@@ -139,7 +180,11 @@ class Held(nn.Module, BaseTunerLayer):
             _set_required(were)
             raise IdimError(str(error)) from None
         sub.owner_had(were)
-        config.D, config.num_labels, config.projection_checksum = sub.D, classes, sub.projection.checksum()
+        config.D, config.num_labels, config.projection_checksum = (
+            sub.D,
+            classes,
+            sub.projection.checksum(),
+        )
         self.subspace = nn.ModuleDict({adapter: sub})
         self._active_adapter = adapter
         self._disable_adapters = False
@@ -147,7 +192,14 @@ class Held(nn.Module, BaseTunerLayer):
         fresh = [name for name, _ in model.named_parameters() if is_fresh(name, config)]
         # A buffer of a fresh module, as the statistics of a norm, is as fresh as its weights.
         owners = {name.rpartition(".")[0] for name in fresh}
-        sub.fresh = (*fresh, *(name for name, _ in model.named_buffers() if is_fresh(name, config) or name.rpartition(".")[0] in owners))
+        sub.fresh = (
+            *fresh,
+            *(
+                name
+                for name, _ in model.named_buffers()
+                if is_fresh(name, config) or name.rpartition(".")[0] in owners
+            ),
+        )
 
     @property
     def sub(self) -> Subspace:
@@ -166,20 +218,29 @@ class SubspaceTuner(BaseTuner):
     tuner_layer_cls = Held
     target_module_mapping: dict[str, list[str]] = {}
 
-    def __init__(self, model: nn.Module, peft_config: PeftConfig | dict[str, PeftConfig], *args, **kwargs):
+    def __init__(
+        self, model: nn.Module, peft_config: PeftConfig | dict[str, PeftConfig], *args, **kwargs
+    ):
         if isinstance(peft_config, PeftConfig):
             # So it comes from transformers' add_adapter and load_adapter, and from peft's inject_adapter_in_model.
             raise expected(
-                "adapter", "PeftModel.from_pretrained(model, folder) or get_peft_model(model, config), because a subspace moves the model as a whole",
+                "adapter",
+                "PeftModel.from_pretrained(model, folder) or get_peft_model(model, config), because a subspace moves the model as a whole",
                 "one put into the model itself (add_adapter, load_adapter, pipeline)",
             )
         super().__init__(model, peft_config, *args, **kwargs)
 
-    def inject_adapter(self, model: nn.Module, adapter_name: str, *args, low_cpu_mem_usage: bool = False, **kwargs) -> None:
+    def inject_adapter(
+        self, model: nn.Module, adapter_name: str, *args, low_cpu_mem_usage: bool = False, **kwargs
+    ) -> None:
         if low_cpu_mem_usage:
-            raise expected("low_cpu_mem_usage", "False: P is made from its seed in any case", low_cpu_mem_usage)
+            raise expected(
+                "low_cpu_mem_usage", "False: P is made from its seed in any case", low_cpu_mem_usage
+            )
         if hasattr(self, _PREFIX):
-            raise expected("adapter", "one subspace a model; unload the present one first", adapter_name)
+            raise expected(
+                "adapter", "one subspace a model; unload the present one first", adapter_name
+            )
         config = self.peft_config[adapter_name]
         setattr(self, _PREFIX, Held(model, config, adapter_name))
         if config.inference_mode:
@@ -205,7 +266,9 @@ class SubspaceTuner(BaseTuner):
         self.held.sub.requires_grad_(requires_grad)
 
     def delete_adapter(self, adapter_name: str) -> None:
-        raise expected("delete_adapter", "unload(), which gives the model back as it was", adapter_name)
+        raise expected(
+            "delete_adapter", "unload(), which gives the model back as it was", adapter_name
+        )
 
     def merge_adapter(self, *args, **kwargs) -> None:
         """The weights are formed in place, so there is nothing to merge but what no batch has asked for yet."""
@@ -223,32 +286,49 @@ class SubspaceTuner(BaseTuner):
     # What an adapter file holds: theta, scales and fresh starts, under keys without the adapter's name.
 
     @classmethod
-    def _get_adapter_state_dict(cls, model, config, adapter_name, state_dict, unwanted_adapter_names):
+    def _get_adapter_state_dict(
+        cls, model, config, adapter_name, state_dict, unwanted_adapter_names
+    ):
         return {k: v for k, v in state_dict.items() if f"{_PREFIX}.subspace.{adapter_name}." in k}
 
     @classmethod
     def _remap_adapter_state_dict_for_load(cls, model, config, adapter_name, state_dict):
-        _check(model.base_model.held.sub.state_dict(), {key.rpartition(".")[2]: x for key, x in state_dict.items()})
+        _check(
+            model.base_model.held.sub.state_dict(),
+            {key.rpartition(".")[2]: x for key, x in state_dict.items()},
+        )
         # Not by what the model has now: of the buffers it has those that moved.
         where = f"{_PREFIX}.subspace."
-        return {key.replace(where, f"{where}{adapter_name}.", 1): x for key, x in state_dict.items()}
+        return {
+            key.replace(where, f"{where}{adapter_name}.", 1): x for key, x in state_dict.items()
+        }
 
 
 def _check(needed: dict[str, torch.Tensor], came: dict[str, torch.Tensor]) -> None:
     """An adapter that lacks something, or is not of numbers, would leave the model as it is and say nothing."""
     for key, place in needed.items():
         if key not in came and not key.startswith("buffer_"):
-            raise expected("adapter", f"a file with {key}", f"one with {', '.join(sorted(came)) or 'nothing'}")
+            raise expected(
+                "adapter", f"a file with {key}", f"one with {', '.join(sorted(came)) or 'nothing'}"
+            )
     for key, x in came.items():
         if key in needed and x.shape != needed[key].shape:
             raise expected("adapter", f"{key} of shape {tuple(needed[key].shape)}", tuple(x.shape))
         if not torch.isfinite(x).all():
-            raise expected("adapter", f"finite numbers in {key}", f"{int((~torch.isfinite(x)).sum())} that are not")
+            raise expected(
+                "adapter",
+                f"finite numbers in {key}",
+                f"{int((~torch.isfinite(x)).sum())} that are not",
+            )
 
 
 def _num_labels(model: nn.Module) -> int | None:
     config = getattr(model, "config", None)
-    return getattr(config, "num_labels", None) if "ForSequenceClassification" in type(model).__name__ else None
+    return (
+        getattr(config, "num_labels", None)
+        if "ForSequenceClassification" in type(model).__name__
+        else None
+    )
 
 
 def _frozen(model: nn.Module) -> list[str]:
@@ -257,10 +337,18 @@ def _frozen(model: nn.Module) -> list[str]:
     for name, module in model.named_modules():
         if f"{name}.".startswith(tuple(f"{outer}." for outer in found)):
             continue
-        if name and next(module.parameters(), None) is not None and not any(p.requires_grad for p in module.parameters()):
+        if (
+            name
+            and next(module.parameters(), None) is not None
+            and not any(p.requires_grad for p in module.parameters())
+        ):
             found.append(name)
         else:
-            found += [f"{name}.{key}".lstrip(".") for key, p in module.named_parameters(recurse=False) if not p.requires_grad]
+            found += [
+                f"{name}.{key}".lstrip(".")
+                for key, p in module.named_parameters(recurse=False)
+                if not p.requires_grad
+            ]
     return found
 
 
@@ -284,8 +372,17 @@ def _included(model: nn.Module, targets: list[str] | str | None):
     if isinstance(targets, str):
         names = set(models.matching(model, targets))
     else:
-        names = {n for n, _ in model.named_modules() if any(n == t or n.endswith("." + t) for t in targets)}
-    owned = {f"{n}.{p}" if n else p for n, m in model.named_modules() if n in names for p, _ in m.named_parameters()}
+        names = {
+            n
+            for n, _ in model.named_modules()
+            if any(n == t or n.endswith("." + t) for t in targets)
+        }
+    owned = {
+        f"{n}.{p}" if n else p
+        for n, m in model.named_modules()
+        if n in names
+        for p, _ in m.named_parameters()
+    }
     if not owned:
         raise expected("target_modules", "names of modules with weights", targets)
     return owned.__contains__
@@ -299,8 +396,12 @@ def save_subspace(sub: Subspace, folder: str) -> None:
     if language:
         kind = TaskType.SEQ_2_SEQ_LM if sub.model.config.is_encoder_decoder else TaskType.CAUSAL_LM
     config = SubspaceConfig(
-        d=sub.d, projection=sub.projection.family, structure=sub.structure, scope=sub.scope,
-        projection_seed=sub.projection.identity["seed"], task_type=kind,
+        d=sub.d,
+        projection=sub.projection.family,
+        structure=sub.structure,
+        scope=sub.scope,
+        projection_seed=sub.projection.identity["seed"],
+        task_type=kind,
     )
     trained = sub.state_dict()
     wrapped = get_peft_model(sub.undo(), config)

@@ -25,13 +25,28 @@ class Pixels:
             images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         if images.shape[2:] != self.size:
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
-        mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(v, dtype=images.dtype, device=images.device).view(1, -1, 1, 1)
+            for v in (self.mean, self.std)
+        )
         return (images - mean) / std
 
     def save_pretrained(self, folder: str | Path) -> None:
         """As a preprocessor_config.json that transformers' image processors read."""
         height, width = self.size
-        Path(folder, "preprocessor_config.json").write_text(json.dumps({
-            "image_processor_type": "ViTImageProcessor", "do_resize": True, "size": {"height": height, "width": width}, "resample": 2,
-            "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": self.mean, "image_std": self.std,
-        }, indent=2))
+        Path(folder, "preprocessor_config.json").write_text(
+            json.dumps(
+                {
+                    "image_processor_type": "ViTImageProcessor",
+                    "do_resize": True,
+                    "size": {"height": height, "width": width},
+                    "resample": 2,
+                    "do_rescale": True,
+                    "rescale_factor": 1 / 255,
+                    "do_normalize": True,
+                    "image_mean": self.mean,
+                    "image_std": self.std,
+                },
+                indent=2,
+            )
+        )

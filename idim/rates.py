@@ -64,11 +64,15 @@ def full_rate(study: Study, store: Store) -> tuple[float, list[Trial]]:
         best = surface.best(None)
         wanted = _outside(tried, best)
     rate = _rounded(_within(math.exp(best[0]), tried))
-    study.watch.say(f"full: rate {rate:g}, from {len(tried)} runs of {_budget(study)} steps on the tuning split")
+    study.watch.say(
+        f"full: rate {rate:g}, from {len(tried)} runs of {_budget(study)} steps on the tuning split"
+    )
     return rate, _trials(tried, None)
 
 
-def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Sequence[Trial]) -> Rates:
+def subspace_rates(
+    study: Study, store: Store, arm: str, full: float, trials: Sequence[Trial]
+) -> Rates:
     """Of did and said alike: given, by law, or tuned at two sizes."""
     m = study.m(arm)
     place, shift = _placed(study, m)
@@ -81,7 +85,10 @@ def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Se
     known = bool(study.config.learning_rate)
     found, learned, size = list(trials), [], _clipped(round(_FIRST * math.sqrt(study.D)), study, m)
     if not _tunes(study):
-        return replace(_law(found, full, known, place, shift, {}), rate=lambda size: _rounded(study.law(arm)(size)))
+        return replace(
+            _law(found, full, known, place, shift, {}),
+            rate=lambda size: _rounded(study.law(arm)(size)),
+        )
     reference = _reference(study, store, full)
     noise = _noise(study, reference)
     tried: dict[int, dict[float, float]] = {}
@@ -93,7 +100,11 @@ def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Se
             tried[size] |= _scores(study, store, arm, size, wanted, reference)
             here = [Trial(place(size), math.log(r) - shift, s) for r, s in tried[size].items()]
             best, error = Surface([*found, *here], full, known=known, noise=noise).best(place(size))
-            wanted = _outside(tried[size], (best + shift, error)) if max(tried[size].values()) >= _LEARNS else []
+            wanted = (
+                _outside(tried[size], (best + shift, error))
+                if max(tried[size].values()) >= _LEARNS
+                else []
+            )
         found += here
         if max(tried[size].values()) >= _LEARNS:
             learned.append(size)
@@ -111,11 +122,15 @@ def subspace_rates(study: Study, store: Store, arm: str, full: float, trials: Se
             larger = [d for d in tried if d > size]
             size = _clipped(size * _STRIDE, study, m) if not larger and not learned else size
     if not learned:
-        study.watch.say(f"{arm}: no d that was tried learns while tuning; the rate is the law's, and uncertain")
+        study.watch.say(
+            f"{arm}: no d that was tried learns while tuning; the rate is the law's, and uncertain"
+        )
     every = {r: s for d in tried for r, s in tried[d].items()}
     rates = _law(found, full, known, place, shift, every, tuple(learned), noise)
     for d in learned:
-        study.watch.say(f"{arm}: rate {rates.rate(d):g} at d = {d}, give or take a factor {rates.spread(d):.2g}")
+        study.watch.say(
+            f"{arm}: rate {rates.rate(d):g} at d = {d}, give or take a factor {rates.spread(d):.2g}"
+        )
     return rates
 
 
@@ -125,13 +140,20 @@ def refined(study: Study, store: Store, arm: str, full: float, rates: Rates, siz
     reference = _reference(study, store, full)
     wanted = [_rounded(f * rates.rate(size)) for f in (0.5, 1.0, 2.0)]
     scores = _scores(study, store, arm, size, wanted, reference, whole=True)
-    found = [*rates.trials, *(Trial(place(size), math.log(r) - shift, s) for r, s in scores.items())]
+    found = [
+        *rates.trials,
+        *(Trial(place(size), math.log(r) - shift, s) for r, s in scores.items()),
+    ]
     tried = {math.exp(t.log_rate + shift): t.share for t in found if t.place is not None}
     known = bool(study.config.learning_rate)
-    return _law(found, full, known, place, shift, tried, (*rates.learned, size), _noise(study, reference))
+    return _law(
+        found, full, known, place, shift, tried, (*rates.learned, size), _noise(study, reference)
+    )
 
 
-def lora_rates(study: Study, store: Store, full: float, trials: Sequence[Trial], ranks: Sequence[int]) -> Rates:
+def lora_rates(
+    study: Study, store: Store, full: float, trials: Sequence[Trial], ranks: Sequence[int]
+) -> Rates:
     """Of LoRA over its rank: given, a multiple of full's, or tuned at the smallest, middle and largest rank."""
     given = study.given_rate("lora")
     if given or not _tunes(study):
@@ -140,22 +162,34 @@ def lora_rates(study: Study, store: Store, full: float, trials: Sequence[Trial],
     place = lambda rank: -math.log(rank)  # noqa: E731
     found, reference = list(trials), _reference(study, store, full)
     noise = _noise(study, reference)
-    for rank in sorted({ranks[0], ranks[len(ranks) // 2], ranks[-1]}) if study.protocol.anchors > 1 else (ranks[len(ranks) // 2],):
+    for rank in (
+        sorted({ranks[0], ranks[len(ranks) // 2], ranks[-1]})
+        if study.protocol.anchors > 1
+        else (ranks[len(ranks) // 2],)
+    ):
         law = Surface(found, full, _LORA, noise=noise)
         tried: dict[float, float] = {}
         wanted = [_rounded(f * math.exp(law.best(place(rank))[0])) for f in _TRIED]
         while wanted:
             tried |= _scores(study, store, "lora", rank, wanted, reference)
             here = [Trial(place(rank), math.log(r), s) for r, s in tried.items()]
-            wanted = _outside(tried, Surface([*found, *here], full, _LORA, noise=noise).best(place(rank)))
+            wanted = _outside(
+                tried, Surface([*found, *here], full, _LORA, noise=noise).best(place(rank))
+            )
         found += here
     surface = Surface(found, full, _LORA, noise=noise)
     return Rates(lambda rank: _rounded(math.exp(surface.best(place(rank))[0])))
 
 
 def _law(
-    trials: Sequence[Trial], full: float, known: bool, place: Callable[[int], float], shift: float,
-    tried: dict[float, float], learned: tuple[int, ...] = (), noise: float = 0.0,
+    trials: Sequence[Trial],
+    full: float,
+    known: bool,
+    place: Callable[[int], float],
+    shift: float,
+    tried: dict[float, float],
+    learned: tuple[int, ...] = (),
+    noise: float = 0.0,
 ) -> Rates:
     surface = Surface(trials, full, known=known, noise=noise)
     # At d = D an orthonormal P is a rotation, so what full fine-tuning learns at was tried too.
@@ -166,8 +200,11 @@ def _law(
         return _rounded(_within(math.exp(surface.best(place(size))[0] + shift), kept))
 
     return Rates(
-        rate, lambda size, used: surface.loss(place(size), math.log(used) - shift), learned,
-        lambda size: math.exp(surface.best(place(size))[1]), tuple(trials),
+        rate,
+        lambda size, used: surface.loss(place(size), math.log(used) - shift),
+        learned,
+        lambda size: math.exp(surface.best(place(size))[1]),
+        tuple(trials),
     )
 
 
@@ -195,15 +232,23 @@ def _split(study: Study) -> str:
 
 
 def _scores(
-    study: Study, store: Store, arm: str, size: int, rates: Sequence[float], reference: float | None = None, whole: bool = False,
+    study: Study,
+    store: Store,
+    arm: str,
+    size: int,
+    rates: Sequence[float],
+    reference: float | None = None,
+    whole: bool = False,
 ) -> dict[float, float]:
     """Scores at these rates in shares of what full fine-tuning gains on the tuning split; raw for full itself."""
     budget, n = 1.0 if whole else TUNE_SHARE, _seeds(study)
-    specs = [study.spec("tune", arm, size, i, r, _split(study), budget) for r in rates for i in range(n)]
+    specs = [
+        study.spec("tune", arm, size, i, r, _split(study), budget) for r in rates for i in range(n)
+    ]
     records = study.execute(store, specs, study.curve(arm))
     chance = _chance(study, records)
     scores = [0.0 if score_of(r) is None else score_of(r) - chance for r in records]
-    above = {r: fmean(scores[k * n: (k + 1) * n]) for k, r in enumerate(rates)}
+    above = {r: fmean(scores[k * n : (k + 1) * n]) for k, r in enumerate(rates)}
     return {r: max(-0.1, v / reference) if reference else v for r, v in above.items()}
 
 

@@ -65,7 +65,9 @@ def task_for(model: str, task: str, options: Options) -> Task:
     return tasks.load(task, models.reader(model), options, models.labels(model))
 
 
-def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = None, save: str = "") -> dict:
+def execute(
+    spec: Spec, progress: Callable[[int, int, float], None] | None = None, save: str = ""
+) -> dict:
     """Train and score one run, and write what was trained into ``save``. A run that diverges or runs out of memory is a record too.
 
     Errors: ``IdimError`` for a score that its metric cannot have, before training.
@@ -78,22 +80,45 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
         memory.reset_peak(device)
         known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
         model = loaded.module.to(device)
-        adapted = arms.build(spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]})
+        adapted = arms.build(
+            spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]}
+        )
         outcome = train(
-            adapted.module, adapted.groups, task, spec.recipe, split=spec.split,
-            seed_data=spec.seeds["data"], seed_dropout=spec.seeds["dropout"], progress=_watched(task, progress),
+            adapted.module,
+            adapted.groups,
+            task,
+            spec.recipe,
+            split=spec.split,
+            seed_data=spec.seeds["data"],
+            seed_dropout=spec.seeds["dropout"],
+            progress=_watched(task, progress),
             stop=(lambda curve: outlook(curve, *spec.stop)) if spec.stop else None,
         )
         warnings = _finish(spec, adapted, outcome, save)
         locked = None
-        if spec.kind in ("baseline", "search") and outcome.status == "ok" and task.sizes().get("locked"):
+        if (
+            spec.kind in ("baseline", "search")
+            and outcome.status == "ok"
+            and task.sizes().get("locked")
+        ):
             locked = _number(score_once(adapted.module, task, spec.recipe, "locked"))
-        return _record(spec, outcome, began, {
-            "metric": task.metric, "majority": task.majority, "peak_memory_bytes": memory.peak(device), "d_total": adapted.d_total,
-            "adaptation": adapted.info, "splits": task.sizes(), "warnings": warnings,
-            # Of the split that decides nothing: printed beside d90.
-            "locked": locked,
-        }, _about(known, task, device))
+        return _record(
+            spec,
+            outcome,
+            began,
+            {
+                "metric": task.metric,
+                "majority": task.majority,
+                "peak_memory_bytes": memory.peak(device),
+                "d_total": adapted.d_total,
+                "adaptation": adapted.info,
+                "splits": task.sizes(),
+                "warnings": warnings,
+                # Of the split that decides nothing: printed beside d90.
+                "locked": locked,
+            },
+            _about(known, task, device),
+        )
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
@@ -105,7 +130,9 @@ def execute(spec: Spec, progress: Callable[[int, int, float], None] | None = Non
     return lost(spec, why, began, known)
 
 
-def lost(spec: Spec, why: str, began: float | None = None, known: tuple[int, str] | None = None) -> dict:
+def lost(
+    spec: Spec, why: str, began: float | None = None, known: tuple[int, str] | None = None
+) -> dict:
     """The record of a run that ended without an outcome: its process was killed, or memory ran out.
 
     It counts as a failure of its d. ``adaptation`` is empty unless the configuration says all of it. ``known``: the model's D and
@@ -121,16 +148,31 @@ def lost(spec: Spec, why: str, began: float | None = None, known: tuple[int, str
     if spec.arm == "lora":
         alpha = settings.get("lora_alpha") or 2 * settings["rank"]
         adaptation = {
-            "rank": settings["rank"], "lora_alpha": alpha, "alpha_rule": f"alpha = {alpha / settings['rank']:g} r",
+            "rank": settings["rank"],
+            "lora_alpha": alpha,
+            "alpha_rule": f"alpha = {alpha / settings['rank']:g} r",
             "targets": sorted(settings.get("targets") or ()),
         }
-    return _record(spec, outcome, began, {
-        "metric": task.metric, "majority": task.majority, "peak_memory_bytes": 0,
-        "d_total": settings.get("d", known[0] if spec.arm == "full" else 0), "adaptation": adaptation, "splits": task.sizes(), "warnings": [],
-    }, _about(known, task, torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+    return _record(
+        spec,
+        outcome,
+        began,
+        {
+            "metric": task.metric,
+            "majority": task.majority,
+            "peak_memory_bytes": 0,
+            "d_total": settings.get("d", known[0] if spec.arm == "full" else 0),
+            "adaptation": adaptation,
+            "splits": task.sizes(),
+            "warnings": [],
+        },
+        _about(known, task, torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+    )
 
 
-def _watched(task: Task, progress: Callable[[int, int, float], None] | None) -> Callable[[int, int, float], None]:
+def _watched(
+    task: Task, progress: Callable[[int, int, float], None] | None
+) -> Callable[[int, int, float], None]:
     """``progress``, and a look at the score: the first one comes before the first step."""
 
     def watched(step: int, steps: int, score: float) -> None:
@@ -149,7 +191,9 @@ def _finish(spec: Spec, adapted: arms.Adapted, outcome: Outcome, save: str) -> l
     if spec.recipe.precision in COMPUTE:
         adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
         if lost > _ROUNDED_AWAY:
-            warnings.append(f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not")
+            warnings.append(
+                f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not"
+            )
     if save and outcome.status == "ok":
         try:
             adapted.save(save)
@@ -160,24 +204,47 @@ def _finish(spec: Spec, adapted: arms.Adapted, outcome: Outcome, save: str) -> l
 
 def _record(spec: Spec, outcome: Outcome, began: float, train_info: dict, meta_info: dict) -> dict:
     return {
-        "schema": stored.SCHEMA, "key": spec.key, "kind": spec.kind, "status": outcome.status, "reason": outcome.reason,
+        "schema": stored.SCHEMA,
+        "key": spec.key,
+        "kind": spec.kind,
+        "status": outcome.status,
+        "reason": outcome.reason,
         "run_info": {
-            "config": spec.config(), "started": began, "git_commit": _git("rev-parse", "HEAD"),
-            "git_dirty": bool(_git("status", "--porcelain")), "packages": _versions(), "python": platform.python_version(),
+            "config": spec.config(),
+            "started": began,
+            "git_commit": _git("rev-parse", "HEAD"),
+            "git_dirty": bool(_git("status", "--porcelain")),
+            "packages": _versions(),
+            "python": platform.python_version(),
         },
-        "train_info": train_info | {
-            "score": _number(outcome.final), "untouched": _number(outcome.untouched),
+        "train_info": train_info
+        | {
+            "score": _number(outcome.final),
+            "untouched": _number(outcome.untouched),
             "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
-            "steps": outcome.steps, "tokens": outcome.tokens, "seconds": outcome.seconds,
-            "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.share} if outcome.stopped else None,
+            "steps": outcome.steps,
+            "tokens": outcome.tokens,
+            "seconds": outcome.seconds,
+            "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.share}
+            if outcome.stopped
+            else None,
         },
         "meta_info": meta_info | {"threads": torch.get_num_threads()},
     }
 
 
 def _about(known: tuple[int, str], task: Task, device: torch.device) -> dict:
-    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"D": known[0], "model_fingerprint": known[1], "task_fingerprint": task.fingerprint, "device": name}
+    name = (
+        torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
+    return {
+        "D": known[0],
+        "model_fingerprint": known[1],
+        "task_fingerprint": task.fingerprint,
+        "device": name,
+    }
 
 
 def _number(value: float) -> float | None:

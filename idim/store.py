@@ -41,7 +41,11 @@ class Store:
             elif not self._runs.is_dir():
                 raise expected("store", "a folder with runs/, as --out made it", str(root))
         except (OSError, ValueError) as error:
-            raise expected("--out" if create else "store", "a folder that can be written", f"{root}: {_why(error)}") from None
+            raise expected(
+                "--out" if create else "store",
+                "a folder that can be written",
+                f"{root}: {_why(error)}",
+            ) from None
 
     # Records.
 
@@ -64,7 +68,11 @@ class Store:
 
     def all(self) -> list[dict]:
         """Every record that fits, in an order that does not depend on the file system."""
-        found = [record for path in sorted(self._runs.glob("*.json")) if (record := self._read(path)) is not None]
+        found = [
+            record
+            for path in sorted(self._runs.glob("*.json"))
+            if (record := self._read(path)) is not None
+        ]
         self._warn()
         return sorted(found, key=lambda r: (r["run_info"]["started"], r["key"]))
 
@@ -127,7 +135,9 @@ class Store:
         except (OSError, RuntimeError):  # links that lead in a circle
             inside = False
         if not inside:
-            raise expected("store", f"{folder.name} inside of it", f"{folder}, a link to another place")
+            raise expected(
+                "store", f"{folder.name} inside of it", f"{folder}, a link to another place"
+            )
 
     # What does not fit.
 
@@ -138,9 +148,17 @@ class Store:
     def _warn(self) -> None:
         if self.skipped:
             first = next(iter(self.skipped.items()))
-            more = f", and {len(self.skipped) - 1} more; see idim doctor --verify" if len(self.skipped) > 1 else ""
+            more = (
+                f", and {len(self.skipped) - 1} more; see idim doctor --verify"
+                if len(self.skipped) > 1
+                else ""
+            )
             many = f"{len(self.skipped)} file{'s' * (len(self.skipped) > 1)}"
-            warnings.warn(f"{self.root}: skipped {many} that do not fit: {first[0]}: {first[1]}{more}", IdimWarning, stacklevel=3)
+            warnings.warn(
+                f"{self.root}: skipped {many} that do not fit: {first[0]}: {first[1]}{more}",
+                IdimWarning,
+                stacklevel=3,
+            )
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -25,8 +25,13 @@ SCORED = ("ok", "stopped")
 STATUSES = (*SCORED, "diverged", "failed")
 #: The range of each metric of ours. A metric that a program brings may have any.
 BOUNDS = {
-    "accuracy": (0.0, 1.0), "token_accuracy": (0.0, 1.0), "exact_match": (0.0, 1.0), "matthews": (-1.0, 1.0), "pearson": (-1.0, 1.0),
-    "spearman": (-1.0, 1.0), "-loss": (-math.inf, 0.0),
+    "accuracy": (0.0, 1.0),
+    "token_accuracy": (0.0, 1.0),
+    "exact_match": (0.0, 1.0),
+    "matthews": (-1.0, 1.0),
+    "pearson": (-1.0, 1.0),
+    "spearman": (-1.0, 1.0),
+    "-loss": (-math.inf, 0.0),
 }
 #: The largest file that is read, in bytes: a record of a thousand evaluations takes a hundredth of it.
 _LARGEST = 1 << 24
@@ -131,43 +136,119 @@ TEXT: Field = ("text", _is_text)
 BOOL: Field = ("true or false", lambda v: isinstance(v, bool))
 OBJECT: Field = ("an object", lambda v: isinstance(v, dict))
 TEXTS: Field = ("a list of texts", lambda v: isinstance(v, list) and all(map(_is_text, v)))
-KEY: Field = ("a key of 20 hexadecimal digits", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{20}", v)))
-KEYS: Field = ("a list of distinct keys", lambda v: isinstance(v, list) and all(map(KEY[1], v)) and len(set(v)) == len(v))
+KEY: Field = (
+    "a key of 20 hexadecimal digits",
+    lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{20}", v)),
+)
+KEYS: Field = (
+    "a list of distinct keys",
+    lambda v: isinstance(v, list) and all(map(KEY[1], v)) and len(set(v)) == len(v),
+)
 FRACTION: Field = ("a fraction between 0 and 1", lambda v: _is_number(v) and 0 < v < 1)
 SHARE: Field = ("a share from 0 to 1", lambda v: _is_number(v) and 0 <= v <= 1)
-CURVE: Field = ("a list of steps and scores", lambda v: isinstance(v, list) and all(
-    isinstance(p, dict) and _is_whole(p.get("step")) and "score" in p and (p["score"] is None or _is_number(p["score"])) for p in v))
-STOPPED: Field = ("a side, a bound and a share of the steps", lambda v: isinstance(v, dict) and set(v) == {"side", "bound", "share"}
-                  and v["side"] in ("above", "below") and _is_number(v["bound"]) and _is_number(v["share"]) and 0 < v["share"] <= 1)
+CURVE: Field = (
+    "a list of steps and scores",
+    lambda v: (
+        isinstance(v, list)
+        and all(
+            isinstance(p, dict)
+            and _is_whole(p.get("step"))
+            and "score" in p
+            and (p["score"] is None or _is_number(p["score"]))
+            for p in v
+        )
+    ),
+)
+STOPPED: Field = (
+    "a side, a bound and a share of the steps",
+    lambda v: (
+        isinstance(v, dict)
+        and set(v) == {"side", "bound", "share"}
+        and v["side"] in ("above", "below")
+        and _is_number(v["bound"])
+        and _is_number(v["share"])
+        and 0 < v["share"] <= 1
+    ),
+)
 
 #: Fields by their path. A question mark ends the path of one that older records lack.
 _RECORD: dict[str, Field] = {
-    "key": KEY, "kind": _one_of(KINDS), "status": _one_of(STATUSES), "reason": TEXT, "study?": TEXT, "curve?": TEXT,
-    "run_info.started": NUMBER, "run_info.config": OBJECT,
+    "key": KEY,
+    "kind": _one_of(KINDS),
+    "status": _one_of(STATUSES),
+    "reason": TEXT,
+    "study?": TEXT,
+    "curve?": TEXT,
+    "run_info.started": NUMBER,
+    "run_info.config": OBJECT,
     **{f"run_info.config.{name}": TEXT for name in ("model", "task", "protocol", "kind", "split")},
-    "run_info.config.arm": _one_of(ARMS), "run_info.config.settings": OBJECT, "run_info.config.seeds.projection": WHOLE,
-    "run_info.config.recipe.learning_rate": NUMBER, "run_info.config.recipe.rule": TEXT,
-    "train_info.metric": TEXT, "train_info.score": _maybe(NUMBER), "train_info.untouched": _maybe(NUMBER),
-    "train_info.locked?": _maybe(NUMBER), "train_info.majority": _maybe(NUMBER), "train_info.curve": CURVE, "train_info.steps": WHOLE, "train_info.seconds": DURATION,
-    "train_info.d_total": WHOLE, "train_info.adaptation": OBJECT, "train_info.splits": OBJECT, "train_info.warnings?": TEXTS,
-    "train_info.stopped?": _maybe(STOPPED), "meta_info.D": POSITIVE,
+    "run_info.config.arm": _one_of(ARMS),
+    "run_info.config.settings": OBJECT,
+    "run_info.config.seeds.projection": WHOLE,
+    "run_info.config.recipe.learning_rate": NUMBER,
+    "run_info.config.recipe.rule": TEXT,
+    "train_info.metric": TEXT,
+    "train_info.score": _maybe(NUMBER),
+    "train_info.untouched": _maybe(NUMBER),
+    "train_info.locked?": _maybe(NUMBER),
+    "train_info.majority": _maybe(NUMBER),
+    "train_info.curve": CURVE,
+    "train_info.steps": WHOLE,
+    "train_info.seconds": DURATION,
+    "train_info.d_total": WHOLE,
+    "train_info.adaptation": OBJECT,
+    "train_info.splits": OBJECT,
+    "train_info.warnings?": TEXTS,
+    "train_info.stopped?": _maybe(STOPPED),
+    "meta_info.D": POSITIVE,
 }
 _SUBSPACE: dict[str, Field] = {
-    "run_info.config.settings.d": POSITIVE, "train_info.adaptation.family": TEXT, "train_info.adaptation.scope": TEXT,
-    "train_info.adaptation.projection_checksum?": TEXT, "train_info.adaptation.projection?": OBJECT,
-    "train_info.adaptation.D": POSITIVE, "train_info.adaptation.d_theta": POSITIVE, "train_info.adaptation.m": WHOLE,
+    "run_info.config.settings.d": POSITIVE,
+    "train_info.adaptation.family": TEXT,
+    "train_info.adaptation.scope": TEXT,
+    "train_info.adaptation.projection_checksum?": TEXT,
+    "train_info.adaptation.projection?": OBJECT,
+    "train_info.adaptation.D": POSITIVE,
+    "train_info.adaptation.d_theta": POSITIVE,
+    "train_info.adaptation.m": WHOLE,
 }
 _LORA: dict[str, Field] = {
-    "run_info.config.settings.rank": POSITIVE, "train_info.adaptation.rank": POSITIVE, "train_info.adaptation.alpha_rule": TEXT,
+    "run_info.config.settings.rank": POSITIVE,
+    "train_info.adaptation.rank": POSITIVE,
+    "train_info.adaptation.alpha_rule": TEXT,
     "train_info.adaptation.targets": TEXTS,
 }
 _QUESTION: dict[str, Field] = {
-    "id": TEXT, "keys": KEYS, "finished": BOOL, "study": TEXT, "curve": TEXT, "model": TEXT, "task": TEXT,
-    "arm": _one_of(("did", "said", "lora")), "projection": TEXT, "scope": TEXT, "structure": _maybe(TEXT), "protocol": TEXT,
-    "design?": TEXT, "metric": TEXT, "D": POSITIVE, "m": WHOLE, "rule": _one_of(("raw", "chance", "absolute")),
-    "absolute": _maybe(NUMBER), "strict": BOOL, "threshold": FRACTION, "left_out": TEXTS, "n_scored": WHOLE, "steps": POSITIVE,
-    "tuned?": BOOL, "rate?": ("a rate above 0", lambda v: _is_number(v) and v > 0),
-    "loss?": SHARE, "handicaps?": ("shares by key", lambda v: isinstance(v, dict) and all(KEY[1](k) and SHARE[1](s) for k, s in v.items())),
+    "id": TEXT,
+    "keys": KEYS,
+    "finished": BOOL,
+    "study": TEXT,
+    "curve": TEXT,
+    "model": TEXT,
+    "task": TEXT,
+    "arm": _one_of(("did", "said", "lora")),
+    "projection": TEXT,
+    "scope": TEXT,
+    "structure": _maybe(TEXT),
+    "protocol": TEXT,
+    "design?": TEXT,
+    "metric": TEXT,
+    "D": POSITIVE,
+    "m": WHOLE,
+    "rule": _one_of(("raw", "chance", "absolute")),
+    "absolute": _maybe(NUMBER),
+    "strict": BOOL,
+    "threshold": FRACTION,
+    "left_out": TEXTS,
+    "n_scored": WHOLE,
+    "steps": POSITIVE,
+    "tuned?": BOOL,
+    "rate?": ("a rate above 0", lambda v: _is_number(v) and v > 0),
+    "loss?": SHARE,
+    "handicaps?": (
+        "shares by key",
+        lambda v: isinstance(v, dict) and all(KEY[1](k) and SHARE[1](s) for k, s in v.items()),
+    ),
 }
 
 
@@ -210,7 +291,11 @@ def check_record(record: dict, stem: str) -> dict:
     config, info, D = record["run_info"]["config"], record["train_info"], record["meta_info"]["D"]
     _same("the digest of the configuration and the key", _digest(config), record["key"])
     if "checksum" in record:
-        _same("the checksum of what it holds and the one it was stored with", checksum(record), record["checksum"])
+        _same(
+            "the checksum of what it holds and the one it was stored with",
+            checksum(record),
+            record["checksum"],
+        )
     _same("kind, in the record and in its configuration", record["kind"], config["kind"])
     _check_scores(record["status"], info, config["recipe"]["rule"])
     settings, adapted = config["settings"], info["adaptation"]
@@ -219,9 +304,15 @@ def check_record(record: dict, stem: str) -> dict:
     if config["arm"] in ("did", "said"):
         _check(record, _SUBSPACE)
         _same("d_total and the configuration's d", info["d_total"], settings["d"])
-        _same("d_total and the sum of d_theta and m", info["d_total"], adapted["d_theta"] + adapted["m"])
+        _same(
+            "d_total and the sum of d_theta and m",
+            info["d_total"],
+            adapted["d_theta"] + adapted["m"],
+        )
         if info["d_total"] > D + adapted["m"]:
-            raise Unfit(f"d_total: expected at most D + m, {D + adapted['m']}; got {info['d_total']}")
+            raise Unfit(
+                f"d_total: expected at most D + m, {D + adapted['m']}; got {info['d_total']}"
+            )
     elif config["arm"] == "lora":
         _check(record, _LORA)
         _same("rank and the configuration's rank", adapted["rank"], settings["rank"])
@@ -242,7 +333,9 @@ def _check_scores(status: str, info: dict, rule: str) -> None:
     for score in (info["score"], info["untouched"], info.get("locked"), info["majority"], *scores):
         if score is not None and not in_bounds(info["metric"], score):
             low, high = bounds(info["metric"])
-            raise Unfit(f"{info['metric']}: expected a score from {low:g} to {high:g}; got {score:g}")
+            raise Unfit(
+                f"{info['metric']}: expected a score from {low:g} to {high:g}; got {score:g}"
+            )
     steps = [p["step"] for p in info["curve"]]
     if steps != sorted(set(steps)):
         raise Unfit("train_info.curve: expected steps that grow")
@@ -251,12 +344,16 @@ def _check_scores(status: str, info: dict, rule: str) -> None:
     if info["score"] is None:
         raise Unfit(f"train_info.score: expected a number of a run that ended {status}; got null")
     if (status == "stopped") != bool(info.get("stopped")):
-        raise Unfit(f"train_info.stopped: expected it of a run that stopped early alone; got {info.get('stopped')!r:.60}")
+        raise Unfit(
+            f"train_info.stopped: expected it of a run that stopped early alone; got {info.get('stopped')!r:.60}"
+        )
     if len(scores) < 2:
         raise Unfit("train_info.curve: expected scores before and after training")
     _same("untouched and the curve's first score", info["untouched"], scores[0])
     last = scores[1:][-3:] if rule == "mean_of_last_3" else scores[-1:]
-    if None in last or not math.isclose(info["score"], sum(last) / len(last), rel_tol=1e-9, abs_tol=1e-12):
+    if None in last or not math.isclose(
+        info["score"], sum(last) / len(last), rel_tol=1e-9, abs_tol=1e-12
+    ):
         raise Unfit(f"the score {info['score']:g} is not what its curve ends in")
 
 
@@ -278,13 +375,25 @@ def check_answers(question: dict, records: list[dict]) -> None:
     """Whether these records, which a question names by their keys, can answer it. Errors: ``Unfit``."""
     for r in records:
         config, name = r["run_info"]["config"], f"run {r['key']}"
-        for what, a in (("model", config["model"]), ("task", config["task"]), ("metric", r["train_info"]["metric"])):
+        for what, a in (
+            ("model", config["model"]),
+            ("task", config["task"]),
+            ("metric", r["train_info"]["metric"]),
+        ):
             _same(f"{what} of {name} and of the question", a, question[what])
         if config["arm"] != "lora":  # of which early records count the factors in
             _same(f"D of {name} and of the question", r["meta_info"]["D"], question["D"])
         either = "full", question["arm"]
-        arms = {"baseline": ("full",), "tune": either, "check": either}.get(r["kind"], (question["arm"],))
+        arms = {"baseline": ("full",), "tune": either, "check": either}.get(
+            r["kind"], (question["arm"],)
+        )
         if config["arm"] not in arms:
             raise Unfit(f"arm of {name}: expected {' or '.join(arms)}; got {config['arm']}")
-        if question["arm"] != "lora" and r["kind"] == "search" and not question["m"] < r["train_info"]["d_total"] <= question["D"] + question["m"]:
-            raise Unfit(f"d of {name}: expected {question['m'] + 1} to {question['D'] + question['m']}; got {r['train_info']['d_total']}")
+        if (
+            question["arm"] != "lora"
+            and r["kind"] == "search"
+            and not question["m"] < r["train_info"]["d_total"] <= question["D"] + question["m"]
+        ):
+            raise Unfit(
+                f"d of {name}: expected {question['m'] + 1} to {question['D'] + question['m']}; got {r['train_info']['d_total']}"
+            )

@@ -19,7 +19,13 @@ from idim.config import Config
 from idim.errors import expected, one_of
 from idim.executors import Local, Progress
 from idim.protocols import (
-    FEWEST_STEPS, LORA_FACTOR, QUICK, RATE_EXPONENTS, RECIPES, TUNE_STEPS, Protocol,
+    FEWEST_STEPS,
+    LORA_FACTOR,
+    QUICK,
+    RATE_EXPONENTS,
+    RECIPES,
+    TUNE_STEPS,
+    Protocol,
 )
 from idim.run import Spec, task_for
 from idim.store import Store
@@ -54,31 +60,54 @@ class Study:
         quick = QUICK if config.protocol == "quick" and kind == "transformer" else {}
         self.recipe = _recipe(kind, self.protocol, config, quick)
         self.options = Options(
-            data_dir=config.data_dir or None, official=self.protocol.official,
+            data_dir=config.data_dir or None,
+            official=self.protocol.official,
             max_train_samples=config.max_train_samples or quick.get("max_train_samples", 0),
             max_eval_samples=config.max_eval_samples or quick.get("max_eval_samples", 0),
             max_seq_length=_length(config, int(quick.get("max_seq_length", 128))),
-            text_columns=config.text_columns, label_column=config.label_column, metric=config.metric,
+            text_columns=config.text_columns,
+            label_column=config.label_column,
+            metric=config.metric,
         )
         if self.protocol.projection not in projections.KINDS | projections.FLAWED:
             raise one_of("--projection", projections.KINDS, self.protocol.projection)
-        if self.protocol.projection in projections.FLAWED and self.protocol.scope != projections.TENSOR:
+        if (
+            self.protocol.projection in projections.FLAWED
+            and self.protocol.scope != projections.TENSOR
+        ):
             raise one_of("--projection", projections.KINDS, self.protocol.projection)
-        if config.lean and (projections.KINDS | projections.FLAWED)[self.protocol.projection].staged:
-            raise expected("--lean", "a projection that takes gradients in as they come, as orthonormal does", self.protocol.projection)
+        if (
+            config.lean
+            and (projections.KINDS | projections.FLAWED)[self.protocol.projection].staged
+        ):
+            raise expected(
+                "--lean",
+                "a projection that takes gradients in as they come, as orthonormal does",
+                self.protocol.projection,
+            )
         self.task: Task = task_for(config.model, config.task, self.options)
         for note in self.task.notes:
             watcher.say(f"note: {note}")
         loaded = models.load(config.model, self.task.classes, 0, self.task.head, self.task.names)
         _fits(loaded.module, self.task, config.model)
-        self._fingerprint = loaded.fingerprint if Path(config.model).is_dir() or config.model in models.GIVEN else ""
+        self._fingerprint = (
+            loaded.fingerprint
+            if Path(config.model).is_dir() or config.model in models.GIVEN
+            else ""
+        )
         #: The question being answered, if any; every run made for it is noted there.
         self.question: dict | None = None
         named = list(loaded.module.named_parameters())
         self.layout = projections.Layout.of(named, self.protocol.structure)
         self.D = self.layout.D
         self.executor = Local(config.workers)
-        if not (config.max_steps or config.num_train_epochs or quick or "epochs" in self.protocol.recipe or kind == "toy"):
+        if not (
+            config.max_steps
+            or config.num_train_epochs
+            or quick
+            or "epochs" in self.protocol.recipe
+            or kind == "toy"
+        ):
             # A few passes over a small data set are too few steps to converge in.
             fewest = FEWEST_STEPS[kind]
             if total_steps(self.recipe, self.task.train_size()) < fewest:
@@ -89,8 +118,17 @@ class Study:
     @property
     def id(self) -> str:
         """A digest of what all arms share: model, task, data and budget; not the rates, which each arm tunes."""
-        recipe = {k: v for k, v in dataclasses.asdict(self.recipe).items() if "learning_rate" not in k}
-        shared = [self.config.model, self.config.task, self.task.fingerprint, self.protocol.name, recipe, self.options.recorded()]
+        recipe = {
+            k: v for k, v in dataclasses.asdict(self.recipe).items() if "learning_rate" not in k
+        }
+        shared = [
+            self.config.model,
+            self.config.task,
+            self.task.fingerprint,
+            self.protocol.name,
+            recipe,
+            self.options.recorded(),
+        ]
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
     def m(self, arm: str) -> int:
@@ -104,14 +142,25 @@ class Study:
         if arm == "said":
             parts.append(p.structure)
         if arm == "lora":
-            parts += [",".join(self.config.targets) or "default", f"alpha{self.config.lora_alpha}" if self.config.lora_alpha else "2r"]
+            parts += [
+                ",".join(self.config.targets) or "default",
+                f"alpha{self.config.lora_alpha}" if self.config.lora_alpha else "2r",
+            ]
         return "/".join(parts + ([f"{rate:g}"] if rate else []))
 
     # Specifications of runs.
 
     def spec(
-        self, kind: str, arm: str, size: int, repeat: int, rate: float, split: str = "measure", budget: float = 1.0,
-        stop: tuple[float, float, float] | None = None, drawn: str = "",
+        self,
+        kind: str,
+        arm: str,
+        size: int,
+        repeat: int,
+        rate: float,
+        split: str = "measure",
+        budget: float = 1.0,
+        stop: tuple[float, float, float] | None = None,
+        drawn: str = "",
     ) -> Spec:
         """``size`` is d or the rank; ``budget`` multiplies the number of steps.
 
@@ -131,7 +180,12 @@ class Study:
         settings: dict[str, object] = {}
         if arm in ("did", "said"):
             p = self.protocol
-            settings = {"d": size, "projection": p.projection, "scope": p.scope, "structure": p.structure}
+            settings = {
+                "d": size,
+                "projection": p.projection,
+                "scope": p.scope,
+                "structure": p.structure,
+            }
             version = (projections.KINDS | projections.FLAWED)[p.projection].version
             if version > 1:
                 settings["version"] = version
@@ -140,33 +194,66 @@ class Study:
             if self.config.lean:
                 settings["lean"] = True
         elif arm == "lora":
-            settings = {"rank": size, "lora_alpha": self.config.lora_alpha, "targets": list(self.config.targets)}
+            settings = {
+                "rank": size,
+                "lora_alpha": self.config.lora_alpha,
+                "targets": list(self.config.targets),
+            }
         return Spec(
-            self.config.model, self.config.task, arm, recipe, self.options, self.protocol.name, kind, split,
-            _seeds(self.config.seed, self.config.model, self.config.task, drawn or kind, arm, size, repeat), settings, self.task.fingerprint, self._fingerprint, stop,
+            self.config.model,
+            self.config.task,
+            arm,
+            recipe,
+            self.options,
+            self.protocol.name,
+            kind,
+            split,
+            _seeds(
+                self.config.seed,
+                self.config.model,
+                self.config.task,
+                drawn or kind,
+                arm,
+                size,
+                repeat,
+            ),
+            settings,
+            self.task.fingerprint,
+            self._fingerprint,
+            stop,
         )
 
-    def execute(self, store: Store, specs: Sequence[Spec], curve: str, save: str = "") -> list[dict]:
+    def execute(
+        self, store: Store, specs: Sequence[Spec], curve: str, save: str = ""
+    ) -> list[dict]:
         """Records for these specifications, in their order: from the store where it has them, else made now and stored.
 
         ``save``: a folder for what a single run trains, which the store does not hold: it is trained in any case.
         """
         done = {s.key: None if save else store.get(s.key) for s in specs}
         todo = [s for s in specs if done[s.key] is None]
-        progress = self.watch.run(_title(todo[0]) if len(todo) == 1 else f"{len(todo)} runs") if todo else None
+        progress = (
+            self.watch.run(_title(todo[0]) if len(todo) == 1 else f"{len(todo)} runs")
+            if todo
+            else None
+        )
         for spec, record in self.executor.run(todo, progress, save):
             record |= {"study": self.id, "curve": curve}
             store.put(record)
             done[spec.key] = record
             info = record["train_info"]
             score = record["reason"] if info["score"] is None else f"{info['score']:.4f}"
-            self.watch.say(f"{_title(spec)}: {record['status']}, {self.task.metric} {score}, {info['seconds']:.0f} s")
+            self.watch.say(
+                f"{_title(spec)}: {record['status']}, {self.task.metric} {score}, {info['seconds']:.0f} s"
+            )
             for warning in info["warnings"]:
                 self.watch.say(f"warning: {warning}")
         self.note(store, specs)
         kept = len(specs) - len(todo)
         if kept:
-            self.watch.say(f"{_title(specs[0])}{' and others' if kept > 1 else ''}: {kept} from the store")
+            self.watch.say(
+                f"{_title(specs[0])}{' and others' if kept > 1 else ''}: {kept} from the store"
+            )
         return [done[s.key] for s in specs]
 
     def ask(self, store: Store, arm: str, **more: object) -> dict:
@@ -201,12 +288,16 @@ class Study:
         if self.protocol.rate_law == "constant":
             return lambda size: self.protocol.rate
         # Unit columns in each of T tensors give P a norm sqrt(T) times as large, so the same move takes a smaller rate.
-        norm = math.sqrt(len(self.layout.slices)) if self.protocol.scope == projections.TENSOR else 1.0
+        norm = (
+            math.sqrt(len(self.layout.slices)) if self.protocol.scope == projections.TENSOR else 1.0
+        )
         return lambda size: full * (self.D / (size - self.m(arm))) ** self._exponent / norm
 
     def baselines(self, store: Store, rate: float, n: int, first: int = 0) -> list[dict]:
         """Full runs number ``first`` to ``n - 1``."""
-        return self.execute(store, [self.spec("baseline", "full", 0, i, rate) for i in range(first, n)], "full")
+        return self.execute(
+            store, [self.spec("baseline", "full", 0, i, rate) for i in range(first, n)], "full"
+        )
 
     def _question(self, arm: str, **more: object) -> dict:
         """What a summary needs to know beside the records."""
@@ -218,18 +309,40 @@ class Study:
         asked = json.dumps([_QUESTIONS, self.id, self._fingerprint, curve, same], sort_keys=True)
         digest = hashlib.sha256(asked.encode()).hexdigest()[:6]
         return {
-            "id": f"{name}-{digest}", "keys": [], "finished": False, "study": self.id, "curve": curve, "model": c.model, "task": c.task, "arm": arm,
-            "projection": p.projection, "scope": p.scope, "structure": p.structure if arm == "said" else None,
-            "protocol": p.name, "design": p.design, "metric": self.task.metric, "D": self.D, "m": self.m(arm), "rule": p.rule,
-            "absolute": p.absolute, "strict": p.strict, "threshold": c.threshold, "left_out": list(p.left_out),
+            "id": f"{name}-{digest}",
+            "keys": [],
+            "finished": False,
+            "study": self.id,
+            "curve": curve,
+            "model": c.model,
+            "task": c.task,
+            "arm": arm,
+            "projection": p.projection,
+            "scope": p.scope,
+            "structure": p.structure if arm == "said" else None,
+            "protocol": p.name,
+            "design": p.design,
+            "metric": self.task.metric,
+            "D": self.D,
+            "m": self.m(arm),
+            "rule": p.rule,
+            "absolute": p.absolute,
+            "strict": p.strict,
+            "threshold": c.threshold,
+            "left_out": list(p.left_out),
             "n_scored": self.task.sizes().get("measure", 0),
-            "steps": self.steps, **more,
+            "steps": self.steps,
+            **more,
         }
 
 
 def _kind(config: Config) -> str:
     if (config.model == "toy") != (config.task == "toy"):
-        raise expected("--task toy", "the model toy, and no other task with it", f"--model {config.model} --task {config.task}")
+        raise expected(
+            "--task toy",
+            "the model toy, and no other task with it",
+            f"--model {config.model} --task {config.task}",
+        )
     if config.model == "toy":
         return "toy"
     if config.model in models.GIVEN:
@@ -244,7 +357,9 @@ def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recip
     values |= {k: v for k, v in quick.items() if k in ("epochs", "evaluations")}
     values |= protocol.recipe
     given = {
-        "learning_rate": config.learning_rate, "epochs": config.num_train_epochs, "max_steps": config.max_steps,
+        "learning_rate": config.learning_rate,
+        "epochs": config.num_train_epochs,
+        "max_steps": config.max_steps,
         "batch_size": config.batch_size,
     }
     values |= {k: v for k, v in given.items() if v}
@@ -257,11 +372,17 @@ def _length(config: Config, default: int) -> int:
     """Tokens a text is cut to: as given, or the default where the model has that many positions."""
     longest = models.positions(config.model) or max(default, config.max_seq_length)
     if config.max_seq_length > longest:
-        raise expected("--max-seq-length", f"at most {longest}, the positions of {config.model}", config.max_seq_length)
+        raise expected(
+            "--max-seq-length",
+            f"at most {longest}, the positions of {config.model}",
+            config.max_seq_length,
+        )
     return config.max_seq_length or min(default, longest)
 
 
-def _seeds(master: int, model: str, task: str, kind: str, arm: str, size: int, repeat: int) -> dict[str, int]:
+def _seeds(
+    master: int, model: str, task: str, kind: str, arm: str, size: int, repeat: int
+) -> dict[str, int]:
     """Four fresh seeds for each run.
 
     The same master seed gives the same ones, so a search resumes. Two tasks share none.
@@ -289,4 +410,6 @@ def _fits(module, task: Task, name: str) -> None:
             task.check(module.eval())
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise expected("--model", f"one that takes the inputs of {task.name}", f"{name}: {said}") from None
+        raise expected(
+            "--model", f"one that takes the inputs of {task.name}", f"{name}: {said}"
+        ) from None

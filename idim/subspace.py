@@ -20,7 +20,6 @@ from idim.lean import Block, blocks
 from idim.tables import Table, owners
 from idim.watched import Watched, by_our_hand, can_be_watched, unwatch, watch
 
-
 #: Floats of gradients that are gathered before they are folded, so that threads need not be woken for each.
 _WAITING = 1 << 21
 
@@ -29,12 +28,16 @@ _WAITING = 1 << 21
 class _Now:
     """What changes every step. Not in the module itself, where to set an attribute costs as much as some of the work."""
 
-    formed: tuple[bool, torch.Tensor, torch.Tensor | None] | None = None  # enabled, theta, scales: what the weights were last formed from
+    formed: tuple[bool, torch.Tensor, torch.Tensor | None] | None = (
+        None  # enabled, theta, scales: what the weights were last formed from
+    )
     image: projections.Image | None = None
     shares: projections.Shares | None = None
     waiting: dict[int, torch.Tensor] = field(default_factory=dict)
     floats: int = 0  # that wait
-    running: bool = False  # a forward pass of the whole model, which began with weights of the present theta
+    running: bool = (
+        False  # a forward pass of the whole model, which began with weights of the present theta
+    )
 
 
 class Subspace(nn.Module):
@@ -78,9 +81,18 @@ class Subspace(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, d: int, projection: str = "orthonormal", structure: str | None = None,
-        scope: str = projections.GLOBAL, seed: int = 0, include: Callable[[str], bool] | None = None, engine: str = "auto",
-        lean: bool = False, quiet: bool = False, group: distributed.ProcessGroup | None = None,
+        self,
+        model: nn.Module,
+        d: int,
+        projection: str = "orthonormal",
+        structure: str | None = None,
+        scope: str = projections.GLOBAL,
+        seed: int = 0,
+        include: Callable[[str], bool] | None = None,
+        engine: str = "auto",
+        lean: bool = False,
+        quiet: bool = False,
+        group: distributed.ProcessGroup | None = None,
     ):
         super().__init__()
         chosen, self.frozen = _chosen(model, include)
@@ -97,11 +109,22 @@ class Subspace(nn.Module):
         self._names = [names[id(p)] for p in weights]
         device = weights[0].device
         self._settings = {
-            "d": d, "projection": projection, "structure": structure, "scope": scope, "seed": seed, "engine": engine, "lean": lean, "quiet": quiet,
+            "d": d,
+            "projection": projection,
+            "structure": structure,
+            "scope": scope,
+            "seed": seed,
+            "engine": engine,
+            "lean": lean,
+            "quiet": quiet,
         }
         self.projection = self._make_projection(d_theta, device)
         if lean and (projections.KINDS | projections.FLAWED)[projection].staged:
-            raise expected("lean", "a projection that takes gradients in as they come, as orthonormal does", projection)
+            raise expected(
+                "lean",
+                "a projection that takes gradients in as they come, as orthonormal does",
+                projection,
+            )
         self.structure, self.scope, self.d, self.lean, self.quiet = structure, scope, d, lean, quiet
         #: False: the model runs at theta_0.
         self.enabled = True
@@ -123,13 +146,25 @@ class Subspace(nn.Module):
             p._idim_wrapped = ref(self), i
         # theta_0 is the memory that the model came in, which may be a mapped file; the weights get their own.
         self._origin = [p.detach() for p in weights]
-        self._filed = {i for i, x in enumerate(self._origin) if memory.in_file(x)} if lean else set()
+        self._filed = (
+            {i for i, x in enumerate(self._origin) if memory.in_file(x)} if lean else set()
+        )
         self._leave_to_file(self._filed)
         found = owners(model, weights) if self.projection.row_wise else {}
         in_blocks = blocks(model, weights, set(found)) if lean else []
-        self._tables = {i: Table(owner, partial(self._form_rows, i), self._renew, lean) for i, owner in found.items()}
-        self._blocks = [Block(module, indices, weights, self._form, self._made, self._renew) for module, indices in in_blocks]
-        self._block_of = {i: block for block, (_, indices) in zip(self._blocks, in_blocks, strict=True) for i in indices}
+        self._tables = {
+            i: Table(owner, partial(self._form_rows, i), self._renew, lean)
+            for i, owner in found.items()
+        }
+        self._blocks = [
+            Block(module, indices, weights, self._form, self._made, self._renew)
+            for module, indices in in_blocks
+        ]
+        self._block_of = {
+            i: block
+            for block, (_, indices) in zip(self._blocks, in_blocks, strict=True)
+            for i in indices
+        }
         self._kept = [i for i in range(len(weights)) if i not in self._block_of]
         self._watchable = [i for i in self._kept if can_be_watched(weights[i])]
         for i in set(self._kept) - set(found):
@@ -140,9 +175,14 @@ class Subspace(nn.Module):
         self._hooks.append(model.register_state_dict_pre_hook(Hook(self._on_state_dict)))
         changed = {id(table.owner): table.before for table in self._tables.values()}
         touched = [model, *found.values(), *(block.module for block in self._blocks)]
-        self._guests = [Guest(module, **changed.get(id(module), {})) for module in {id(module): module for module in touched}.values()]
+        self._guests = [
+            Guest(module, **changed.get(id(module), {}))
+            for module in {id(module): module for module in touched}.values()
+        ]
         for i, p in enumerate(weights):
-            self._hooks.append(p.register_post_accumulate_grad_hook(partial(_take_in, ref(self), i)))
+            self._hooks.append(
+                p.register_post_accumulate_grad_hook(partial(_take_in, ref(self), i))
+            )
             if quiet:
                 # A second backward pass through the same graph finds them asleep again.
                 self._hooks.append(p.register_hook(partial(_wake, ref(p))))
@@ -156,13 +196,24 @@ class Subspace(nn.Module):
         sizes = self.layout.sizes if asked["scope"] == projections.TENSOR else None
         try:
             return projections.make(
-                asked["projection"], self.layout.D, d_theta, seed=asked["seed"], device=device, sizes=sizes, engine=asked["engine"])
+                asked["projection"],
+                self.layout.D,
+                d_theta,
+                seed=asked["seed"],
+                device=device,
+                sizes=sizes,
+                engine=asked["engine"],
+            )
         except projections.ProjectionError as error:
             raise IdimError(str(error)) from None
 
     def _list_loose(self) -> None:
         """The weights that are watched between forward passes of the whole model, and whole within."""
-        self._loose = [self._hold[1][i] for i in self._watchable if not (i in self._tables and self._tables[i].proven)]
+        self._loose = [
+            self._hold[1][i]
+            for i in self._watchable
+            if not (i in self._tables and self._tables[i].proven)
+        ]
 
     @property
     def D(self) -> int:
@@ -172,7 +223,9 @@ class Subspace(nn.Module):
     def frozen_size(self) -> int:
         """Numbers in the weights that their owner froze, which D leaves out."""
         named = dict(self.model.named_parameters(remove_duplicate=False))
-        return sum(p.numel() for p in {id(named[name]): named[name] for name in self.frozen}.values())
+        return sum(
+            p.numel() for p in {id(named[name]): named[name] for name in self.frozen}.values()
+        )
 
     @property
     def model(self) -> nn.Module:
@@ -200,7 +253,11 @@ class Subspace(nn.Module):
         if self._now.formed is None:
             return False
         enabled, theta, scales = self._now.formed
-        return enabled == self.enabled and torch.equal(theta, self.theta) and (scales is None or torch.equal(scales, self.scales))
+        return (
+            enabled == self.enabled
+            and torch.equal(theta, self.theta)
+            and (scales is None or torch.equal(scales, self.scales))
+        )
 
     def forget(self) -> None:
         """Form the weights anew before the next forward pass, theta changed or not."""
@@ -248,14 +305,20 @@ class Subspace(nn.Module):
         if not self._hooks:  # the model has been let go of
             return
         proven = {i for i, table in self._tables.items() if table.proven}
-        starts = {i for i in self._tables.keys() - proven if self._is_start(i)}  # at theta = 0 such a table is right as it is
-        if starts and (now.formed is not None or self.enabled and bool(theta.any())):
+        starts = {
+            i for i in self._tables.keys() - proven if self._is_start(i)
+        }  # at theta = 0 such a table is right as it is
+        if starts and (now.formed is not None or (self.enabled and bool(theta.any()))):
             self._unalias(starts)
             starts = set()
         self._form([i for i in self._kept if i not in proven | starts])
         for part in [*self._tables.values(), *self._blocks]:
             part.outdate()
-        now.formed = self.enabled, theta.clone(), None if self.scales is None else self.scales.detach().clone()
+        now.formed = (
+            self.enabled,
+            theta.clone(),
+            None if self.scales is None else self.scales.detach().clone(),
+        )
 
     def _is_start(self, i: int) -> bool:
         """Whether this table's memory is still theta_0's."""
@@ -306,7 +369,9 @@ class Subspace(nn.Module):
     def _shift(self, out: dict[int, torch.Tensor]) -> None:
         """``theta_0 + scale * P theta`` of the weights with these indices, into contiguous memory."""
         slices, scale = self.layout.slices, self._scale_of()
-        self._now.image.shift_all([(slices[i].start, x, self._origin[i], scale(i)) for i, x in out.items()])
+        self._now.image.shift_all(
+            [(slices[i].start, x, self._origin[i], scale(i)) for i, x in out.items()]
+        )
         self._leave_to_file(out)
 
     def _leave_to_file(self, indices: Iterable[int]) -> None:
@@ -317,7 +382,9 @@ class Subspace(nn.Module):
     def _made(self, i: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         """Weight i at the present theta, in memory of its own."""
         origin = self._origin[i]
-        made = torch.empty(origin.shape, dtype=dtype or self._hold[1][i].dtype, device=origin.device)
+        made = torch.empty(
+            origin.shape, dtype=dtype or self._hold[1][i].dtype, device=origin.device
+        )
         self._shift({i: made})
         return made
 
@@ -325,7 +392,13 @@ class Subspace(nn.Module):
     def _form_rows(self, i: int, rows: torch.Tensor) -> None:
         if not len(rows):
             return
-        self._now.image.shift_rows(self._hold[1][i].data, self._origin[i], rows, self._scale_of()(i), self.layout.slices[i].start)
+        self._now.image.shift_rows(
+            self._hold[1][i].data,
+            self._origin[i],
+            rows,
+            self._scale_of()(i),
+            self.layout.slices[i].start,
+        )
         self._leave_to_file([i])
         self._tables[i].fresh[rows] = True
 
@@ -345,8 +418,14 @@ class Subspace(nn.Module):
             self._renew()
             for i, origin in enumerate(self._origin):
                 weight = self._hold[1][i]
-                plain = not (self.projection.row_wise or i in self._block_of) and weight.dtype == torch.float32
-                now, before = weight.detach() if plain else self._made(i, torch.float32), origin.float()
+                plain = (
+                    not (self.projection.row_wise or i in self._block_of)
+                    and weight.dtype == torch.float32
+                )
+                now, before = (
+                    weight.detach() if plain else self._made(i, torch.float32),
+                    origin.float(),
+                )
                 off = now != before
                 moved += int(off.sum())
                 lost += int((off & (now.to(dtype) == before.to(dtype))).sum())
@@ -365,7 +444,9 @@ class Subspace(nn.Module):
         if grad.is_sparse:
             self._fold_rows(i, grad)
         else:
-            if i in now.waiting:  # reentrant checkpointing gives a shared weight one gradient a call
+            if (
+                i in now.waiting
+            ):  # reentrant checkpointing gives a shared weight one gradient a call
                 self._fold_waiting()
             now.waiting[i] = grad
             now.floats += grad.numel()
@@ -397,7 +478,9 @@ class Subspace(nn.Module):
     def _fold_rows(self, i: int, grad: torch.Tensor) -> None:
         # As the look-up made it, row by row: to add up what repeats is the fold's work.
         piece = self.layout.slices[i]
-        self._now.shares.add_rows(grad._values().float(), piece.start + grad._indices()[0] * grad.shape[1], piece.group)
+        self._now.shares.add_rows(
+            grad._values().float(), piece.start + grad._indices()[0] * grad.shape[1], piece.group
+        )
 
     @torch.no_grad()
     def _fold_waiting(self) -> None:
@@ -431,7 +514,9 @@ class Subspace(nn.Module):
         whole = torch.cat([p.grad.view(-1) for p in self.parameters()])
         distributed.all_reduce(whole, group=group)
         whole /= group.size()
-        for p, part in zip(self.parameters(), whole.split([p.numel() for p in self.parameters()]), strict=True):
+        for p, part in zip(
+            self.parameters(), whole.split([p.numel() for p in self.parameters()]), strict=True
+        ):
             p.grad.copy_(part.view_as(p))
 
     @contextmanager
@@ -482,32 +567,53 @@ class Subspace(nn.Module):
 
     def _fresh_starts(self) -> dict[str, torch.Tensor]:
         """The memory of the starts that ``state_dict`` has, by name of the weight."""
-        named = dict(self.model.named_parameters()) | dict(zip(self._names, self._origin, strict=True))
+        named = dict(self.model.named_parameters()) | dict(
+            zip(self._names, self._origin, strict=True)
+        )
         return {name: named[name].detach() for name in self.fresh if name in named}
 
     def _save_to_state_dict(self, destination: dict, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
         kept, moved = self._beside.kept(), self._beside.moved()
         destination |= {prefix + _key(_START, name): x for name, x in self._fresh_starts().items()}
-        destination |= {prefix + _key(_BUFFER, name): x for name, x in kept.items() if name in moved or name in self.fresh}
+        destination |= {
+            prefix + _key(_BUFFER, name): x
+            for name, x in kept.items()
+            if name in moved or name in self.fresh
+        }
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, local_metadata, strict, missing_keys, unexpected_keys, error_msgs) -> None:
+    def _load_from_state_dict(
+        self,
+        state_dict: dict,
+        prefix: str,
+        local_metadata,
+        strict,
+        missing_keys,
+        unexpected_keys,
+        error_msgs,
+    ) -> None:
         starts = {prefix + _key(_START, name): x for name, x in self._fresh_starts().items()}
         buffers = {prefix + _key(_BUFFER, name): name for name in self._beside.names}
         if prefix + "theta" in state_dict:
             self._beside.restore()  # what the file lacks was not moved
-        self._beside.put({name: state_dict[key] for key, name in buffers.items() if key in state_dict})
+        self._beside.put(
+            {name: state_dict[key] for key, name in buffers.items() if key in state_dict}
+        )
         for key, place in starts.items():
             if key not in state_dict:
                 missing_keys.append(key)
             elif state_dict[key].shape != place.shape:
-                error_msgs.append(f"{key}: expected shape {tuple(place.shape)}; got {tuple(state_dict[key].shape)}")
+                error_msgs.append(
+                    f"{key}: expected shape {tuple(place.shape)}; got {tuple(state_dict[key].shape)}"
+                )
             else:
                 self._filed.clear()
                 with torch.no_grad():
                     place.copy_(state_dict[key])
         rest = {key: x for key, x in state_dict.items() if key not in starts and key not in buffers}
-        super()._load_from_state_dict(rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
+        super()._load_from_state_dict(
+            rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Subspace:
         """Cast or move the model. Theta and the scales follow to its device, and stay in single precision."""
@@ -535,15 +641,22 @@ class Subspace(nn.Module):
     def __reduce_ex__(self, protocol: int):
         """A copy, or a pickle, moves a copy of the model."""
         if not self._hooks:
-            raise expected("copy", "a subspace that still moves its model", "one that has let go of it")
+            raise expected(
+                "copy", "a subspace that still moves its model", "one that has let go of it"
+            )
         if self._hold[2] is not None:
             raise expected("copy", "a subspace of one process", "one with a process group")
         names = {id(p): name for name, p in self.model.named_parameters()}
         state = {
-            "theta": self.theta, "scales": self.scales, "enabled": self.enabled, "fresh": self.fresh, "frozen": self.frozen,
+            "theta": self.theta,
+            "scales": self.scales,
+            "enabled": self.enabled,
+            "fresh": self.fresh,
+            "frozen": self.frozen,
             "training": self.training,
             "were": {names[id(p)]: required for p, required in self._were if id(p) in names},
-            "starts": dict(zip(self._names, self._origin, strict=True)), "buffers": self._beside.starts(),
+            "starts": dict(zip(self._names, self._origin, strict=True)),
+            "buffers": self._beside.starts(),
         }
         return _rewrapped, (self.model, self._settings, state)
 
@@ -566,7 +679,9 @@ def _rewrapped(model: nn.Module, settings: dict[str, object], state: dict[str, o
         named[name].data = start
     beside = Buffers(model)
     beside.put(state["buffers"])
-    sub = Subspace(model, **settings, include=lambda name: id(named[name]) in moved or name in state["frozen"])
+    sub = Subspace(
+        model, **settings, include=lambda name: id(named[name]) in moved or name in state["frozen"]
+    )
     beside.restore()
     sub.theta, sub.scales = state["theta"], state["scales"]
     sub.enabled, sub.fresh = state["enabled"], state["fresh"]
@@ -591,11 +706,19 @@ def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def _chosen(model: nn.Module, include: Callable[[str], bool] | None) -> tuple[list[tuple[str, nn.Parameter]], tuple[str, ...]]:
+def _chosen(
+    model: nn.Module, include: Callable[[str], bool] | None
+) -> tuple[list[tuple[str, nn.Parameter]], tuple[str, ...]]:
     """Names and weights to move, and the names of those that their owner froze."""
-    asked = [(name, p) for name, p in model.named_parameters(remove_duplicate=False) if include is None or include(name)]
+    asked = [
+        (name, p)
+        for name, p in model.named_parameters(remove_duplicate=False)
+        if include is None or include(name)
+    ]
     if not asked:
-        raise expected("model", "a module with at least one parameter to move", type(model).__name__)
+        raise expected(
+            "model", "a module with at least one parameter to move", type(model).__name__
+        )
     for name, p in asked:
         if p.is_meta:
             raise expected("model", "weights in memory", f"{name} on the meta device")
@@ -605,7 +728,11 @@ def _chosen(model: nn.Module, include: Callable[[str], bool] | None) -> tuple[li
             raise expected("model", "weights that no subspace moves yet", f"{name}, which one does")
     chosen = [(name, p) for name, p in asked if p.requires_grad]
     if not chosen:
-        raise expected("model", "at least one weight with requires_grad=True", f"{type(model).__name__}, of which all {len(asked)} are frozen")
+        raise expected(
+            "model",
+            "at least one weight with requires_grad=True",
+            f"{type(model).__name__}, of which all {len(asked)} are frozen",
+        )
     return chosen, tuple(name for name, p in asked if not p.requires_grad)
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from idim.watched import by_our_hand, can_be_watched
 
+
 class Table:
     """The weight of an embedding, its present rows, and a look-up that forms a row before it is read.
 
@@ -18,7 +19,13 @@ class Table:
     all of them once anything but the look-up reads the weight, and at every change of theta while a view of it lives.
     """
 
-    def __init__(self, owner: nn.Embedding, form: Callable[[torch.Tensor], None], renew: Callable[[], None], lean: bool = False):
+    def __init__(
+        self,
+        owner: nn.Embedding,
+        form: Callable[[torch.Tensor], None],
+        renew: Callable[[], None],
+        lean: bool = False,
+    ):
         self.owner, self.weight, self.proven, self._lean = owner, owner.weight, False, lean
         self.fresh = torch.zeros(len(owner.weight), dtype=torch.bool, device=owner.weight.device)
         self._form, self._renew, self._read = form, renew, False
@@ -77,12 +84,16 @@ class Table:
         self.weight.data = torch.empty_like(self.weight)
 
     def _look_up(self, *args, **kwargs) -> torch.Tensor:
-        ours = self.owner.weight is self.weight  # else the caller lent it another one, as functional_call does
+        ours = (
+            self.owner.weight is self.weight
+        )  # else the caller lent it another one, as functional_call does
         if self.proven and ours:
             with by_our_hand():
                 self._renew()
                 ids = args[0] if args else kwargs["input"]
-                if torch._C._functorch.is_functorch_wrapped_tensor(ids):  # vmap looks up it cannot say what
+                if torch._C._functorch.is_functorch_wrapped_tensor(
+                    ids
+                ):  # vmap looks up it cannot say what
                     self.form_whole()
                 else:
                     rows = torch.unique(ids)
@@ -118,7 +129,9 @@ def owners(model: nn.Module, weights: list[nn.Parameter]) -> dict[int, nn.Embedd
     found, using = {}, users(model)
     for i, p in enumerate(weights):
         (first, *others) = using[id(p)]
-        plain = type(first) is nn.Embedding and not (first.sparse or first.scale_grad_by_freq or first.max_norm is not None)
+        plain = type(first) is nn.Embedding and not (
+            first.sparse or first.scale_grad_by_freq or first.max_norm is not None
+        )
         if plain and not others and can_be_watched(p):
             found[i] = first
     return found

@@ -16,7 +16,15 @@ from typing import TextIO
 import typer
 from typer.core import TyperGroup
 
-from idim.errors import MISTAKE, PIPE_CLOSED, IdimError, IdimWarning, first_line, is_out_of_memory, printable
+from idim.errors import (
+    MISTAKE,
+    PIPE_CLOSED,
+    IdimError,
+    IdimWarning,
+    first_line,
+    is_out_of_memory,
+    printable,
+)
 
 _INTERRUPTED = 130
 #: What stands for our own signs where the encoding lacks them.
@@ -61,7 +69,10 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 def silence(stream: TextIO | None) -> None:
     """What is left in the stream's buffer goes nowhere, so that the end of the program does not fail over it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
+    with (
+        contextlib.suppress(OSError, ValueError, AttributeError),
+        open(os.devnull, "wb") as nowhere,
+    ):
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
@@ -94,7 +105,10 @@ def guarded() -> Iterator[None]:
         except BrokenPipeError:
             raise typer.Exit(PIPE_CLOSED) from None
         except KeyboardInterrupt:
-            _end("stopped; finished runs are kept, and the same command goes on from them", _INTERRUPTED)
+            _end(
+                "stopped; finished runs are kept, and the same command goes on from them",
+                _INTERRUPTED,
+            )
         except Exception as error:
             if is_out_of_memory(error):
                 _end(f"memory: expected more of it; got {first_line(error)}", MISTAKE)
@@ -119,7 +133,10 @@ class OneLine(TyperGroup):
             code = super().main(*args, standalone_mode=False, **more)
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except (BrokenPipeError, SystemExit):  # the latter is typer's own end where the reader of a help text went away
+        except (
+            BrokenPipeError,
+            SystemExit,
+        ):  # the latter is typer's own end where the reader of a help text went away
             silence(sys.stdout)
             code = PIPE_CLOSED
         except OSError as error:

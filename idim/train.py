@@ -19,12 +19,17 @@ COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 #: fine-tuning on a CPU. (SGD's does not skip overflown steps there.)
 OPTIMIZERS: dict[str, Callable[[list[dict], Recipe], torch.optim.Optimizer]] = {
     "adam": lambda groups, recipe: torch.optim.Adam(groups, betas=(0.9, recipe.beta2), fused=True),
-    "adamw": lambda groups, recipe: torch.optim.AdamW(groups, betas=(0.9, recipe.beta2), fused=True),
+    "adamw": lambda groups, recipe: torch.optim.AdamW(
+        groups, betas=(0.9, recipe.beta2), fused=True
+    ),
     "sgd": lambda groups, recipe: torch.optim.SGD(groups, momentum=0.9),
 }
 #: What each named choice of a recipe may be.
 CHOICES = {
-    "optimizer": OPTIMIZERS, "schedule": ("constant", "linear", "cosine"), "rule": ("last", "mean_of_last_3"), "precision": ("fp32", *COMPUTE),
+    "optimizer": OPTIMIZERS,
+    "schedule": ("constant", "linear", "cosine"),
+    "rule": ("last", "mean_of_last_3"),
+    "precision": ("fp32", *COMPUTE),
 }
 
 
@@ -102,8 +107,15 @@ def total_steps(recipe: Recipe, train_size: int) -> int:
 
 
 def train(
-    module: nn.Module, groups: dict[str, list[nn.Parameter]], data: Data, recipe: Recipe, *,
-    split: str, seed_data: int, seed_dropout: int, progress: Callable[[int, int, float], None] | None = None,
+    module: nn.Module,
+    groups: dict[str, list[nn.Parameter]],
+    data: Data,
+    recipe: Recipe,
+    *,
+    split: str,
+    seed_data: int,
+    seed_dropout: int,
+    progress: Callable[[int, int, float], None] | None = None,
     stop: Callable[[list[tuple[float, float]]], str] | None = None,
 ) -> Outcome:
     """Train ``groups`` of ``module`` and score it on ``split`` before, during and after.
@@ -120,7 +132,9 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe))
     # The penalty acts on the weights that the model computes with, which in a subspace are not what is trained; theta, one
     # dimension long, is not among them.
-    weights = [p for p in module.parameters() if p.requires_grad and p.dim() > 1] if recipe.l2 else []
+    weights = (
+        [p for p in module.parameters() if p.requires_grad and p.dim() > 1] if recipe.l2 else []
+    )
     device = next(module.parameters()).device
     compute = COMPUTE.get(recipe.precision)
     amp = torch.autocast(device.type, compute, enabled=compute is not None)
@@ -151,7 +165,9 @@ def train(
             scaler.scale(loss).backward()
             if recipe.clip:
                 scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], recipe.clip)
+                nn.utils.clip_grad_norm_(
+                    [p for g in optimizer.param_groups for p in g["params"]], recipe.clip
+                )
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)

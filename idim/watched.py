@@ -10,20 +10,27 @@ from torch import nn
 
 T = torch.Tensor
 #: What tells or sets something about a weight without looking at its numbers.
-_PROPERTIES = (
-    "shape dtype device layout ndim requires_grad grad _grad is_leaf is_cpu is_cuda is_meta is_mps is_xpu is_sparse is_sparse_csr is_quantized is_nested "
-    "is_mkldnn name grad_fn _grad_fn retains_grad output_nr _version _base nbytes itemsize _backward_hooks _post_accumulate_grad_hooks"
-).split()
-_METHODS = (
-    "size dim numel nelement ndimension stride storage_offset element_size is_contiguous is_floating_point is_complex is_signed is_inference is_pinned "
-    "is_shared is_coalesced is_same_size get_device requires_grad_ register_hook register_post_accumulate_grad_hook retain_grad _is_view"
-).split()
-_NUMBERS_UNSEEN = frozenset([
-    *(getattr(T, name).__get__ for name in _PROPERTIES), *(getattr(T, name) for name in _METHODS),
-    T.requires_grad.__set__, T.grad.__set__, T._backward_hooks.__set__, T.data.__set__,
-    torch.is_floating_point, torch.is_complex, torch.numel, torch.is_same_size, torch.get_device, torch._has_compatible_shallow_copy_type,
-    torch.autograd.grad, torch.autograd.backward, T.backward,
-])
+_PROPERTIES = ["shape", "dtype", "device", "layout", "ndim", "requires_grad", "grad", "_grad", "is_leaf", "is_cpu", "is_cuda", "is_meta", "is_mps", "is_xpu", "is_sparse", "is_sparse_csr", "is_quantized", "is_nested", "is_mkldnn", "name", "grad_fn", "_grad_fn", "retains_grad", "output_nr", "_version", "_base", "nbytes", "itemsize", "_backward_hooks", "_post_accumulate_grad_hooks"]
+_METHODS = ["size", "dim", "numel", "nelement", "ndimension", "stride", "storage_offset", "element_size", "is_contiguous", "is_floating_point", "is_complex", "is_signed", "is_inference", "is_pinned", "is_shared", "is_coalesced", "is_same_size", "get_device", "requires_grad_", "register_hook", "register_post_accumulate_grad_hook", "retain_grad", "_is_view"]
+_NUMBERS_UNSEEN = frozenset(
+    [
+        *(getattr(T, name).__get__ for name in _PROPERTIES),
+        *(getattr(T, name) for name in _METHODS),
+        T.requires_grad.__set__,
+        T.grad.__set__,
+        T._backward_hooks.__set__,
+        T.data.__set__,
+        torch.is_floating_point,
+        torch.is_complex,
+        torch.numel,
+        torch.is_same_size,
+        torch.get_device,
+        torch._has_compatible_shallow_copy_type,
+        torch.autograd.grad,
+        torch.autograd.backward,
+        T.backward,
+    ]
+)
 
 
 class Watched(nn.Parameter):
@@ -35,7 +42,9 @@ class Watched(nn.Parameter):
     """
 
     @classmethod
-    def __torch_function__(cls, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None):
+    def __torch_function__(
+        cls, func: Callable, types: object, args: tuple = (), kwargs: dict | None = None
+    ):
         kwargs = kwargs or {}
         if func not in _NUMBERS_UNSEEN:
             args, kwargs = _made_ready(args, kwargs)
@@ -108,7 +117,9 @@ def _made_ready(args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         for i, made in home.ready(list(own)).items():
             p = own[i]
             with torch._C.DisableTorchFunctionSubclass():
-                copies[id(p)] = _Copy.apply(p, made) if torch.is_grad_enabled() and p.requires_grad else made
+                copies[id(p)] = (
+                    _Copy.apply(p, made) if torch.is_grad_enabled() and p.requires_grad else made
+                )
     return _exchanged((args, kwargs), copies) if copies else (args, kwargs)
 
 

@@ -31,14 +31,37 @@ KINDS: dict[str, type[Projection]] = {
 FLAWED: dict[str, type[Projection]] = {LineageFastfood.family: LineageFastfood}
 
 __all__ = [
-    "Accumulator", "ENGINES", "FLAWED", "GLOBAL", "HadamardBlocks", "Image", "Job", "KINDS", "Layout", "PerTensor", "Projection", "ProjectionError", "SCOPES", "STRUCTURES", "Shares", "TENSOR", "make",
+    "ENGINES",
+    "FLAWED",
+    "GLOBAL",
+    "KINDS",
+    "SCOPES",
+    "STRUCTURES",
+    "TENSOR",
+    "Accumulator",
+    "HadamardBlocks",
+    "Image",
+    "Job",
+    "Layout",
+    "PerTensor",
+    "Projection",
+    "ProjectionError",
+    "Shares",
+    "make",
 ]
 
 
 def make(
-    family: str, D: int, d: int, *, seed: int = 0, device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32, sizes: tuple[int, ...] | None = None,
-    engine: str = "auto", **options: object,
+    family: str,
+    D: int,
+    d: int,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    sizes: tuple[int, ...] | None = None,
+    engine: str = "auto",
+    **options: object,
 ) -> Projection:
     """Build the projection named by ``(family, D, d, seed)``.
 
@@ -56,11 +79,17 @@ def make(
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ProjectionError(f"{name}: expected a whole number of at least 1; got {value!r}")
     if d > D:
-        raise ProjectionError(f"d: expected at most D = {D}, the number of weights it moves; got {d}")
+        raise ProjectionError(
+            f"d: expected at most D = {D}, the number of weights it moves; got {d}"
+        )
     kind = table[family]
     known = set(signature(kind).parameters) - {"D", "d", "seed", "device", "dtype", "engine"}
     for name in options.keys() - known:
-        raise ProjectionError(f"{family}: expected {' or '.join(sorted(known)) or 'no options'}; got {name!r}")
+        raise ProjectionError(
+            f"{family}: expected {' or '.join(sorted(known)) or 'no options'}; got {name!r}"
+        )
     if sizes is None:
         return kind(D, d, seed=seed, device=device, dtype=dtype, engine=engine, **options)
-    return PerTensor(partial(kind, **options), sizes, d, seed=seed, device=device, dtype=dtype, engine=engine)
+    return PerTensor(
+        partial(kind, **options), sizes, d, seed=seed, device=device, dtype=dtype, engine=engine
+    )

@@ -13,7 +13,6 @@ from projections.engines import at_once, choose
 from projections.neighbours import together
 from projections.said import GroupedShares, Shares
 
-
 #: A range to shift: where it starts in D, where to write it, theta_0 there (both of one shape, whatever it is; the first in order), and the scale.
 Job = tuple[int, torch.Tensor, torch.Tensor, torch.Tensor | float]
 _ROWS_AT_ONCE = 1 << 22  # floats
@@ -33,14 +32,18 @@ class Image(ABC):
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         """``out[:] = (P theta)[start : start + n]``; out is ``(n,)`` of the projection's dtype."""
 
-    def shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0) -> None:
+    def shift(
+        self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0
+    ) -> None:
         """``out = origin + scale * (P theta)[start : start + n]``, formed in the projection's dtype whatever out's and origin's.
 
         ``scale`` is a number or a tensor of no dimension. Works in pieces: no copy of out is made.
         """
         self.shift_all([(start, out, origin, scale)])
 
-    def _shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
+    def _shift(
+        self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int
+    ) -> None:
         n, step = out.numel(), max(self._p.grain, at_once(self._p.device))
         buffer = torch.empty(min(n, step), dtype=self._p.dtype, device=self._p.device)
         for lo in range(start - start % step, start + n, step):
@@ -52,15 +55,23 @@ class Image(ABC):
 
     def shift_all(self, jobs: list[Job]) -> None:
         """``shift`` for each ``(start, out, origin, scale)``; threads share the work of all."""
-        flat = [(start, out.view(-1), origin.reshape(-1), scale) for start, out, origin, scale in jobs]
+        flat = [
+            (start, out.view(-1), origin.reshape(-1), scale) for start, out, origin, scale in jobs
+        ]
         for part in together(flat, lambda job: (job[0], job[1].numel(), None)):
             if len(part) == 1:
                 start, out, origin, scale = part[0]
                 self._shift(out, origin, scale, start)
                 continue
-            move = torch.empty(sum(out.numel() for _, out, _, _ in part), dtype=self._p.dtype, device=self._p.device)
+            move = torch.empty(
+                sum(out.numel() for _, out, _, _ in part),
+                dtype=self._p.dtype,
+                device=self._p.device,
+            )
             self.write(move, part[0][0])
-            for (_, out, origin, scale), own in zip(part, move.split([out.numel() for _, out, _, _ in part]), strict=True):
+            for (_, out, origin, scale), own in zip(
+                part, move.split([out.numel() for _, out, _, _ in part]), strict=True
+            ):
                 _add(out, origin, own, scale)
 
     def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
@@ -70,7 +81,14 @@ class Image(ABC):
             self.write(row, start)
         return out
 
-    def shift_rows(self, table: torch.Tensor, origin: torch.Tensor, rows: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
+    def shift_rows(
+        self,
+        table: torch.Tensor,
+        origin: torch.Tensor,
+        rows: torch.Tensor,
+        scale: torch.Tensor | float,
+        start: int,
+    ) -> None:
         """``shift`` for these rows ``(k,)`` of a table and of its origin, ``(n, width)`` both, which begins at ``start`` in D."""
         width = table.shape[1]
         # In pieces, so that all of a large vocabulary needs no second copy of it.
@@ -80,7 +98,9 @@ class Image(ABC):
             table.index_copy_(0, part, move.to(table.dtype))
 
 
-def _add(out: torch.Tensor, origin: torch.Tensor, move: torch.Tensor, scale: torch.Tensor | float) -> None:
+def _add(
+    out: torch.Tensor, origin: torch.Tensor, move: torch.Tensor, scale: torch.Tensor | float
+) -> None:
     """``out = origin + scale * move`` in move's dtype, whatever out's and origin's; move is overwritten."""
     moved = torch.add(origin.to(move.dtype), move.mul_(scale), out=move)
     if out is not move:
@@ -122,7 +142,16 @@ class Projection(ABC):
     #: Whether P^T is applied to all of v at once, so that an accumulator keeps v itself.
     staged: ClassVar[bool] = False
 
-    def __init__(self, D: int, d: int, *, seed: int, device: str | torch.device, dtype: torch.dtype, engine: str = "auto"):
+    def __init__(
+        self,
+        D: int,
+        d: int,
+        *,
+        seed: int,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        engine: str = "auto",
+    ):
         self.D, self.d, self.seed = D, d, seed
         self.device, self.dtype = torch.device(device), dtype
         try:
@@ -171,11 +200,19 @@ class Projection(ABC):
 
     def as_matrix(self) -> torch.Tensor:
         """The explicit ``(D, d)`` matrix. For tests: costs d products."""
-        return torch.stack([self(e) for e in torch.eye(self.d, dtype=self.dtype, device=self.device)], dim=1)
+        return torch.stack(
+            [self(e) for e in torch.eye(self.d, dtype=self.dtype, device=self.device)], dim=1
+        )
 
     @property
     def identity(self) -> dict[str, object]:
-        return {"family": self.family, "D": self.D, "d": self.d, "seed": self.seed, "version": self.version}
+        return {
+            "family": self.family,
+            "D": self.D,
+            "d": self.d,
+            "seed": self.seed,
+            "version": self.version,
+        }
 
     @property
     def stored_bytes(self) -> int:
@@ -194,7 +231,9 @@ class Projection(ABC):
         """Raise ``ProjectionError`` unless this is the P whose checksum was kept: computed before anything is done with it."""
         found = self.checksum()
         if found != checksum:
-            raise ProjectionError(f"checksum: expected {checksum}; this machine makes {found} of {self.identity}")
+            raise ProjectionError(
+                f"checksum: expected {checksum}; this machine makes {found} of {self.identity}"
+            )
 
     def _fits(self, x: torch.Tensor, n: int, name: str) -> None:
         if x.shape != (n,):
@@ -205,7 +244,9 @@ class Projection(ABC):
     def _check(self, x: torch.Tensor, n: int, name: str) -> None:
         self._fits(x, n, name)
         if not torch.isfinite(x).all():
-            raise ProjectionError(f"{name}: expected finite numbers; got {int((~torch.isfinite(x)).sum())} that are not")
+            raise ProjectionError(
+                f"{name}: expected finite numbers; got {int((~torch.isfinite(x)).sum())} that are not"
+            )
 
 
 class _Apply(torch.autograd.Function):
@@ -252,5 +293,5 @@ class Staged(Accumulator):
             return self._apply(self._pieces[0][1])
         whole = torch.zeros(self._p.D, dtype=self._p.dtype, device=self._p.device)
         for start, v in self._pieces:
-            whole[start: start + v.numel()] += v
+            whole[start : start + v.numel()] += v
         return self._apply(whole)

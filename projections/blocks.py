@@ -38,12 +38,26 @@ class HadamardBlocks(Projection):
     ``middle`` makes the diagonals: ``(blocks, m / 8)`` bytes of packed signs, or ``(blocks, m)`` numbers.
     """
 
-    def __init__(self, D: int, d: int, m: int, *, seed: int, device: str | torch.device, dtype: torch.dtype, engine: str):
+    def __init__(
+        self,
+        D: int,
+        d: int,
+        m: int,
+        *,
+        seed: int,
+        device: str | torch.device,
+        dtype: torch.dtype,
+        engine: str,
+    ):
         self.m, self.blocks = m, -(-D // m)
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
         self.halves = min(self.blocks, max(64, _HALVES // m))
-        self.outer = random.packed_signs(seed, _OUTER, self.halves * max(m, 8), device).view(self.halves, -1)
-        self.gather = random.permute(torch.arange(m, device=device), m, seed, _PERMUTATION).to(torch.int32)
+        self.outer = random.packed_signs(seed, _OUTER, self.halves * max(m, 8), device).view(
+            self.halves, -1
+        )
+        self.gather = random.permute(torch.arange(m, device=device), m, seed, _PERMUTATION).to(
+            torch.int32
+        )
         self.middle = self.diagonals()
         self.work = _engine(self)
 

@@ -24,8 +24,16 @@ class Dense(Projection):
     family = "dense"
 
     def __init__(
-        self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, memory: int = 1 << 31,
-        regenerate: bool = True, engine="auto",
+        self,
+        D: int,
+        d: int,
+        *,
+        seed: int = 0,
+        device="cpu",
+        dtype=torch.float32,
+        memory: int = 1 << 31,
+        regenerate: bool = True,
+        engine="auto",
     ):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
         size = D * d * dtype.itemsize
@@ -42,13 +50,15 @@ class Dense(Projection):
                 self._matrix[lo:hi] = self._made(lo, hi)
 
     def _made(self, lo: int, hi: int) -> torch.Tensor:  # (hi - lo, d)
-        entries = random.gaussians(self.seed, _ENTRIES, lo * self.d, (hi - lo) * self.d, self.device)
-        return entries.view(hi - lo, self.d).to(self.dtype) * self.D ** -0.5
+        entries = random.gaussians(
+            self.seed, _ENTRIES, lo * self.d, (hi - lo) * self.d, self.device
+        )
+        return entries.view(hi - lo, self.d).to(self.dtype) * self.D**-0.5
 
     def rows(self, start: int, n: int) -> Iterator[tuple[int, int, torch.Tensor]]:
         """Rows ``start .. start + n`` of the matrix in pieces ``lo .. hi``, stored or made anew."""
         if self._matrix is not None:
-            yield 0, n, self._matrix[start: start + n]
+            yield 0, n, self._matrix[start : start + n]
             return
         for lo in range(0, n, self._step):
             hi = min(lo + self._step, n)

@@ -21,15 +21,27 @@ class Fastfood(HadamardBlocks):
 
     family = "fastfood"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
-        super().__init__(D, d, max(2, 1 << (d - 1).bit_length()), seed=seed, device=device, dtype=dtype, engine=engine)
+    def __init__(
+        self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"
+    ):
+        super().__init__(
+            D,
+            d,
+            max(2, 1 << (d - 1).bit_length()),
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+        )
         # In double precision, and summed on the CPU: the scale is part of P and must not depend on the device.
         energy = float(self.middle.cpu().double().square().sum())
         # A column of a whole block has squared norm m |G_b|^2; a block cut at D keeps its share of rows on average.
         self._scale = (energy * D / self.blocks) ** -0.5
 
     def diagonals(self) -> torch.Tensor:
-        return random.gaussians(self.seed, _GAUSSIAN, 0, self.blocks * self.m, self.device).view(self.blocks, self.m)
+        return random.gaussians(self.seed, _GAUSSIAN, 0, self.blocks * self.m, self.device).view(
+            self.blocks, self.m
+        )
 
     @property
     def scale(self) -> float:

@@ -30,7 +30,9 @@ class FastfoodWhole(Projection):
     family = "fastfood-whole"
     staged = True
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
+    def __init__(
+        self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"
+    ):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
         self.n, self.columns = max(2, 1 << (D - 1).bit_length()), d
         self.m = 1 << (d - 1).bit_length()
@@ -75,7 +77,7 @@ class FastfoodWhole(Projection):
 
     def _transpose(self, v: torch.Tensor) -> torch.Tensor:  # (D,) -> (d,)
         def read(out: torch.Tensor, start: int, factor: float) -> None:
-            x = v[start: start + len(out)]  # beyond D there are zeros
+            x = v[start : start + len(out)]  # beyond D there are zeros
             out[: len(x)].add_(x, alpha=factor)
 
         # In double precision: n / m terms go into each sum, one after the other.
@@ -87,7 +89,9 @@ class FastfoodWhole(Projection):
         return transform_long(sums)[: self.columns].mul_(self.scale).to(self.dtype).mul_(self.signs)
 
     def _permuted(self, lo: int, hi: int) -> torch.Tensor:
-        return random.permute(torch.arange(lo, hi, device=self.device), self.n, self.seed, _PERMUTATION)
+        return random.permute(
+            torch.arange(lo, hi, device=self.device), self.n, self.seed, _PERMUTATION
+        )
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield random.packed_signs(self.seed, _SIGNS, max(self.n, 8), self.device)
@@ -108,7 +112,9 @@ class _Tiled(Image):
         for at, piece in self._pieces(start, out.numel()):
             out[at] = piece
 
-    def _shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
+    def _shift(
+        self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int
+    ) -> None:
         for at, piece in self._pieces(start, out.numel()):
             out[at] = piece.mul_(scale).add_(origin[at])
 
@@ -117,7 +123,7 @@ class _Tiled(Image):
         c = self._p.grain
         for place, y in self._p.pieces(start // c, -(-(start + n) // c), self._read):
             lo, hi = max(start, place), min(start + n, place + c)
-            yield slice(lo - start, hi - start), y[lo - place: hi - place]
+            yield slice(lo - start, hi - start), y[lo - place : hi - place]
 
     def _read(self, out: torch.Tensor, start: int, factor: float) -> None:
         at, spare = slice(start, start + len(out)), self._spare[: len(out)]

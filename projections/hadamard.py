@@ -57,7 +57,9 @@ def transform_long(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def transform_between(x: torch.Tensor, spare: torch.Tensor, fht: bool = False, width: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+def transform_between(
+    x: torch.Tensor, spare: torch.Tensor, fht: bool = False, width: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
     """``transform`` in two contiguous buffers of one shape, allocating nothing; returns (result, the other buffer).
 
     Fresh memory costs page faults, which on a CPU take as long as the arithmetic. ``fht``: by the fast-hadamard-transform package.
@@ -76,7 +78,11 @@ def transform_between(x: torch.Tensor, spare: torch.Tensor, fht: bool = False, w
         if after == 1:
             torch.mm(x.view(-1, size), h, out=spare.view(-1, size))
         else:
-            torch.bmm(h.expand(before, size, size), x.view(before, size, after), out=spare.view(before, size, after))
+            torch.bmm(
+                h.expand(before, size, size),
+                x.view(before, size, after),
+                out=spare.view(before, size, after),
+            )
         before *= size
         x, spare = spare, x
     return x, spare

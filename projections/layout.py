@@ -82,7 +82,10 @@ def _labels(names: list[str], structure: str | None) -> list[str]:
     if not numbered:
         return modules
     first = numbered[0]
-    return [block or ("embeddings" if i < first or "embed" in names[i] else "head") for i, block in enumerate(blocks)]
+    return [
+        block or ("embeddings" if i < first or "embed" in names[i] else "head")
+        for i, block in enumerate(blocks)
+    ]
 
 
 def _block(name: str) -> str | None:
@@ -101,11 +104,22 @@ class PerTensor(Projection):
     a large one. Never comparable with global scope. Source: Aghajanyan et al. 2021.
     """
 
-    def __init__(self, kind: Callable[..., Projection], sizes: tuple[int, ...], d: int, *, seed: int, device, dtype, engine="auto"):
+    def __init__(
+        self,
+        kind: Callable[..., Projection],
+        sizes: tuple[int, ...],
+        d: int,
+        *,
+        seed: int,
+        device,
+        dtype,
+        engine="auto",
+    ):
         super().__init__(sum(sizes), d, seed=seed, device=device, dtype=dtype, engine="plain")
         self.sizes = sizes
         self._parts = [
-            kind(size, d, seed=_child(seed, i), device=device, dtype=dtype, engine=engine) for i, size in enumerate(sizes)
+            kind(size, d, seed=_child(seed, i), device=device, dtype=dtype, engine=engine)
+            for i, size in enumerate(sizes)
         ]
         workers = [part.work for part in self._parts if hasattr(part, "work")]
         for work in workers[1:]:
@@ -160,7 +174,9 @@ class _Images(Image):
         for i, a, b, at in self._p.overlaps(start, out.numel()):
             self._images[i].write(out[a:b], at)
 
-    def _shift(self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
+    def _shift(
+        self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int
+    ) -> None:
         for i, a, b, at in self._p.overlaps(start, out.numel()):
             self._images[i].shift(out[a:b], origin[a:b], scale, at)
 

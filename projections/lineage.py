@@ -17,7 +17,9 @@ class LineageFastfood(FastfoodWhole):
 
     family = "fastfood-lineage"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
+    def __init__(
+        self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"
+    ):
         n = max(2, 1 << (D - 1).bit_length())
         super().__init__(D, min(d, n), seed=seed, device=device, dtype=dtype, engine=engine)
         self.d = d

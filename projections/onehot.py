@@ -28,11 +28,15 @@ class OneHot(Projection):
 
     family = "onehot"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
+    def __init__(
+        self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"
+    ):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
         self.run = d * -(-_SHORTEST_RUN // d)
         self.runs = -(-D // self.run)
-        self.signs = random.packed_signs(seed, _SIGNS, self.runs * 8 * -(-self.run // 8), device).view(self.runs, -1)
+        self.signs = random.packed_signs(
+            seed, _SIGNS, self.runs * 8 * -(-self.run // 8), device
+        ).view(self.runs, -1)
         self.order = random.permute(torch.arange(d, device=device), d, seed, _ORDER)
         # Below 2^32 d, so the product of a word and d keeps inside 63 bits.
         self.shifts = (random.words(seed, _SHIFTS, 0, self.runs, device) * d) >> 32

@@ -26,12 +26,16 @@ class Orthonormal(HadamardBlocks):
 
     family = "orthonormal"
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"):
+    def __init__(
+        self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto"
+    ):
         m = max(_SMALLEST_BLOCK, 1 << (d - 1).bit_length())
         super().__init__(D, d, m, seed=seed, device=device, dtype=dtype, engine=engine)
 
     def diagonals(self) -> torch.Tensor:
-        return random.packed_signs(self.seed, _MIDDLE, self.blocks * self.m, self.device).view(self.blocks, -1)
+        return random.packed_signs(self.seed, _MIDDLE, self.blocks * self.m, self.device).view(
+            self.blocks, -1
+        )
 
     @property
     def scale(self) -> float:

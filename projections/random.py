@@ -33,8 +33,10 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
         # int64 products wrap modulo 2^64, which keeps both 32-bit halves of the unsigned product.
         p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
-            ((p1 >> 32) & _MASK) ^ c1 ^ k0, p1 & _MASK,
-            ((p0 >> 32) & _MASK) ^ c3 ^ k1, p0 & _MASK,
+            ((p1 >> 32) & _MASK) ^ c1 ^ k0,
+            p1 & _MASK,
+            ((p0 >> 32) & _MASK) ^ c3 ^ k1,
+            p0 & _MASK,
         )
         k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
     return c0, c1, c2, c3
@@ -42,28 +44,35 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
 
 def _compiled(device: str | torch.device):
     """The compiled loops, for the CPU and where they are; they make the same bits many times faster."""
-    if torch.device(device).type != "cpu" or obstacle("native", torch.device("cpu"), torch.float32) is not None:
+    if (
+        torch.device(device).type != "cpu"
+        or obstacle("native", torch.device("cpu"), torch.float32) is not None
+    ):
         return None
     from projections.engines import native
 
     return native
 
 
-def words(seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu") -> torch.Tensor:
+def words(
+    seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu"
+) -> torch.Tensor:
     """Words ``start .. start + count`` of a stream: ``(count,)`` int64, uniform on [0, 2^32)."""
     first, last = start // 4, -(-(start + count) // 4)
     key = (seed & _MASK, (seed >> 32) & _MASK)
     fast = _compiled(device)
     if fast is not None:
         out = fast.words(key, stream & _MASK, first, last - first)
-        return out[start - 4 * first: start - 4 * first + count]
+        return out[start - 4 * first : start - 4 * first + count]
     block = torch.arange(first, last, dtype=torch.int64, device=device)
     zero = torch.zeros_like(block)
     out = philox((block & _MASK, block >> 32, zero + (stream & _MASK), zero), key)
-    return torch.stack(out, dim=1).reshape(-1)[start - 4 * first: start - 4 * first + count]
+    return torch.stack(out, dim=1).reshape(-1)[start - 4 * first : start - 4 * first + count]
 
 
-def packed_signs(seed: int, stream: int, count: int, device: str | torch.device = "cpu") -> torch.Tensor:
+def packed_signs(
+    seed: int, stream: int, count: int, device: str | torch.device = "cpu"
+) -> torch.Tensor:
     """Fair random bits, eight to a byte: ``(ceil(count / 8),)`` uint8. Made in pieces, so that the peak stays small."""
     n_bytes = -(-count // 8)
     out = torch.empty(n_bytes, dtype=torch.uint8, device=device)
@@ -83,11 +92,15 @@ def _sign_table(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return (1 - 2 * bit).to(dtype)  # (256, 8)
 
 
-def unpack_signs(packed: torch.Tensor, dtype: torch.dtype, out: torch.Tensor | None = None) -> torch.Tensor:
+def unpack_signs(
+    packed: torch.Tensor, dtype: torch.dtype, out: torch.Tensor | None = None
+) -> torch.Tensor:
     """``(..., n)`` packed bytes -> ``(..., 8 n)`` of +1 and -1. A table look-up copies eight signs at a time."""
     table = _sign_table(packed.device, dtype)
     if out is None:
-        out = torch.empty(*packed.shape[:-1], 8 * packed.shape[-1], dtype=dtype, device=packed.device)
+        out = torch.empty(
+            *packed.shape[:-1], 8 * packed.shape[-1], dtype=dtype, device=packed.device
+        )
     torch.index_select(table, 0, packed.reshape(-1).to(torch.int32), out=out.view(-1, 8))
     return out
 
@@ -99,7 +112,9 @@ def _normal_table() -> torch.Tensor:
     A table, because log and cos differ between devices in the last place.
     """
     quantile = NormalDist().inv_cdf
-    upper = torch.tensor([quantile((i + 0.5) / 65536) for i in range(32768, 65536)], dtype=torch.float64)
+    upper = torch.tensor(
+        [quantile((i + 0.5) / 65536) for i in range(32768, 65536)], dtype=torch.float64
+    )
     table = torch.cat((-upper.flip(0), upper))
     return table / table.square().mean().sqrt()
 
@@ -109,11 +124,15 @@ def _normal_table_on(device: torch.device) -> torch.Tensor:
     return _normal_table().to(torch.float32).to(device)
 
 
-def gaussians(seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu") -> torch.Tensor:
+def gaussians(
+    seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu"
+) -> torch.Tensor:
     """Standard normals ``start .. start + count`` of a stream, on 65,536 levels: ``(count,)`` float32."""
     first = start // 2
     w = words(seed, stream, first, -(-(start + count) // 2) - first, device)
-    index = torch.stack((w & 0xFFFF, w >> 16), dim=1).reshape(-1)[start - 2 * first: start - 2 * first + count]
+    index = torch.stack((w & 0xFFFF, w >> 16), dim=1).reshape(-1)[
+        start - 2 * first : start - 2 * first + count
+    ]
     return _normal_table_on(torch.device(device)).index_select(0, index)
 
 
@@ -125,7 +144,9 @@ def permute(position: torch.Tensor, n: int, seed: int, stream: int) -> torch.Ten
     bits = max(2, (n - 1).bit_length())
     low, high = bits // 2, bits - bits // 2
     rows = position.shape[0] if position.dim() == 2 else 1
-    keys = words(seed, stream, 0, rows * _FEISTEL_ROUNDS, position.device).view(rows, _FEISTEL_ROUNDS)
+    keys = words(seed, stream, 0, rows * _FEISTEL_ROUNDS, position.device).view(
+        rows, _FEISTEL_ROUNDS
+    )
     fast = _compiled(position.device)
     if fast is not None:
         return fast.permute(position, n, low, high, keys)

@@ -35,11 +35,16 @@ class Shares(ABC):
         """``sum over groups of lambda_group P^T g_group`` ``(d,)``, and ``<g_group, P theta>`` ``(groups,)`` or None."""
 
 
-def joined(jobs: list[tuple[torch.Tensor, int, int]], dtype: torch.dtype) -> list[tuple[torch.Tensor, int, int]]:
+def joined(
+    jobs: list[tuple[torch.Tensor, int, int]], dtype: torch.dtype
+) -> list[tuple[torch.Tensor, int, int]]:
     """In one dimension and dtype, small neighbours in one group as one."""
     flat = [(g.reshape(-1).to(dtype), start, group) for g, start, group in jobs]
     parts = together(flat, lambda job: (job[1], job[0].numel(), job[2]))
-    return [part[0] if len(part) == 1 else (torch.cat([g for g, _, _ in part]), *part[0][1:]) for part in parts]
+    return [
+        part[0] if len(part) == 1 else (torch.cat([g for g, _, _ in part]), *part[0][1:])
+        for part in parts
+    ]
 
 
 class GroupedShares(Shares):

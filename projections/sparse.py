@@ -25,21 +25,35 @@ class Sparse(Projection):
     family = "sparse"
     staged = True
 
-    def __init__(self, D: int, d: int, *, seed: int = 0, device="cpu", dtype=torch.float32, engine="auto", memory: int = 1 << 33):
+    def __init__(
+        self,
+        D: int,
+        d: int,
+        *,
+        seed: int = 0,
+        device="cpu",
+        dtype=torch.float32,
+        engine="auto",
+        memory: int = 1 << 33,
+    ):
         super().__init__(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
-        n = max(1, round(D ** 0.5))
+        n = max(1, round(D**0.5))
         size = d * n * (12 + 2 * dtype.itemsize)
         if size > memory:
-            raise ProjectionError(f"sparse: expected entries of at most {memory:,} bytes; {d} columns of {n} entries take {size:,}")
+            raise ProjectionError(
+                f"sparse: expected entries of at most {memory:,} bytes; {d} columns of {n} entries take {size:,}"
+            )
         slots = torch.arange(n, device=device).expand(d, n)
         places = random.permute(slots, D, seed, _PLACES).reshape(-1)
-        signs = random.unpack_signs(random.packed_signs(seed, _SIGNS, d * n, device), dtype)[: d * n]
+        signs = random.unpack_signs(random.packed_signs(seed, _SIGNS, d * n, device), dtype)[
+            : d * n
+        ]
         # Twice: by column, so that the adjoint is a gather and a sum; by row, so that a range of D is a range of entries.
-        self._place, self._place_value = places.to(torch.int32), signs * n ** -0.5
+        self._place, self._place_value = places.to(torch.int32), signs * n**-0.5
         column = torch.arange(d, device=device).repeat_interleave(n)
         order = torch.argsort(places * d + column)
         self._row, self._column = places[order].to(torch.int32), column[order].to(torch.int32)
-        self._value = signs[order] * n ** -0.5
+        self._value = signs[order] * n**-0.5
         count = torch.bincount(places, minlength=D)
         self._edge = torch.cat((count.new_zeros(1), count.cumsum(0))).to(torch.int32)
         self.untouched = float((count == 0).sum()) / D
@@ -57,7 +71,11 @@ class Sparse(Projection):
         for lo in range(0, self.d, columns):
             hi = min(lo + columns, self.d)
             at = slice(lo * n, hi * n)
-            torch.sum(v.index_select(0, self._place[at]).mul_(self._place_value[at]).view(hi - lo, n), 1, out=out[lo:hi])
+            torch.sum(
+                v.index_select(0, self._place[at]).mul_(self._place_value[at]).view(hi - lo, n),
+                1,
+                out=out[lo:hi],
+            )
         return out
 
     def ingredients(self) -> Iterator[torch.Tensor]:
@@ -74,6 +92,10 @@ class _Scattered(Image):
     def write(self, out: torch.Tensor, start: int = 0) -> None:
         p = self._p
         out.zero_()
-        for lo in range(int(p._edge[start]), (end := int(p._edge[start + out.numel()])), _ENTRIES_AT_ONCE):
+        for lo in range(
+            int(p._edge[start]), (end := int(p._edge[start + out.numel()])), _ENTRIES_AT_ONCE
+        ):
             at = slice(lo, min(lo + _ENTRIES_AT_ONCE, end))
-            out.index_add_(0, p._row[at] - start, self._theta.index_select(0, p._column[at]).mul_(p._value[at]))
+            out.index_add_(
+                0, p._row[at] - start, self._theta.index_select(0, p._column[at]).mul_(p._value[at])
+            )

@@ -24,7 +24,11 @@ class WorkedImage(Image):
     def shift_all(self, jobs: list[Job]) -> None:
         fused, others = [], []
         for job in jobs:
-            (fused if self._fuses(job[1], job[2]) and job[1].numel() >= self._p.work.worth else others).append(job)
+            (
+                fused
+                if self._fuses(job[1], job[2]) and job[1].numel() >= self._p.work.worth
+                else others
+            ).append(job)
         if fused:
             self._p.work.shift_all(self.values, fused)
         super().shift_all(others)
@@ -34,14 +38,26 @@ class WorkedImage(Image):
         self._p.work.form(self.values, starts, out)
         return out
 
-    def shift_rows(self, table: torch.Tensor, origin: torch.Tensor, rows: torch.Tensor, scale: torch.Tensor | float, start: int) -> None:
+    def shift_rows(
+        self,
+        table: torch.Tensor,
+        origin: torch.Tensor,
+        rows: torch.Tensor,
+        scale: torch.Tensor | float,
+        start: int,
+    ) -> None:
         if self._p.work.shifts_rows and self._fuses(table, origin):
             self._p.work.shift_rows(self.values, start, rows, table, origin, scale)
         else:
             super().shift_rows(table, origin, rows, scale, start)
 
     def _fuses(self, out: torch.Tensor, origin: torch.Tensor) -> bool:
-        return self._p.work.shifts and out.dtype == origin.dtype == self._p.dtype and out.is_contiguous() and origin.is_contiguous()
+        return (
+            self._p.work.shifts
+            and out.dtype == origin.dtype == self._p.dtype
+            and out.is_contiguous()
+            and origin.is_contiguous()
+        )
 
 
 class WorkedAccumulator(Accumulator):

@@ -43,7 +43,11 @@ def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
         p = projections.make(family, D, d, seed=1, device=device, engine=engine)
     except projections.ProjectionError as error:
         return {**row, "refused": str(error)}
-    row |= {"engine": p.engine, "make_seconds": time.perf_counter() - began, "stored_bytes_a_weight": p.stored_bytes / D}
+    row |= {
+        "engine": p.engine,
+        "make_seconds": time.perf_counter() - began,
+        "stored_bytes_a_weight": p.stored_bytes / D,
+    }
     whole = family != "dense" or D * d <= MOST_ENTRIES
     n = D if whole else max(1, MOST_ENTRIES // d)
     theta = torch.linspace(-1, 1, d, device=where)
@@ -73,8 +77,12 @@ def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
         times["adjoint"].append(_seconds(adjoint, where))
     copy = median(times["copy"])
     return row | {
-        "weights_timed": n, "repeats": repeats, "copy_ms": 1e3 * copy, "forward_ratio": median(times["forward"]) * D / n / copy,
-        "adjoint_ratio": median(times["adjoint"]) * D / n / copy, "extra_mib": (max(extra) + kept) / 2**20,
+        "weights_timed": n,
+        "repeats": repeats,
+        "copy_ms": 1e3 * copy,
+        "forward_ratio": median(times["forward"]) * D / n / copy,
+        "adjoint_ratio": median(times["adjoint"]) * D / n / copy,
+        "extra_mib": (max(extra) + kept) / 2**20,
     }
 
 
@@ -102,49 +110,96 @@ def _seconds(run, device: torch.device) -> float:
 def growth(family: str, D: int, engine: str, device: str) -> dict:
     """What d = 100,000 costs over d = 1,000, the two interleaved in one process."""
     where = torch.device(device)
-    ps = {d: projections.make(family, D, d, seed=1, device=device, engine=engine) for d in (1_000, 100_000)}
+    ps = {
+        d: projections.make(family, D, d, seed=1, device=device, engine=engine)
+        for d in (1_000, 100_000)
+    }
     v, out = torch.ones(D, device=where), torch.empty(D, device=where)
-    times: dict[tuple[int, str], list[float]] = {(d, way): [] for d in ps for way in ("forward", "adjoint")}
+    times: dict[tuple[int, str], list[float]] = {
+        (d, way): [] for d in ps for way in ("forward", "adjoint")
+    }
     for _ in range(_REPEATS[D]):
         for d, p in ps.items():
             theta = torch.ones(d, device=where)
-            times[d, "forward"].append(_seconds(lambda p=p, theta=theta: p.image(theta).write(out), where))
+            times[d, "forward"].append(
+                _seconds(lambda p=p, theta=theta: p.image(theta).write(out), where)
+            )
             times[d, "adjoint"].append(_seconds(lambda p=p: _adjoint(p, v), where))
-    return {"family": family, "D": D} | {way: median(times[100_000, way]) / median(times[1_000, way]) for way in ("forward", "adjoint")}
+    return {"family": family, "D": D} | {
+        way: median(times[100_000, way]) / median(times[1_000, way])
+        for way in ("forward", "adjoint")
+    }
 
 
 def _child(family: str, D: int, d: int, engine: str, device: str) -> dict:
-    command = [sys.executable, __file__, "--one", family, str(D), str(d), "--engine", engine, "--device", device]
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        family,
+        str(D),
+        str(d),
+        "--engine",
+        engine,
+        "--device",
+        device,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        return {"family": family, "D": D, "d": d, "refused": done.stderr.strip().splitlines()[-1][:200] if done.stderr else f"exit {done.returncode}"}
+        return {
+            "family": family,
+            "D": D,
+            "d": d,
+            "refused": done.stderr.strip().splitlines()[-1][:200]
+            if done.stderr
+            else f"exit {done.returncode}",
+        }
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def table(rows: list[dict]) -> str:
     frame = pd.DataFrame(rows)
-    shown = pd.DataFrame({
-        "family": frame["family"], "D": frame["D"].map("{:,}".format), "d": frame["d"].map("{:,}".format), "engine": frame["engine"],
-        "forward": frame["forward_ratio"], "adjoint": frame["adjoint_ratio"], "copy ms": frame["copy_ms"],
-        "part timed": frame["weights_timed"] / frame["D"], "stored B/weight": frame["stored_bytes_a_weight"], "extra MiB": frame["extra_mib"],
-    })
+    shown = pd.DataFrame(
+        {
+            "family": frame["family"],
+            "D": frame["D"].map("{:,}".format),
+            "d": frame["d"].map("{:,}".format),
+            "engine": frame["engine"],
+            "forward": frame["forward_ratio"],
+            "adjoint": frame["adjoint_ratio"],
+            "copy ms": frame["copy_ms"],
+            "part timed": frame["weights_timed"] / frame["D"],
+            "stored B/weight": frame["stored_bytes_a_weight"],
+            "extra MiB": frame["extra_mib"],
+        }
+    )
     text = shown.to_string(index=False, float_format=lambda x: f"{x:.3g}", na_rep="-")
-    refused = [f"{r['family']} D={r['D']:,} d={r['d']:,}: {r['refused']}" for r in rows if "refused" in r]
+    refused = [
+        f"{r['family']} D={r['D']:,} d={r['d']:,}: {r['refused']}" for r in rows if "refused" in r
+    ]
     return "\n".join([text, *refused])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--families", default=",".join(projections.KINDS))
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--dimensions", default=",".join(map(str, DIMENSIONS)))
     parser.add_argument("--engine", default="auto", choices=projections.ENGINES)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", default="results/projections")
-    parser.add_argument("--one", nargs=3, metavar=("FAMILY", "D", "d"), help="one case, printed as JSON")
+    parser.add_argument(
+        "--one", nargs=3, metavar=("FAMILY", "D", "d"), help="one case, printed as JSON"
+    )
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.one[0], int(args.one[1]), int(args.one[2]), args.engine, args.device)))
+        print(
+            json.dumps(
+                measure(args.one[0], int(args.one[1]), int(args.one[2]), args.engine, args.device)
+            )
+        )
         return
     rows = []
     for family in args.families.split(","):
@@ -163,14 +218,22 @@ def main() -> None:
         key=lambda r: (list(projections.KINDS).index(r["family"]), r["D"], r["d"]),
     )
     record = {
-        "rows": rows, "growth": [growth(f, D, args.engine, args.device) for f in _STRUCTURED for D in SIZES[:2]],
+        "rows": rows,
+        "growth": [growth(f, D, args.engine, args.device) for f in _STRUCTURED for D in SIZES[:2]],
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(), "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
+        "torch": torch.__version__,
     }
     write_json(path, record)
-    lines = [f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, torch {record['torch']}.", table(rows)]
+    lines = [
+        f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, torch {record['torch']}.",
+        table(rows),
+    ]
     lines.append("d = 100,000 over d = 1,000, side by side:")
-    lines += [f"  {r['family']:<14} D = {r['D']:>10,}: forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}" for r in record["growth"]]
+    lines += [
+        f"  {r['family']:<14} D = {r['D']:>10,}: forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}"
+        for r in record["growth"]
+    ]
     Path(args.out, f"{name}.txt").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -38,28 +38,67 @@ class Case:
     batch: int
     length: int  # tokens; 0 for images
     d: int
-    arms: tuple[str, ...]  # family, then +said, +lean and +plain (engine); the first is what the others are compared with
+    arms: tuple[
+        str, ...
+    ]  # family, then +said, +lean and +plain (engine); the first is what the others are compared with
     rounds: int
     by_name: bool = False  # and then each arm alone
 
 
 _FULL, _FLOOR = ("full", "full, unfused"), "no projection"
-_TEXT = (*_FULL, _FLOOR, "orthonormal+said", "fastfood+said", "onehot+said", "orthonormal", "onehot", "orthonormal+said+lean")
+_TEXT = (
+    *_FULL,
+    _FLOOR,
+    "orthonormal+said",
+    "fastfood+said",
+    "onehot+said",
+    "orthonormal",
+    "onehot",
+    "orthonormal+said+lean",
+)
 CASES = {
     "minilm-32x64": Case("minilm", 32, 64, 1000, _TEXT, 61),
     "minilm-16x32": Case("minilm", 16, 32, 1000, (*_TEXT, "orthonormal+said+plain"), 81),
-    "mnist-fc-128": Case("mnist-fc", 128, 0, 750, (*_FULL, _FLOOR, "orthonormal", "fastfood", "onehot", "sparse", "dense"), 201),
-    "smollm2-4x64": Case("smollm2", 4, 64, 1000, ("full", "orthonormal+said", "onehot+said", "orthonormal+said+lean"), 25),
-    "llama-8b": Case("llama-8b", 1, 1024, 10_000, ("orthonormal", "orthonormal+lean", "onehot"), 5, by_name=True),
+    "mnist-fc-128": Case(
+        "mnist-fc",
+        128,
+        0,
+        750,
+        (*_FULL, _FLOOR, "orthonormal", "fastfood", "onehot", "sparse", "dense"),
+        201,
+    ),
+    "smollm2-4x64": Case(
+        "smollm2",
+        4,
+        64,
+        1000,
+        ("full", "orthonormal+said", "onehot+said", "orthonormal+said+lean"),
+        25,
+    ),
+    "llama-8b": Case(
+        "llama-8b", 1, 1024, 10_000, ("orthonormal", "orthonormal+lean", "onehot"), 5, by_name=True
+    ),
 }
 #: Decoders built from their published shape, with random weights: a step's cost does not depend on the weights' values.
 _DECODERS = {
     "smollm2": dict(
-        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
-        tie_word_embeddings=True),
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    ),
     "llama-8b": dict(
-        vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8,
-        tie_word_embeddings=False),
+        vocab_size=128256,
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        tie_word_embeddings=False,
+    ),
 }
 
 
@@ -91,7 +130,9 @@ class Arm:
         if name in _FULL:
             for p in self.model.parameters():
                 p.requires_grad_(True)
-            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=name == "full")
+            self.optimizer = torch.optim.AdamW(
+                self.model.parameters(), lr=1e-5, fused=name == "full"
+            )
         elif self.floor:
             for module in self.model.modules():
                 if isinstance(module, nn.Embedding):
@@ -105,8 +146,15 @@ class Arm:
         else:
             family, *how = name.split("+")
             include = (lambda n: "_proj" in n) if case.model == "llama-8b" else None
-            sub = Subspace(self.model, case.d, family, "layer" if "said" in how else None, include=include, lean="lean" in how,
-                           engine="plain" if "plain" in how else "auto")
+            sub = Subspace(
+                self.model,
+                case.d,
+                family,
+                "layer" if "said" in how else None,
+                include=include,
+                lean="lean" in how,
+                engine="plain" if "plain" in how else "auto",
+            )
             self.optimizer = torch.optim.AdamW(sub.parameters(), lr=1e-3, fused=True)
         draw = torch.Generator().manual_seed(1)
         if case.length:
@@ -148,13 +196,18 @@ def timed(case: Case, device: torch.device) -> list[dict]:
         # What a step leaves in the caches and the allocator is its successor's: none may always follow the same one.
         for name in order.sample(list(arms), len(arms)):
             seconds[name].append(arms[name].step())
-    from scipy.stats import quantile_test  # here, because it would count in the processes whose memory is measured
+    from scipy.stats import (
+        quantile_test,
+    )  # here, because it would count in the processes whose memory is measured
 
     fused, unfused = _FULL
     rows = []
     for name, own in seconds.items():
         rows.append({"arm": name, "step_ms": 1e3 * median(own), "rounds": len(own)})
-        for base, ratio, low, high in ((fused, "ratio", "low", "high"), (unfused, "to_unfused", "unfused_low", "unfused_high")):
+        for base, ratio, low, high in (
+            (fused, "ratio", "low", "high"),
+            (unfused, "to_unfused", "unfused_low", "unfused_high"),
+        ):
             if base in arms:
                 each = [a / b for a, b in zip(own, seconds[base], strict=True)]
                 interval = quantile_test(each).confidence_interval(0.95)
@@ -171,11 +224,17 @@ def alone(case: Case, name: str, device: torch.device) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=",".join(name for name, case in CASES.items() if not case.by_name))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cases", default=",".join(name for name, case in CASES.items() if not case.by_name)
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", default="results/steps")
-    parser.add_argument("--alone", nargs=2, metavar=("CASE", "ARM"), help="print one arm's peak memory and step")
+    parser.add_argument(
+        "--alone", nargs=2, metavar=("CASE", "ARM"), help="print one arm's peak memory and step"
+    )
     args = parser.parse_args()
     device = torch.device(args.device)
     if args.alone:
@@ -184,24 +243,59 @@ def main() -> None:
     name = "steps" if device.type == "cpu" else f"steps-{device.type}"
     kept = Path(args.out, f"{name}.json")
     # The cases that are not measured now stay.
-    rows = [r for r in json.loads(kept.read_text())["rows"] if r["case"] not in args.cases.split(",")] if kept.exists() else []
+    rows = (
+        [r for r in json.loads(kept.read_text())["rows"] if r["case"] not in args.cases.split(",")]
+        if kept.exists()
+        else []
+    )
     for key in args.cases.split(","):
         # Arms of a case that only just fits are not in one process.
-        timings = [{"arm": name} for name in CASES[key].arms] if CASES[key].by_name else timed(CASES[key], device)
+        timings = (
+            [{"arm": name} for name in CASES[key].arms]
+            if CASES[key].by_name
+            else timed(CASES[key], device)
+        )
         gc.collect()  # the models of the timed arms, which their hooks hold
         for row in timings:
-            command = [sys.executable, __file__, "--alone", key, row["arm"], "--device", args.device]
-            done = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-            rows.append({"case": key, "step_ms": done["step_ms"], **row, "peak_mib": done["peak_bytes"] / 2**20})
-            rows[-1]["peak_ratio"] = rows[-1]["peak_mib"] / next(r["peak_mib"] for r in rows if r["case"] == key)
+            command = [
+                sys.executable,
+                __file__,
+                "--alone",
+                key,
+                row["arm"],
+                "--device",
+                args.device,
+            ]
+            done = json.loads(
+                subprocess.run(
+                    command, capture_output=True, text=True, check=True
+                ).stdout.splitlines()[-1]
+            )
+            rows.append(
+                {
+                    "case": key,
+                    "step_ms": done["step_ms"],
+                    **row,
+                    "peak_mib": done["peak_bytes"] / 2**20,
+                }
+            )
+            rows[-1]["peak_ratio"] = rows[-1]["peak_mib"] / next(
+                r["peak_mib"] for r in rows if r["case"] == key
+            )
             print(json.dumps(rows[-1]), flush=True)
-    record = {"rows": rows, "threads": torch.get_num_threads(), "torch": torch.__version__,
-              "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()}
+    record = {
+        "rows": rows,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+    }
     write_json(kept, record)
     import pandas as pd  # here for the same reason
 
     text = pd.DataFrame(rows).to_string(index=False, float_format=lambda x: f"{x:.3f}")
-    Path(args.out, f"{name}.txt").write_text(f"{record['threads']} threads, {record['device']}, torch {record['torch']}\n{text}\n")
+    Path(args.out, f"{name}.txt").write_text(
+        f"{record['threads']} threads, {record['device']}, torch {record['torch']}\n{text}\n"
+    )
     print(text)
 
 

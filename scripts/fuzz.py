@@ -39,24 +39,141 @@ from idim.cli import app
 
 #: From how many seconds of the processor, and from how many by the clock, an input counts as hanging: other work may hold the processor.
 WORK, WAIT = 60, 900
-NET = ["--model", "mlp:64-8-10", "--task", "digits", "--max-steps", "2", "--learning-rate", "0.01", "--max-train-samples", "64", "--max-eval-samples", "64"]
+NET = [
+    "--model",
+    "mlp:64-8-10",
+    "--task",
+    "digits",
+    "--max-steps",
+    "2",
+    "--learning-rate",
+    "0.01",
+    "--max-train-samples",
+    "64",
+    "--max-eval-samples",
+    "64",
+]
 SMALL = [*NET, "--baselines", "1", "--repeats", "1", "--quick", "--arm", "did", "--grid", "20,40"]
 
 #: Text that trips parsers, paths, terminals and formats.
 TEXTS = [
-    "", " ", "-1", "0", "1", "2", "1.5", "nan", "inf", "-inf", "1e400", "9" * 20, "9" * 5000, "0x10", "\u0661\u0662", "\x1b[31m", "a\nb", "$x$ $y$",
-    "../x", ".", "..", "/dev/null", "/dev/zero", "/proc/self", "nosuch", "a" * 300, "a/" * 2500, "\u00e9\u597d", "\udcff", "true", "[1]", ",", "1,,2", "1,1",
-    "None", "--json", "-", "<script>\"'&", "%s{}{0}", "\u202e", "text", "label", "accuracy", "matthews", "pearson", "loss", "said", "lora", "full", "did",
+    "",
+    " ",
+    "-1",
+    "0",
+    "1",
+    "2",
+    "1.5",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "9" * 20,
+    "9" * 5000,
+    "0x10",
+    "\u0661\u0662",
+    "\x1b[31m",
+    "a\nb",
+    "$x$ $y$",
+    "../x",
+    ".",
+    "..",
+    "/dev/null",
+    "/dev/zero",
+    "/proc/self",
+    "nosuch",
+    "a" * 300,
+    "a/" * 2500,
+    "\u00e9\u597d",
+    "\udcff",
+    "true",
+    "[1]",
+    ",",
+    "1,,2",
+    "1,1",
+    "None",
+    "--json",
+    "-",
+    "<script>\"'&",
+    "%s{}{0}",
+    "\u202e",
+    "text",
+    "label",
+    "accuracy",
+    "matthews",
+    "pearson",
+    "loss",
+    "said",
+    "lora",
+    "full",
+    "did",
 ]
 #: Values of every type of JSON and TOML.
 VALUES: list = [
-    None, True, False, 0, 1, -1, 3, 2**31, 2**63, 10**30, 0.5, -0.5, 1.5, 1e308, 1e-320, float("nan"), float("inf"), "", "x", "../../x", "/tmp/x", "\x00",
-    "\x1b[2J", "a" * 5000, "\"><b>", "$a$ $b$", [], [1], ["x"], [None], [[]], {}, {"a": 1}, {"score": None}, [{"step": 1, "score": 9}],
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    3,
+    2**31,
+    2**63,
+    10**30,
+    0.5,
+    -0.5,
+    1.5,
+    1e308,
+    1e-320,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "../../x",
+    "/tmp/x",
+    "\x00",
+    "\x1b[2J",
+    "a" * 5000,
+    '"><b>',
+    "$a$ $b$",
+    [],
+    [1],
+    ["x"],
+    [None],
+    [[]],
+    {},
+    {"a": 1},
+    {"score": None},
+    [{"step": 1, "score": 9}],
 ]
 #: Flags whose large values are no mistake, only a long run.
-BUDGET = {"--max-steps", "--num-train-epochs", "--baselines", "--repeats", "--max-runs", "--workers", "--grid", "--ranks", "--d", "--rank", "--batch-size"}
+BUDGET = {
+    "--max-steps",
+    "--num-train-epochs",
+    "--baselines",
+    "--repeats",
+    "--max-runs",
+    "--workers",
+    "--grid",
+    "--ranks",
+    "--d",
+    "--rank",
+    "--batch-size",
+}
 SHORT = ["-1", "0", "1", "2", "1.5", "nan", "x", "", "9" * 20, "1,2", "1,,1", "20,40", "-1,3", "7"]
-MODELS = ["toy", "mlp:", "mlp:64", "mlp:64-10", "mlp:64-0-10", "mlp:64--10", "mlp:64-" + "9" * 11 + "-10", "mlp:x", "mnist-fc", "mlp:64-8-10", "mlp:4-2"]
+MODELS = [
+    "toy",
+    "mlp:",
+    "mlp:64",
+    "mlp:64-10",
+    "mlp:64-0-10",
+    "mlp:64--10",
+    "mlp:64-" + "9" * 11 + "-10",
+    "mlp:x",
+    "mnist-fc",
+    "mlp:64-8-10",
+    "mlp:4-2",
+]
 
 
 @dataclass
@@ -88,17 +205,23 @@ Case = Callable[[random.Random, Place], list[str]]
 
 def flags(r: random.Random, place: Place) -> list[str]:
     command = r.choice(["search", "sweep", "train", "compare", "report", "export", "ls", "doctor"])
-    options = {o for p in get_command(app).commands[command].params for o in p.opts if o.startswith("--")} - {"--out", "--save", "--html", "--merged", "--lora", "--verify"}
+    options = {
+        o for p in get_command(app).commands[command].params for o in p.opts if o.startswith("--")
+    } - {"--out", "--save", "--html", "--merged", "--lora", "--verify"}
     words = [command]
     if command in ("search", "sweep", "train"):
-        base = [w for pair in zip(NET[::2], NET[1::2], strict=True) if r.random() < 0.9 for w in pair]
+        base = [
+            w for pair in zip(NET[::2], NET[1::2], strict=True) if r.random() < 0.9 for w in pair
+        ]
         words += base
     if command == "ls":
         words += [r.choice([*TEXTS, "models", "tasks", "arms"])]
     if command == "report":
         words += [r.choice([str(place.out), *TEXTS])]
     if command == "export":
-        words += [r.choice([str(place.kept["adapter"]), *TEXTS])] + r.choice([[], ["--lora", str(place.out / "l")], ["--merged", str(place.out / "m")]])
+        words += [r.choice([str(place.kept["adapter"]), *TEXTS])] + r.choice(
+            [[], ["--lora", str(place.out / "l")], ["--merged", str(place.out / "m")]]
+        )
     for _ in range(r.randint(0, 4)):
         flag = r.choice([*sorted(options), "--nosuch"])
         words.append(flag)
@@ -110,52 +233,157 @@ def flags(r: random.Random, place: Place) -> list[str]:
             words.append(r.choice(TEXTS))
     if command in ("search", "sweep", "train", "compare"):
         short = {"--max-steps": "2", "--max-train-samples": "64", "--max-eval-samples": "64"}
-        short |= {"--baselines": "1", "--repeats": "1", "--max-runs": "3"} if command in ("search", "compare") else {"--baselines": "1", "--repeats": "1"} if command == "sweep" else {}
+        short |= (
+            {"--baselines": "1", "--repeats": "1", "--max-runs": "3"}
+            if command in ("search", "compare")
+            else {"--baselines": "1", "--repeats": "1"}
+            if command == "sweep"
+            else {}
+        )
         words += [w for flag, value in short.items() if flag not in words for w in (flag, value)]
         words += ["--no-tune"] if command != "train" else []
         words += ["--quick"] if r.random() < 0.7 else []
-        words += ["--out", r.choice([str(place.out)] * 9 + ["", "/dev/null", "/proc/nosuch", str(place.out / ("a" * 300))])]
+        words += [
+            "--out",
+            r.choice(
+                [str(place.out)] * 9
+                + ["", "/dev/null", "/proc/nosuch", str(place.out / ("a" * 300))]
+            ),
+        ]
     return words
 
 
 def toml(r: random.Random, place: Place) -> list[str]:
-    keys = ["model", "task", "arm", "protocol", "projection", "grid", "d", "seed", "out", "metric", "threshold", "absolute", "lean", "max-steps", "learning_rate",
-            "text-columns", "precision", "executor", "workers", "nosuch", "a.b", "[x]"]
-    lines = ['model = "mlp:64-8-10"', 'task = "digits"', "max_steps = 2", "max_train_samples = 64", "max_eval_samples = 64"][: r.randint(0, 5)]
+    keys = [
+        "model",
+        "task",
+        "arm",
+        "protocol",
+        "projection",
+        "grid",
+        "d",
+        "seed",
+        "out",
+        "metric",
+        "threshold",
+        "absolute",
+        "lean",
+        "max-steps",
+        "learning_rate",
+        "text-columns",
+        "precision",
+        "executor",
+        "workers",
+        "nosuch",
+        "a.b",
+        "[x]",
+    ]
+    lines = [
+        'model = "mlp:64-8-10"',
+        'task = "digits"',
+        "max_steps = 2",
+        "max_train_samples = 64",
+        "max_eval_samples = 64",
+    ][: r.randint(0, 5)]
     for key in r.sample(keys, r.randint(0, 4)):
         small = key in ("max-steps", "workers", "grid", "d")
-        value = r.choice([0, 1, 2, -1, [], [20, 40], [True], ["x"], "x", True, 1.5, 2**64]) if small else r.choice(VALUES)
-        lines.append(f"{key} = {_toml(value)}" if key != "out" else f"out = {_toml(r.choice(['', str(place.out), 'x' + chr(0)]))}")
+        value = (
+            r.choice([0, 1, 2, -1, [], [20, 40], [True], ["x"], "x", True, 1.5, 2**64])
+            if small
+            else r.choice(VALUES)
+        )
+        lines.append(
+            f"{key} = {_toml(value)}"
+            if key != "out"
+            else f"out = {_toml(r.choice(['', str(place.out), 'x' + chr(0)]))}"
+        )
     raw = "\n".join(lines).encode("utf-8", "surrogatepass")
-    raw = r.choice([raw] * 6 + [b"\xef\xbb\xbf" + raw, _bitten(r, raw), raw.decode("utf-8", "replace").encode("utf-16")])
+    raw = r.choice(
+        [raw] * 6
+        + [b"\xef\xbb\xbf" + raw, _bitten(r, raw), raw.decode("utf-8", "replace").encode("utf-16")]
+    )
     file = place.cwd / "c.toml"
     file.write_bytes(raw)
     more = ["--out", str(place.out)] if r.random() < 0.8 or b"out" not in raw else []
     config = r.choice([str(file)] * 15 + [str(place.cwd), "nosuch.toml", "/dev/null"])
-    return ["train", "--config", config, *more, *(["--max-steps", "2"] if r.random() < 0.9 or b"max" not in raw else [])]
+    return [
+        "train",
+        "--config",
+        config,
+        *more,
+        *(["--max-steps", "2"] if r.random() < 0.9 or b"max" not in raw else []),
+    ]
 
 
 def tables(r: random.Random, place: Place) -> list[str]:
     """Tables of the user's own, and task files that declare them."""
-    rows = [{"text": f"the {'good' if i % 2 else 'bad'} film {i}", "label": i % 2} for i in range(r.choice([0, 1, 2, 5, 40, 40, 40, 40]))]
+    rows = [
+        {"text": f"the {'good' if i % 2 else 'bad'} film {i}", "label": i % 2}
+        for i in range(r.choice([0, 1, 2, 5, 40, 40, 40, 40]))
+    ]
     for _ in range(r.randint(0, 3)):
         if rows:
             row = r.choice(rows)
             row[r.choice(["text", "label", "text2", "prompt", "completion", ""])] = r.choice(VALUES)
     if r.random() < 0.2:
-        values = r.choice([[True, False], ["ja", "nein"], [-1, 1], [0, 10**7], [0, 2**63], [0.0, float("inf")], [[1], [2]], ["\udcff", "a"], ["1", "x"]])
+        values = r.choice(
+            [
+                [True, False],
+                ["ja", "nein"],
+                [-1, 1],
+                [0, 10**7],
+                [0, 2**63],
+                [0.0, float("inf")],
+                [[1], [2]],
+                ["\udcff", "a"],
+                ["1", "x"],
+            ]
+        )
         for i, row in enumerate(rows):
             row["label"] = values[i % len(values)]
     name = r.choice(["t.csv", "t.json", "t.jsonl", "t.parquet", "t.CSV", "t.txt", "t"])
     raw = _table(name, rows)
     file = place.cwd / name
-    file.write_bytes(r.choice([raw] * 6 + [b"\xef\xbb\xbf" + raw, _bitten(r, raw), raw[: len(raw) // 2], raw * 2, b""]))
+    file.write_bytes(
+        r.choice(
+            [raw] * 6 + [b"\xef\xbb\xbf" + raw, _bitten(r, raw), raw[: len(raw) // 2], raw * 2, b""]
+        )
+    )
     if r.random() < 0.15:
-        declared = {"train": name} | {k: r.choice(VALUES + [name, "text", "label", "accuracy"]) for k in r.sample(["train", "evaluation", "text", "label", "metric", "chance", "name", "x"], 2)}
+        declared = {"train": name} | {
+            k: r.choice(VALUES + [name, "text", "label", "accuracy"])
+            for k in r.sample(
+                ["train", "evaluation", "text", "label", "metric", "chance", "name", "x"], 2
+            )
+        }
         file = place.cwd / "task.toml"
-        file.write_text("\n".join(f"{k} = {_toml(v)}" for k, v in declared.items()), encoding="utf-8", errors="surrogatepass")
-    more = r.choice([[]] * 5 + [["--metric", r.choice(["matthews", "pearson", "spearman", "loss", "exact_match", "x"])], ["--text-columns", r.choice(TEXTS)], ["--label-column", r.choice(TEXTS)]])
-    return ["train", "--model", str(place.kept["base"]), "--task", str(file), "--arm", "full", "--max-steps", "1", *more, "--out", str(place.out)]
+        file.write_text(
+            "\n".join(f"{k} = {_toml(v)}" for k, v in declared.items()),
+            encoding="utf-8",
+            errors="surrogatepass",
+        )
+    more = r.choice(
+        [[]] * 5
+        + [
+            ["--metric", r.choice(["matthews", "pearson", "spearman", "loss", "exact_match", "x"])],
+            ["--text-columns", r.choice(TEXTS)],
+            ["--label-column", r.choice(TEXTS)],
+        ]
+    )
+    return [
+        "train",
+        "--model",
+        str(place.kept["base"]),
+        "--task",
+        str(file),
+        "--arm",
+        "full",
+        "--max-steps",
+        "1",
+        *more,
+        "--out",
+        str(place.out),
+    ]
 
 
 def folders(r: random.Random, place: Place) -> list[str]:
@@ -173,11 +401,36 @@ def folders(r: random.Random, place: Place) -> list[str]:
             _spoil(r, file, pipes=False)  # transformers reads it, which waits
         rows = [{"text": "good film", "label": 1}, {"text": "bad film", "label": 0}] * 10
         (place.cwd / "t.csv").write_bytes(_table("t.csv", rows))
-        return ["train", "--model", str(here), "--task", str(place.cwd / "t.csv"), "--arm", "full", "--max-steps", "1", "--out", str(place.out)]
+        return [
+            "train",
+            "--model",
+            str(here),
+            "--task",
+            str(place.cwd / "t.csv"),
+            "--arm",
+            "full",
+            "--max-steps",
+            "1",
+            "--out",
+            str(place.out),
+        ]
     here.mkdir()
     if kind == "tables":
         rows = [{"text": f"film {i}", "label": i % 2} for i in range(20)]
-        for name in r.sample(["train.csv", "train-0.csv", "train.json", "test.csv", "validation.parquet", "dev.csv", "x.csv", "train", ".train.csv"], r.randint(0, 4)):
+        for name in r.sample(
+            [
+                "train.csv",
+                "train-0.csv",
+                "train.json",
+                "test.csv",
+                "validation.parquet",
+                "dev.csv",
+                "x.csv",
+                "train",
+                ".train.csv",
+            ],
+            r.randint(0, 4),
+        ):
             (here / name).write_bytes(_table(name, rows))
         model = str(place.kept["base"])
     elif kind == "pictures":
@@ -185,16 +438,52 @@ def folders(r: random.Random, place: Place) -> list[str]:
             for label in r.sample(["0", "1", "cat", "\u00e9", ".x"], r.randint(0, 3)):
                 (here / part / label).mkdir(parents=True)
                 for i in range(r.randint(0, 4)):
-                    (here / part / label / f"{i}{r.choice(['.png', '.jpg', '.txt'])}").write_bytes(r.choice([PNG, PNG, PNG[:20], b""]))
+                    (here / part / label / f"{i}{r.choice(['.png', '.jpg', '.txt'])}").write_bytes(
+                        r.choice([PNG, PNG, PNG[:20], b""])
+                    )
         model = r.choice(["mlp:64-8-2", "mlp:1-2"])
     else:
         for part in ("train", "t10k"):
             n = r.choice([0, 1, 4, 40, 2**31])
-            head = b"\0\0\x08\x03" + b"".join(v.to_bytes(4, "big") for v in (n, 2, r.choice([2, 2, 2**31])))
-            (here / f"{part}-images-idx3-ubyte").write_bytes(_bitten(r, head + bytes(4 * min(n, 40))) if r.random() < 0.3 else head + bytes(4 * min(n, 40)))
-            (here / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + n.to_bytes(4, "big") + bytes(i % 2 for i in range(min(n, 40))))
-        return ["train", "--model", "mlp:4-2", "--task", "idx", "--data-dir", str(here), "--arm", "full", "--max-steps", "1", "--out", str(place.out)]
-    return ["train", "--model", model, "--task", str(here), "--arm", "full", "--max-steps", "1", "--out", str(place.out)]
+            head = b"\0\0\x08\x03" + b"".join(
+                v.to_bytes(4, "big") for v in (n, 2, r.choice([2, 2, 2**31]))
+            )
+            (here / f"{part}-images-idx3-ubyte").write_bytes(
+                _bitten(r, head + bytes(4 * min(n, 40)))
+                if r.random() < 0.3
+                else head + bytes(4 * min(n, 40))
+            )
+            (here / f"{part}-labels-idx1-ubyte").write_bytes(
+                b"\0\0\x08\x01" + n.to_bytes(4, "big") + bytes(i % 2 for i in range(min(n, 40)))
+            )
+        return [
+            "train",
+            "--model",
+            "mlp:4-2",
+            "--task",
+            "idx",
+            "--data-dir",
+            str(here),
+            "--arm",
+            "full",
+            "--max-steps",
+            "1",
+            "--out",
+            str(place.out),
+        ]
+    return [
+        "train",
+        "--model",
+        model,
+        "--task",
+        str(here),
+        "--arm",
+        "full",
+        "--max-steps",
+        "1",
+        "--out",
+        str(place.out),
+    ]
 
 
 def adapters(r: random.Random, place: Place) -> list[str]:
@@ -215,11 +504,21 @@ def adapters(r: random.Random, place: Place) -> list[str]:
             _spoil(r, r.choice([config, weights]))
         else:
             x = tensors.pop(key)
-            new = {"drop": None, "nan": x * float("nan"), "shape": x.new_zeros(3), "dtype": x.to(int), "rename": x}[spoiled]
+            new = {
+                "drop": None,
+                "nan": x * float("nan"),
+                "shape": x.new_zeros(3),
+                "dtype": x.to(int),
+                "rename": x,
+            }[spoiled]
             if new is not None:
                 tensors["x" if spoiled == "rename" else key] = new.contiguous()
             save_file(tensors, weights)
-    more = ["--base", r.choice([str(place.kept["base"]), str(place.kept["other"]), "toy", ""])] if r.random() < 0.3 else []
+    more = (
+        ["--base", r.choice([str(place.kept["base"]), str(place.kept["other"]), "toy", ""])]
+        if r.random() < 0.3
+        else []
+    )
     return ["export", str(here), r.choice(["--merged", "--lora"]), str(place.out / "x"), *more]
 
 
@@ -250,7 +549,9 @@ def questions(r: random.Random, place: Place) -> list[str]:
         for _ in range(r.choice([1, 1, 2])):
             _break(r, value)
         if r.random() < 0.3:
-            value["id"] = r.choice(["../../x", "/tmp/idim-fuzz", "a\"b", "..", "", "x" * 300, "a\nb", "\x1b[0m", "ok"])
+            value["id"] = r.choice(
+                ["../../x", "/tmp/idim-fuzz", 'a"b', "..", "", "x" * 300, "a\nb", "\x1b[0m", "ok"]
+            )
             with contextlib.suppress(Exception):
                 file = file.rename(file.with_name(f"{value['id']}.json"))
         file.write_text(json.dumps(value))
@@ -261,14 +562,20 @@ def questions(r: random.Random, place: Place) -> list[str]:
     return _read_store(r, place)
 
 
-KINDS: dict[str, Case] = {f.__name__: f for f in (flags, toml, tables, folders, adapters, records, questions)}
+KINDS: dict[str, Case] = {
+    f.__name__: f for f in (flags, toml, tables, folders, adapters, records, questions)
+}
 
 
 def _read_store(r: random.Random, place: Place) -> list[str]:
-    return r.choice([
-        ["report", str(place.out)], ["report", str(place.out), "--html", str(place.out / "page.html")], ["doctor", "--verify", str(place.out)],
-        ["search", *SMALL, "--out", str(place.out), *r.choice([[], ["--json"]])],
-    ])
+    return r.choice(
+        [
+            ["report", str(place.out)],
+            ["report", str(place.out), "--html", str(place.out / "page.html")],
+            ["doctor", "--verify", str(place.out)],
+            ["search", *SMALL, "--out", str(place.out), *r.choice([[], ["--json"]])],
+        ]
+    )
 
 
 def _break(r: random.Random, value: dict | list) -> None:
@@ -276,11 +583,16 @@ def _break(r: random.Random, value: dict | list) -> None:
     places = [(value, k) for k in (value if isinstance(value, dict) else range(len(value)))]
     for holder, key in list(places):
         if isinstance(holder[key], (dict, list)) and holder[key]:
-            inner = [(holder[key], k) for k in (holder[key] if isinstance(holder[key], dict) else range(len(holder[key])))]
+            inner = [
+                (holder[key], k)
+                for k in (holder[key] if isinstance(holder[key], dict) else range(len(holder[key])))
+            ]
             places += inner
             for h, k in inner:
                 if isinstance(h[k], (dict, list)) and h[k]:
-                    places += [(h[k], x) for x in (h[k] if isinstance(h[k], dict) else range(len(h[k])))]
+                    places += [
+                        (h[k], x) for x in (h[k] if isinstance(h[k], dict) else range(len(h[k])))
+                    ]
     if not places:
         return
     holder, key = r.choice(places)
@@ -308,15 +620,24 @@ def _bitten(r: random.Random, raw: bytes) -> bytes:
 def _spoil(r: random.Random, file: Path, pipes: bool = True) -> None:
     raw = file.read_bytes()
     file.unlink()
-    what = r.choice(["cut", "bite", "empty", "folder", "gone", "pipe", "zeros", "deep", "latin", "mark"])
+    what = r.choice(
+        ["cut", "bite", "empty", "folder", "gone", "pipe", "zeros", "deep", "latin", "mark"]
+    )
     if what == "folder":
         file.mkdir()
     elif what == "pipe":
         if pipes:
             os.mkfifo(file)
     elif what != "gone":
-        new = {"cut": raw[: r.randrange(len(raw) + 1)], "bite": _bitten(r, raw), "empty": b"", "zeros": bytes(100), "deep": b"[" * 100_000,
-               "latin": raw + b"\xff", "mark": b"\xef\xbb\xbf" + raw}
+        new = {
+            "cut": raw[: r.randrange(len(raw) + 1)],
+            "bite": _bitten(r, raw),
+            "empty": b"",
+            "zeros": bytes(100),
+            "deep": b"[" * 100_000,
+            "latin": raw + b"\xff",
+            "mark": b"\xef\xbb\xbf" + raw,
+        }
         file.write_bytes(new[what])
 
 
@@ -339,7 +660,12 @@ def _table(name: str, rows: list[dict]) -> bytes:
             pd.DataFrame(rows).to_parquet(out)
             return out.getvalue()
     except Exception:  # columns of several types, which parquet has no place for
-        pd.DataFrame([{k: str(v).encode("utf-8", "replace").decode() for k, v in row.items()} for row in rows]).to_parquet(out)
+        pd.DataFrame(
+            [
+                {k: str(v).encode("utf-8", "replace").decode() for k, v in row.items()}
+                for row in rows
+            ]
+        ).to_parquet(out)
         return out.getvalue()
     if name.endswith((".json", ".jsonl")):
         lines = [json.dumps(row) for row in rows]
@@ -380,13 +706,26 @@ def prepare(root: Path) -> Place:
         place.kept[name] = root / name
         torch.manual_seed(0)
         BertTokenizerFast(vocab={w: i for i, w in enumerate(words)}).save_pretrained(root / name)
-        BertForSequenceClassification(BertConfig(
-            vocab_size=len(words), hidden_size=width, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, max_position_embeddings=16,
-        )).save_pretrained(root / name)
+        BertForSequenceClassification(
+            BertConfig(
+                vocab_size=len(words),
+                hidden_size=width,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=8,
+                max_position_embeddings=16,
+            )
+        ).save_pretrained(root / name)
     place.kept |= {"adapter": root / "adapter", "store": root / "store"}
-    model = get_peft_model(BertForSequenceClassification.from_pretrained(root / "base"), idim.SubspaceConfig(d=40, task_type=TaskType.SEQ_CLS))
+    model = get_peft_model(
+        BertForSequenceClassification.from_pretrained(root / "base"),
+        idim.SubspaceConfig(d=40, task_type=TaskType.SEQ_CLS),
+    )
     model.save_pretrained(root / "adapter")
-    for words in (["search", *SMALL], ["sweep", *NET, "--baselines", "1", "--repeats", "1", "--quick", "--ranks", "1,2"]):
+    for words in (
+        ["search", *SMALL],
+        ["sweep", *NET, "--baselines", "1", "--repeats", "1", "--quick", "--ranks", "1,2"],
+    ):
         done = CliRunner().invoke(app, [*words, "--out", str(root / "store")])
         if done.exit_code not in (0, 3):
             raise RuntimeError(f"{words}: {done.output}")
@@ -402,9 +741,16 @@ class Hangs(BaseException):
 @contextlib.contextmanager
 def _bounded() -> Iterator[None]:
     def late(number: int, _) -> None:
-        raise Hangs(f"not done after {WAIT} s" if number == signal.SIGALRM else f"not done after {WORK} s of work")
+        raise Hangs(
+            f"not done after {WAIT} s"
+            if number == signal.SIGALRM
+            else f"not done after {WORK} s of work"
+        )
 
-    timers = {signal.SIGALRM: (signal.ITIMER_REAL, WAIT), signal.SIGPROF: (signal.ITIMER_PROF, WORK)}
+    timers = {
+        signal.SIGALRM: (signal.ITIMER_REAL, WAIT),
+        signal.SIGPROF: (signal.ITIMER_PROF, WORK),
+    }
     before = {number: signal.signal(number, late) for number in timers}
     for timer, seconds in timers.values():
         signal.setitimer(timer, seconds)
@@ -418,7 +764,11 @@ def _bounded() -> Iterator[None]:
 
 def _files(root: Path) -> set[Path]:
     """Everything that lies outside of ``out``."""
-    return {p for folder in ("cwd", "base", "other", "adapter", "store") for p in (root / folder).rglob("*")} | set(root.iterdir())
+    return {
+        p
+        for folder in ("cwd", "base", "other", "adapter", "store")
+        for p in (root / folder).rglob("*")
+    } | set(root.iterdir())
 
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -428,14 +778,26 @@ _outside: list[str] = []
 
 def _audit(event: str, args: tuple) -> None:
     """Notes every file that Python opens to write, makes, moves or removes, unless it lies in ``out``."""
-    if not _watching or event not in ("open", "os.mkdir", "os.rename", "os.remove", "os.symlink", "os.rmdir", "os.truncate"):
+    if not _watching or event not in (
+        "open",
+        "os.mkdir",
+        "os.rename",
+        "os.remove",
+        "os.symlink",
+        "os.rmdir",
+        "os.truncate",
+    ):
         return
     if event == "open" and not (isinstance(args[2], int) and args[2] & _WRITES):
         return
     for path in args[: 2 if event in ("os.rename", "os.symlink") else 1]:
         if isinstance(path, (str, bytes)):
             name = os.path.realpath(os.fsdecode(path))
-            if not name.startswith((str(_watching[0].out), "/dev/", f"/proc/{os.getpid()}/")) and not name.endswith((".pyc",)) and "__pycache__" not in name:
+            if (
+                not name.startswith((str(_watching[0].out), "/dev/", f"/proc/{os.getpid()}/"))
+                and not name.endswith((".pyc",))
+                and "__pycache__" not in name
+            ):
                 _outside.append(f"{event} {name}")
 
 
@@ -458,7 +820,11 @@ def try_one(number: int, seed: int, place: Place, kinds: list[str]) -> tuple[str
         _watching.clear()
         os.chdir(home)
     wrong = _judge(words, result)
-    made = sorted(str(p.relative_to(place.root)) for p in _files(place.root) - before if not p.is_relative_to(place.out))
+    made = sorted(
+        str(p.relative_to(place.root))
+        for p in _files(place.root) - before
+        if not p.is_relative_to(place.out)
+    )
     if made or _outside:
         wrong = wrong or f"written outside of --out: {made or _outside[:3]}"
     return kind, words, wrong
@@ -478,7 +844,11 @@ def _judge(words: list[str], result) -> str:
     allowed = (0, 1, 2, 3) if words[0] == "doctor" else (0, 2, 3)
     if result.exit_code not in allowed:
         return f"exit code {result.exit_code}: {result.output[-500:]}"
-    if "--json" in words and result.exit_code in (0, 3) and words[0] not in ("ls", "report", "export", "doctor"):
+    if (
+        "--json" in words
+        and result.exit_code in (0, 3)
+        and words[0] not in ("ls", "report", "export", "doctor")
+    ):
         try:
             json.loads(result.stdout)
         except ValueError:
@@ -486,7 +856,9 @@ def _judge(words: list[str], result) -> str:
     return ""
 
 
-def fuzz(numbers, seed: int, kinds: list[str], say: Callable[[str], None] = lambda line: None) -> list[tuple[int, str, list[str], str]]:
+def fuzz(
+    numbers, seed: int, kinds: list[str], say: Callable[[str], None] = lambda line: None
+) -> list[tuple[int, str, list[str], str]]:
     """Try these inputs; returns those that went wrong: number, kind, words, what."""
     found = []
     with tempfile.TemporaryDirectory(prefix="idim-fuzz-") as folder:
@@ -521,7 +893,9 @@ def main() -> None:
     began = time.perf_counter()
     found = fuzz(numbers, args.seed, kinds, lambda line: print(line, flush=True))
     counts = Counter(kind for _, kind, _, _ in found)
-    print(f"{len(numbers)} inputs, {len(found)} went wrong {dict(counts)}, {time.perf_counter() - began:.0f} s")
+    print(
+        f"{len(numbers)} inputs, {len(found)} went wrong {dict(counts)}, {time.perf_counter() - began:.0f} s"
+    )
     sys.exit(1 if found else 0)
 
 

@@ -23,20 +23,38 @@ LONGER, LONGER_D, LONGER_SEEDS = (2.0, 4.0), (D[15], D[22], D[28]), 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--store", default="idim-replay", help="all records; not kept")
     parser.add_argument("--out", type=Path, default=Path("results/replay/mnist-fc.json"))
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     config = Config(
-        "mnist-fc", "idx", arm="did", data_dir=args.data_dir, batch_size=256, num_train_epochs=5, learning_rate=3e-3, out=args.store, workers=args.workers,
+        "mnist-fc",
+        "idx",
+        arm="did",
+        data_dir=args.data_dir,
+        batch_size=256,
+        num_train_epochs=5,
+        learning_rate=3e-3,
+        out=args.store,
+        workers=args.workers,
     )
-    study, store = Study(config, Watcher(say=lambda line: print(line, flush=True))), Store(args.store)
+    study, store = (
+        Study(config, Watcher(say=lambda line: print(line, flush=True))),
+        Store(args.store),
+    )
     rate = study.law("did")
     specs = {("full", i): study.spec("baseline", "full", 0, i, 3e-3) for i in range(SEEDS)}
     specs |= {(d, i): study.spec("search", "did", d, i, rate(d)) for d in D for i in range(SEEDS)}
-    specs |= {(f, d, i): study.spec("check", "did", d, i, rate(d), budget=f) for f in LONGER for d in LONGER_D for i in range(LONGER_SEEDS)}
+    specs |= {
+        (f, d, i): study.spec("check", "did", d, i, rate(d), budget=f)
+        for f in LONGER
+        for d in LONGER_D
+        for i in range(LONGER_SEEDS)
+    }
     records = dict(zip(specs, study.execute(store, list(specs.values()), "replay"), strict=True))
     one = records[D[0], 0]
 
@@ -45,18 +63,31 @@ def main() -> None:
 
     def longer(f: float, d: int) -> float:
         """How much the mean score gains with f times the budget."""
-        return fmean(score_of(records[f, d, i]) for i in range(LONGER_SEEDS)) - fmean(c[-1] for c in curves(d))
+        return fmean(score_of(records[f, d, i]) for i in range(LONGER_SEEDS)) - fmean(
+            c[-1] for c in curves(d)
+        )
 
     full = [records["full", i]["train_info"] for i in range(SEEDS)]
-    write_json(args.out, {
-        "recipe": one["run_info"]["config"]["recipe"] | {"learning_rate": "3e-3 (D / d)^0.75"}, "D": study.D, "steps": one["train_info"]["steps"],
-        "packages": one["run_info"]["packages"], "git_commit": one["run_info"]["git_commit"], "task_fingerprint": study.task.fingerprint,
-        "seconds": median(r["train_info"]["seconds"] for r in records.values()), "seeds": SEEDS,
-        "chance": max(full[0]["majority"], fmean(i["untouched"] for i in full)),
-        "gain of longer runs": {f"{f:g}": {str(d): longer(f, d) for d in LONGER_D} for f in LONGER},
-        "shares": [p["step"] / one["train_info"]["steps"] for p in one["train_info"]["curve"]],
-        "full": curves("full"), "d": {str(d): curves(d) for d in D},
-    })
+    write_json(
+        args.out,
+        {
+            "recipe": one["run_info"]["config"]["recipe"] | {"learning_rate": "3e-3 (D / d)^0.75"},
+            "D": study.D,
+            "steps": one["train_info"]["steps"],
+            "packages": one["run_info"]["packages"],
+            "git_commit": one["run_info"]["git_commit"],
+            "task_fingerprint": study.task.fingerprint,
+            "seconds": median(r["train_info"]["seconds"] for r in records.values()),
+            "seeds": SEEDS,
+            "chance": max(full[0]["majority"], fmean(i["untouched"] for i in full)),
+            "gain of longer runs": {
+                f"{f:g}": {str(d): longer(f, d) for d in LONGER_D} for f in LONGER
+            },
+            "shares": [p["step"] / one["train_info"]["steps"] for p in one["train_info"]["curve"]],
+            "full": curves("full"),
+            "d": {str(d): curves(d) for d in D},
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -29,31 +29,49 @@ TUNING, SEEDS, FULL_SEEDS, AGAIN = 5, 12, 20, 2000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--store", default="idim-out/digits", help="all records; not kept")
     parser.add_argument("--out", type=Path, default=Path("results/digits"))
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     # A master seed that no search of the results used.
-    config = Config("mlp:64-32-10", "digits", arm="did", seed=20_261, out=args.store, workers=args.workers)
-    study, store = Study(config, Watcher(say=lambda line: print(line, flush=True))), Store(args.store)
+    config = Config(
+        "mlp:64-32-10", "digits", arm="did", seed=20_261, out=args.store, workers=args.workers
+    )
+    study, store = (
+        Study(config, Watcher(say=lambda line: print(line, flush=True))),
+        Store(args.store),
+    )
 
     def tuned(arm: str, d: int, rates: list[float]) -> tuple[float, dict[str, float]]:
         specs = [study.spec("tune", arm, d, i, r, "tune") for r in rates for i in range(TUNING)]
         scores = [score_of(r) or 0.0 for r in study.execute(store, specs, arm)]
-        mean = {r: fmean(scores[n * TUNING: (n + 1) * TUNING]) for n, r in enumerate(rates)}
+        mean = {r: fmean(scores[n * TUNING : (n + 1) * TUNING]) for n, r in enumerate(rates)}
         return max(mean, key=mean.get), {f"{r:g}": round(v, 4) for r, v in mean.items()}
 
     full_rate, full_tried = tuned("full", 0, list(FULL_RATES))
-    records = study.execute(store, [study.spec("baseline", "full", 0, i, full_rate) for i in range(FULL_SEEDS)], "full")
+    records = study.execute(
+        store, [study.spec("baseline", "full", 0, i, full_rate) for i in range(FULL_SEEDS)], "full"
+    )
     full = [score_of(r) for r in records]
-    chance = max(records[0]["train_info"]["majority"], fmean(r["train_info"]["untouched"] for r in records))
+    chance = max(
+        records[0]["train_info"]["majority"], fmean(r["train_info"]["untouched"] for r in records)
+    )
     table = {}
     for d in D:
         law = full_rate * (study.D / d) ** 0.75
         rate, tried = tuned("did", d, [float(f"{f * law:.3g}") for f in FACTORS])
-        found = study.execute(store, [study.spec("search", "did", d, i, rate) for i in range(SEEDS)], "did")
-        table[d] = {"rate": rate, "of the law": rate / law, "tuning": tried, "scores": [score_of(r) or chance for r in found]}
+        found = study.execute(
+            store, [study.spec("search", "did", d, i, rate) for i in range(SEEDS)], "did"
+        )
+        table[d] = {
+            "rate": rate,
+            "of the law": rate / law,
+            "tuning": tried,
+            "scores": [score_of(r) or chance for r in found],
+        }
 
     def crossing(fulls: list[float], scores: dict[int, list[float]]) -> float | None:
         target = Target(Baseline.of(fulls, chance), "chance")
@@ -61,16 +79,34 @@ def main() -> None:
 
     draw = np.random.default_rng(0)
     again = [
-        crossing(list(draw.choice(full, len(full))), {d: list(draw.choice(v["scores"], SEEDS)) for d, v in table.items()})
+        crossing(
+            list(draw.choice(full, len(full))),
+            {d: list(draw.choice(v["scores"], SEEDS)) for d, v in table.items()},
+        )
         for _ in range(AGAIN)
     ]
     ends = np.quantile([v for v in again if v is not None], (0.05, 0.5, 0.95))
-    write_json(args.out / "digits.json", {
-        "model": config.model, "task": config.task, "arm": "did", "steps": study.steps, "D": study.D, "chance": chance,
-        "full": {"rate": full_rate, "tuning": full_tried, "scores": full}, "d": {str(d): v for d, v in table.items()},
-        "d90": {"estimate": 2 ** crossing(full, {d: v["scores"] for d, v in table.items()}), "low": 2 ** ends[0], "high": 2 ** ends[2]},
-    })
-    print(f"d90 = {2 ** ends[1]:.0f} [{2 ** ends[0]:.0f}, {2 ** ends[2]:.0f}], 90 % of {AGAIN} bootstrap samples")
+    write_json(
+        args.out / "digits.json",
+        {
+            "model": config.model,
+            "task": config.task,
+            "arm": "did",
+            "steps": study.steps,
+            "D": study.D,
+            "chance": chance,
+            "full": {"rate": full_rate, "tuning": full_tried, "scores": full},
+            "d": {str(d): v for d, v in table.items()},
+            "d90": {
+                "estimate": 2 ** crossing(full, {d: v["scores"] for d, v in table.items()}),
+                "low": 2 ** ends[0],
+                "high": 2 ** ends[2],
+            },
+        },
+    )
+    print(
+        f"d90 = {2 ** ends[1]:.0f} [{2 ** ends[0]:.0f}, {2 ** ends[2]:.0f}], 90 % of {AGAIN} bootstrap samples"
+    )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--old", required=True, help="a revision that holds the summaries to compare with")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--old", required=True, help="a revision that holds the summaries to compare with"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "search")
     args = parser.parse_args()
     rows = []
@@ -38,13 +42,25 @@ def main() -> None:
             letter = "r90" if new["arm"] == "lora" else "d90"
             for rule in dict.fromkeys((new["rule"], "chance", "raw")):
                 key = "answer" if rule == "absolute" else f"{letter}_{rule}"
-                rows.append({
-                    "store": folder.name, "task": new["task"], "arm": new["arm"], "protocol": new["protocol"], "rule": rule,
-                    "old verdict": old and old["verdict"], "new verdict": new["verdict"],
-                    "old": answer_text(old.get(key)) if old else "none", "new": answer_text(new.get(key)),
-                    "old interval": answer_text((old or {}).get("interval")) if rule == new["rule"] else "",
-                    "new interval": answer_text(new.get("interval")) if rule == new["rule"] else "",
-                })
+                rows.append(
+                    {
+                        "store": folder.name,
+                        "task": new["task"],
+                        "arm": new["arm"],
+                        "protocol": new["protocol"],
+                        "rule": rule,
+                        "old verdict": old and old["verdict"],
+                        "new verdict": new["verdict"],
+                        "old": answer_text(old.get(key)) if old else "none",
+                        "new": answer_text(new.get(key)),
+                        "old interval": answer_text((old or {}).get("interval"))
+                        if rule == new["rule"]
+                        else "",
+                        "new interval": answer_text(new.get("interval"))
+                        if rule == new["rule"]
+                        else "",
+                    }
+                )
     write_json(args.out / "changes.json", {"old": args.old, "rows": rows})
     text = pd.DataFrame(rows).to_string(index=False, na_rep="")
     (args.out / "changes.txt").write_text(text + "\n")
@@ -53,7 +69,11 @@ def main() -> None:
 
 def _at(revision: str, path: Path) -> dict | None:
     """A file of the repository at a revision; None where it was not there."""
-    done = subprocess.run(["git", "-C", str(ROOT), "show", f"{revision}:{path.relative_to(ROOT)}"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "show", f"{revision}:{path.relative_to(ROOT)}"],
+        capture_output=True,
+        text=True,
+    )
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 

@@ -53,8 +53,18 @@ def main() -> None:
     args = parser.parse_args()
     grid = tuple(int(d) for d in args.grid.split(","))
     config = Config(
-        args.model, "idx", arm="did", protocol="li2018", grid=grid, data_dir=args.data_dir, num_train_epochs=args.epochs,
-        baselines=args.seeds, repeats=args.seeds, max_runs=10**6, out=args.out, workers=args.workers,
+        args.model,
+        "idx",
+        arm="did",
+        protocol="li2018",
+        grid=grid,
+        data_dir=args.data_dir,
+        num_train_epochs=args.epochs,
+        baselines=args.seeds,
+        repeats=args.seeds,
+        max_runs=10**6,
+        out=args.out,
+        workers=args.workers,
     )
     summary = conductor.search(config, Watcher(say=lambda line: print(line, flush=True)))
     store = Store(args.out)
@@ -65,21 +75,37 @@ def main() -> None:
     rows = []
     for d in grid:
         scores = [score_of(r) for r in runs if r["train_info"]["d_total"] == d]
-        late = [[p["score"] for p in r["train_info"]["curve"]] for r in runs if r["train_info"]["d_total"] == d]
+        late = [
+            [p["score"] for p in r["train_info"]["curve"]]
+            for r in runs
+            if r["train_info"]["d_total"] == d
+        ]
         gain = fmean(c[-1] - c[int(0.8 * (len(c) - 1))] for c in late)
-        rows.append({"d": d, "n": len(scores), "ours": fmean(scores), "lowest": min(scores), "highest": max(scores),
-                     "published": published_at(published, d), "gain in the last fifth": gain})
+        rows.append(
+            {
+                "d": d,
+                "n": len(scores),
+                "ours": fmean(scores),
+                "lowest": min(scores),
+                "highest": max(scores),
+                "published": published_at(published, d),
+                "gain in the last fifth": gain,
+            }
+        )
     frame = pd.DataFrame(rows)
     frame.insert(6, "difference", frame["ours"] - frame["published"])
     text = frame.to_string(index=False, float_format=lambda v: f"{v:.4f}")
     lines = [
-        f"{args.model}, {args.epochs:g} epochs, full {summary['full']['mean']:.4f} (n = {summary['full']['n']})", text,
+        f"{args.model}, {args.epochs:g} epochs, full {summary['full']['mean']:.4f} (n = {summary['full']['n']})",
+        text,
         f"d at accuracy > 0.900: {answer_text(summary['answer'])}; by the model of the curve {answer_text(summary['interval'])}",
         f"d90 of the own baseline, threshold {summary['tau_raw']:.4f}: {answer_text(summary['d90_raw'])}",
     ]
     print("\n".join(lines))
     Path(args.out, f"{args.model}.txt").write_text("\n".join(lines) + "\n")
-    write_json(Path(args.out, f"{args.model}.json"), {"rows": json.loads(frame.to_json(orient="records"))})
+    write_json(
+        Path(args.out, f"{args.model}.json"), {"rows": json.loads(frame.to_json(orient="records"))}
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ SHARED = (0.0, 0.5, 0.9)
 SHIFTS = (0.0, 0.32, 1.0)
 
 
-def checked(draw: np.random.Generator, noise: float, shared: float, shift: float, tails: float) -> bool:
+def checked(
+    draw: np.random.Generator, noise: float, shared: float, shift: float, tails: float
+) -> bool:
     """Whether one check, with as many pairs as it asks for, says that d90 falls by a quarter."""
     told = noise * math.exp(0.3 * draw.standard_normal())
     spread = noise * math.sqrt(2 * (1 - shared))
@@ -46,7 +48,9 @@ def checked(draw: np.random.Generator, noise: float, shared: float, shift: float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--replicates", type=int, default=4000)
     parser.add_argument("--out", type=Path, default=Path("results/search"))
     args = parser.parse_args()
@@ -54,16 +58,34 @@ def main() -> None:
     for name, noise in NOISES.items():
         for shared in SHARED:
             for tails in (math.inf, 4.0):
-                row = {"task": name, "noise, octaves": noise, "shared": shared, "tails": "normal" if math.isinf(tails) else "Student t4"}
+                row = {
+                    "task": name,
+                    "noise, octaves": noise,
+                    "shared": shared,
+                    "tails": "normal" if math.isinf(tails) else "Student t4",
+                }
                 for shift in SHIFTS:
-                    draw = np.random.default_rng([int(100 * noise), int(10 * shared), int(100 * shift), int(math.isinf(tails))])
-                    said = sum(checked(draw, noise, shared, shift, tails) for _ in range(args.replicates))
+                    draw = np.random.default_rng(
+                        [
+                            int(100 * noise),
+                            int(10 * shared),
+                            int(100 * shift),
+                            int(math.isinf(tails)),
+                        ]
+                    )
+                    said = sum(
+                        checked(draw, noise, shared, shift, tails) for _ in range(args.replicates)
+                    )
                     row[f"says so at {shift:g}"] = said / args.replicates
                     if shift == 0.0:
-                        row["upper 95 %"] = float(stats.beta.ppf(0.95, said + 1, args.replicates - said))
+                        row["upper 95 %"] = float(
+                            stats.beta.ppf(0.95, said + 1, args.replicates - said)
+                        )
                 rows.append(row)
     text = pd.DataFrame(rows).to_string(index=False, float_format="{:.4f}".format)
-    write_json(args.out / "checks.json", {"replicates": args.replicates, "octaves": MOVES, "rows": rows})
+    write_json(
+        args.out / "checks.json", {"replicates": args.replicates, "octaves": MOVES, "rows": rows}
+    )
     (args.out / "checks.txt").write_text(text + "\n")
     print(text)
 

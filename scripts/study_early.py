@@ -29,7 +29,10 @@ Curves = dict[int, list[list[tuple[float, float]]]]  # by d: (fraction of the st
 def replay() -> tuple[Curves, list[float], float]:
     """The table of MNIST FC: curves by d, scores of full runs, chance."""
     table = json.loads((RESULTS / "replay/mnist-fc.json").read_text())
-    curves = {int(d): [list(zip(table["shares"], c, strict=True)) for c in each] for d, each in table["d"].items()}
+    curves = {
+        int(d): [list(zip(table["shares"], c, strict=True)) for c in each]
+        for d, each in table["d"].items()
+    }
     return curves, [c[-1] for c in table["full"]], table["chance"]
 
 
@@ -37,12 +40,17 @@ def kept(store: Store, question: dict) -> tuple[Curves, list[float], float]:
     """The same of one kept search."""
     records = [r for r in store.all() if r["key"] in question["keys"]]
     full = [r for r in records if r["kind"] == "baseline" and score_of(r) is not None]
-    chance = max(fmean(r["train_info"]["untouched"] for r in full), full[0]["train_info"]["majority"] or -math.inf)
+    chance = max(
+        fmean(r["train_info"]["untouched"] for r in full),
+        full[0]["train_info"]["majority"] or -math.inf,
+    )
     curves: Curves = {}
     for r in records:
         if r["kind"] == "search" and r["status"] == "ok":
             info = r["train_info"]
-            curves.setdefault(info["d_total"], []).append([(p["step"] / info["steps"], p["score"]) for p in info["curve"]])
+            curves.setdefault(info["d_total"], []).append(
+                [(p["step"] / info["steps"], p["score"]) for p in info["curve"]]
+            )
     return curves, [score_of(r) for r in full], chance
 
 
@@ -54,7 +62,9 @@ def judged(curves: Curves, full: list[float], chance: float) -> dict:
     erring = set()
     for d0, there in curves.items():
         tau = fmean(c[-1][1] for c in there)
-        for d, i in ((d, i) for d in curves if abs(math.log2(d / d0)) > NEAR for i in range(len(curves[d]))):
+        for d, i in (
+            (d, i) for d in curves if abs(math.log2(d / d0)) > NEAR for i in range(len(curves[d]))
+        ):
             curve = curves[d][i]
             asked += tau > chance
             for n in range(1, len(curve)) if tau > chance else ():
@@ -67,13 +77,23 @@ def judged(curves: Curves, full: list[float], chance: float) -> dict:
     # One run judged at forty thresholds is still one run.
     runs = sum(map(len, curves.values()))
     return {
-        "runs": runs, "thresholds": len(curves), "noise": noise, "judged": asked, "stopped": stopped, "wrong": wrong, "runs ever wrong": len(erring),
-        "upper 95 % limit": float(stats.beta.ppf(0.95, len(erring) + 1, max(runs - len(erring), 1))),
+        "runs": runs,
+        "thresholds": len(curves),
+        "noise": noise,
+        "judged": asked,
+        "stopped": stopped,
+        "wrong": wrong,
+        "runs ever wrong": len(erring),
+        "upper 95 % limit": float(
+            stats.beta.ppf(0.95, len(erring) + 1, max(runs - len(erring), 1))
+        ),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "search")
     args = parser.parse_args()
     rows = {"replay": judged(*replay())}
@@ -84,7 +104,9 @@ def main() -> None:
                 rows[f"{folder.name}/{question['id']}"] = judged(*kept(store, question))
     write_json(args.out / "early.json", rows)
     for name, row in rows.items():
-        print(f"{name}: {row['wrong']} wrong of {row['stopped']} stops ({row['judged']} judged, {row['runs']} runs)")
+        print(
+            f"{name}: {row['wrong']} wrong of {row['stopped']} stops ({row['judged']} judged, {row['runs']} runs)"
+        )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,11 @@ class FullMatrix(torch.optim.Optimizer):
     def _move(self, p: torch.Tensor, rate: float, beta1: float, beta2: float) -> None:
         state, g = self.state[p], p.grad.flatten()
         if not state:
-            state |= {"step": 0, "m": torch.zeros_like(g), "V": torch.zeros(g.numel(), g.numel(), device=g.device)}
+            state |= {
+                "step": 0,
+                "m": torch.zeros_like(g),
+                "V": torch.zeros(g.numel(), g.numel(), device=g.device),
+            }
         state["step"] += 1
         step, V = state["step"], state["V"]
         state["m"].lerp_(g, 1 - beta1)
@@ -57,14 +61,22 @@ class FullMatrix(torch.optim.Optimizer):
         if step % self.EVERY == 0 or step & (step - 1) == 0:
             values, vectors = torch.linalg.eigh(V / (1 - beta2**step))
             values = values.clamp_min(0)
-            state["root"] = (vectors * (values + self.FLOOR * values.mean() + 1e-30).rsqrt()) @ vectors.T
+            state["root"] = (
+                vectors * (values + self.FLOOR * values.mean() + 1e-30).rsqrt()
+            ) @ vectors.T
         p -= rate * (state["root"] @ (state["m"] / (1 - beta1**step))).view_as(p)
 
 
 # At import, so that workers know it too.
 train.OPTIMIZERS["full-matrix"] = lambda groups, recipe: FullMatrix(groups, (0.9, recipe.beta2))
 
-PAIRS = (("adam", "linear"), ("adam", "constant"), ("sgd", "linear"), ("sgd", "constant"), ("full-matrix", "linear"))
+PAIRS = (
+    ("adam", "linear"),
+    ("adam", "constant"),
+    ("sgd", "linear"),
+    ("sgd", "constant"),
+    ("full-matrix", "linear"),
+)
 #: Rates, as multiples of the start: coarse at two d, then about the line.
 COARSE, ABOUT = (1 / 16, 1 / 4, 1.0, 4.0, 16.0), (1 / 4, 1 / 2, 1.0, 2.0, 4.0)
 #: SGD's start, the same for all d: with unit columns its move does not shrink as d grows.
@@ -72,33 +84,77 @@ SGD_RATE = 3.0
 BASELINES = 5
 
 
-def tasks(data_dir: str | None, store: str, workers: int) -> list[tuple[Config, tuple[int, ...], int]]:
+def tasks(
+    data_dir: str | None, store: str, workers: int
+) -> list[tuple[Config, tuple[int, ...], int]]:
     """What is trained, at which d, with how many seeds each."""
     common = dict(arm="did", out=store, workers=workers, learning_rate=3e-3, baselines=BASELINES)
-    listed = [(Config("mlp:64-200-200-10", "digits", batch_size=64, num_train_epochs=20, **common), (80, 120, 170, 240, 340), 4)]
+    listed = [
+        (
+            Config("mlp:64-200-200-10", "digits", batch_size=64, num_train_epochs=20, **common),
+            (80, 120, 170, 240, 340),
+            4,
+        )
+    ]
     if data_dir:
-        listed.append((Config("mnist-fc", "idx", data_dir=data_dir, batch_size=256, num_train_epochs=5, **common), (400, 570, 800, 1130), 2))
+        listed.append(
+            (
+                Config(
+                    "mnist-fc",
+                    "idx",
+                    data_dir=data_dir,
+                    batch_size=256,
+                    num_train_epochs=5,
+                    **common,
+                ),
+                (400, 570, 800, 1130),
+                2,
+            )
+        )
     return listed
 
 
 def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict]:
     """A row for each pair of optimiser and schedule."""
-    study, store = Study(config, Watcher(say=lambda line: print(line, flush=True))), Store(config.out)
-    full = study.execute(store, [study.spec("baseline", "full", 0, i, config.learning_rate) for i in range(BASELINES)], "full")
+    study, store = (
+        Study(config, Watcher(say=lambda line: print(line, flush=True))),
+        Store(config.out),
+    )
+    full = study.execute(
+        store,
+        [study.spec("baseline", "full", 0, i, config.learning_rate) for i in range(BASELINES)],
+        "full",
+    )
     target = Target(baseline_of(full), "chance")
     law = study.law("did")
 
     def run(wanted: list[tuple[int, int, float]], optimizer: str, schedule: str) -> list[dict]:
         specs = [study.spec("search", "did", d, i, rate) for d, i, rate in wanted]
-        specs = [dataclasses.replace(s, recipe=dataclasses.replace(s.recipe, optimizer=optimizer, schedule=schedule, evaluations=1)) for s in specs]
+        specs = [
+            dataclasses.replace(
+                s,
+                recipe=dataclasses.replace(
+                    s.recipe, optimizer=optimizer, schedule=schedule, evaluations=1
+                ),
+            )
+            for s in specs
+        ]
         return study.execute(store, specs, f"did/{optimizer}/{schedule}")
 
     for optimizer, schedule in PAIRS:
         start = (lambda d: SGD_RATE) if optimizer == "sgd" else law
         ends = (sizes[0], sizes[-1])
         tried = [(d, f) for d in ends for f in COARSE]
-        scores = [score_of(r) or 0.0 for r in run([(d, 0, f * start(d)) for d, f in tried], optimizer, schedule)]
-        best = [math.log(start(d) * max((s, f) for s, (e, f) in zip(scores, tried, strict=True) if e == d)[1]) for d in ends]
+        scores = [
+            score_of(r) or 0.0
+            for r in run([(d, 0, f * start(d)) for d, f in tried], optimizer, schedule)
+        ]
+        best = [
+            math.log(
+                start(d) * max((s, f) for s, (e, f) in zip(scores, tried, strict=True) if e == d)[1]
+            )
+            for d in ends
+        ]
         slope = (best[1] - best[0]) / math.log(ends[1] / ends[0])
 
         def rate(d: int) -> float:
@@ -106,12 +162,27 @@ def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict
 
         wanted = [(f, d, i) for f in ABOUT for d in sizes for i in range(seeds)]
         records = run([(d, i, f * rate(d)) for f, d, i in wanted], optimizer, schedule)
-        row = {"task": f"{config.model} x {config.task}", "optimizer": optimizer, "schedule": schedule, "rate": {str(d): rate(d) for d in ends}, "d90": {}}
+        row = {
+            "task": f"{config.model} x {config.task}",
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "rate": {str(d): rate(d) for d in ends},
+            "d90": {},
+        }
         for f in ABOUT:
             mine = [r for r, (g, _, _) in zip(records, wanted, strict=True) if g == f]
             answer = Belief(points_of(mine), target, 1, study.D).interval(target)
-            row["d90"][f"{f:g}"] = answer | {"scores": {str(d): [score_of(r) for r in mine if r["train_info"]["d_total"] == d] for d in sizes}}
-        yield row | {"seconds": median(r["train_info"]["seconds"] for r in records), "tau": target.tau, "full": target.baseline.mean}
+            row["d90"][f"{f:g}"] = answer | {
+                "scores": {
+                    str(d): [score_of(r) for r in mine if r["train_info"]["d_total"] == d]
+                    for d in sizes
+                }
+            }
+        yield row | {
+            "seconds": median(r["train_info"]["seconds"] for r in records),
+            "tau": target.tau,
+            "full": target.baseline.mean,
+        }
 
 
 def shown(rows: list[dict]) -> str:
@@ -119,16 +190,26 @@ def shown(rows: list[dict]) -> str:
         bounds = [f"{answer[k]:,}" if answer[k] else "-" for k in ("estimate", "low", "high")]
         return f"{bounds[0]} [{bounds[1]}, {bounds[2]}]"
 
-    frame = pd.DataFrame([
-        {"task": r["task"], "optimizer": r["optimizer"], "schedule": r["schedule"], "rates": " to ".join(f"{v:.2g}" for v in r["rate"].values()),
-         **{f"x {f}": cell(a) for f, a in r["d90"].items()}, "seconds": round(r["seconds"], 1)}
-        for r in rows
-    ])
+    frame = pd.DataFrame(
+        [
+            {
+                "task": r["task"],
+                "optimizer": r["optimizer"],
+                "schedule": r["schedule"],
+                "rates": " to ".join(f"{v:.2g}" for v in r["rate"].values()),
+                **{f"x {f}": cell(a) for f, a in r["d90"].items()},
+                "seconds": round(r["seconds"], 1),
+            }
+            for r in rows
+        ]
+    )
     return f"d90 [90 % interval] with the rate at these multiples of the best line\n\n{frame.to_string(index=False)}\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", help="MNIST's folder; without it, digits alone")
     parser.add_argument("--store", default="idim-optimizers", help="all records; not kept")
     parser.add_argument("--out", type=Path, default=Path("results/optimizers"))

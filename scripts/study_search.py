@@ -23,16 +23,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from idim.search.isotonic import agrees, isotonic
+from idim.search import posterior
 from idim.search.design import DESIGNS, SURE, TAILS, Limits, Stop
 from idim.search.early import outlook
-from idim.search import posterior
+from idim.search.isotonic import agrees, isotonic
 from idim.search.posterior import FAILED, PROJECTION, PROJECTION_ODDS, Posterior, misfit_variance
 from idim.search.threshold import Baseline, Point, Target
 from idim.store import write_json
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
+import matplotlib.pyplot as plt
 
 LIMITS = Limits(smallest=1, largest=199_210)
 #: What the curves reach at large d, over full training, in shares of the gain.
@@ -83,7 +83,11 @@ class Scenario:
         g = (tau - self.chance) / span if self.reachable else 0.9
         steep = slope * g * (1 - g)
         if self.shape == "step":
-            level = lambda u: float(u >= 0) if math.isinf(slope) else 1 / (1 + math.exp(min(-(slope * u + math.log(g / (1 - g))), 600)))  # noqa: E731
+            level = lambda u: (
+                float(u >= 0)
+                if math.isinf(slope)
+                else 1 / (1 + math.exp(min(-(slope * u + math.log(g / (1 - g))), 600)))
+            )
         elif self.shape == "logistic":
             at = math.log(g / (1 - g))
             level = lambda u: 1 / (1 + math.exp(-(slope * u + at)))  # noqa: E731
@@ -102,50 +106,81 @@ class Scenario:
             b = steep / (z * g)
             level = lambda u: math.exp(-z * math.exp(min(-b * u, 50)))  # noqa: E731
         dip, side = abs(self.dip) * self.sigma, math.copysign(1, self.dip)
-        return lambda x: self.chance + span * level(x - x90) - side * dip * math.exp(-0.5 * ((x - x90 - side) / 0.3) ** 2)
+        return lambda x: (
+            self.chance
+            + span * level(x - x90)
+            - side * dip * math.exp(-0.5 * ((x - x90 - side) / 0.3) ** 2)
+        )
 
     @property
     def believed(self) -> float:
         return self.chance if self.believed_chance is None else self.believed_chance
 
-    def score(self, curve: Callable[[float], float], x: float, x90: float, draw: np.random.Generator) -> float | None:
+    def score(
+        self, curve: Callable[[float], float], x: float, x90: float, draw: np.random.Generator
+    ) -> float | None:
         if self.failures and draw.random() < self.failures:
-            return None if draw.random() < 0.5 else float(draw.uniform(self.chance, self.full)) * self.unit
+            return (
+                None
+                if draw.random() < 0.5
+                else float(draw.uniform(self.chance, self.full)) * self.unit
+            )
         mean = curve(x + self.projection * draw.standard_normal())
         if self.fails and (x < x90 - 1.5 if self.fails == "small" else x > x90 + 1.5):
             mean = self.chance
-        return self.scored(mean, self.sigma * 2 ** (self.growth * (x - x90)) * draw.standard_t(self.freedom), draw)
+        return self.scored(
+            mean, self.sigma * 2 ** (self.growth * (x - x90)) * draw.standard_t(self.freedom), draw
+        )
 
     def scored(self, mean: float, noise: float, draw: np.random.Generator) -> float:
         """A score, counted on the evaluation split where there is one."""
         if self.examples:
-            return float(draw.binomial(self.examples, min(max(mean + noise, 0.0), 1.0))) / self.examples * self.unit
+            return (
+                float(draw.binomial(self.examples, min(max(mean + noise, 0.0), 1.0)))
+                / self.examples
+                * self.unit
+            )
         return (mean + noise) * self.unit
 
 
 VISION = dict(vision=True)
 OLD = (
     *(Scenario(f"logistic-{k:g}", k, specified=True, **VISION) for k in (0.3, 0.5, 0.7, 1.0, 1.5)),
-    Scenario("weibull", shape="weibull", **VISION), Scenario("gompertz", shape="gompertz", **VISION),
-    Scenario("dip", dip=2.0), Scenario("failures", failures=0.05), Scenario("noise-grows", growth=0.3), Scenario("heavy-tails", freedom=1.5, sigma=0.007),
+    Scenario("weibull", shape="weibull", **VISION),
+    Scenario("gompertz", shape="gompertz", **VISION),
+    Scenario("dip", dip=2.0),
+    Scenario("failures", failures=0.05),
+    Scenario("noise-grows", growth=0.3),
+    Scenario("heavy-tails", freedom=1.5, sigma=0.007),
     *(Scenario(f"projection-{w:g}", projection=w, **VISION) for w in (0.1, 0.2, 0.4)),
-    Scenario("chance-too-high", believed_chance=0.3), Scenario("chance-too-low", chance=0.3, believed_chance=0.11),
-    Scenario("edge-low", x90=(0.0, 1.0)), Scenario("edge-high", x90=(math.log2(199_210) - 1, math.log2(199_210))),
+    Scenario("chance-too-high", believed_chance=0.3),
+    Scenario("chance-too-low", chance=0.3, believed_chance=0.11),
+    Scenario("edge-low", x90=(0.0, 1.0)),
+    Scenario("edge-high", x90=(math.log2(199_210) - 1, math.log2(199_210))),
     Scenario("mrpc-like", chance=0.684, full=0.78, sigma=0.012, full_noise=0.012, specified=True),
 )
 MRPC = dict(chance=0.684, full=0.78, sigma=0.012, full_noise=0.012)
 NEW = (
     # The same runs in other units must give the same answers.
-    *(Scenario(f"unit-{u:g}", unit=u) for u in (100.0, 0.01)), Scenario("mrpc-like-percent", unit=100.0, **MRPC),
+    *(Scenario(f"unit-{u:g}", unit=u) for u in (100.0, 0.01)),
+    Scenario("mrpc-like-percent", unit=100.0, **MRPC),
     *(Scenario(f"step-{k:g}", k, shape="step") for k in (2.5, 5.0, 10.0, math.inf)),
     *(Scenario(f"saturates-{a:g}", height=a) for a in (0.85, 0.88, 0.89, 0.92)),
-    *(Scenario(f"baselines-{n}", baselines=n) for n in (2, 3)), Scenario("mrpc-like-3", baselines=3, **MRPC),
-    *(Scenario(f"examples-{n}", examples=n, sigma=0.004, full=0.93, full_noise=0.003) for n in (100, 300, 1000)),
+    *(Scenario(f"baselines-{n}", baselines=n) for n in (2, 3)),
+    Scenario("mrpc-like-3", baselines=3, **MRPC),
+    *(
+        Scenario(f"examples-{n}", examples=n, sigma=0.004, full=0.93, full_noise=0.003)
+        for n in (100, 300, 1000)
+    ),
     *(Scenario(f"power-{k:g}", k, shape="power") for k in (0.5, 1.0)),
-    Scenario("bump", dip=-2.0), Scenario("noise-falls", growth=-0.3),
+    Scenario("bump", dip=-2.0),
+    Scenario("noise-falls", growth=-0.3),
     *(Scenario(f"rate-fails-{side}", fails=side) for side in ("small", "large")),
     # Small whole numbers, as of LoRA's rank: the widest layer has 384.
-    *(Scenario(f"integer-{d}", x90=(math.log2(d - 0.999), math.log2(d)), largest=384) for d in (1, 2, 3, 5, 8)),
+    *(
+        Scenario(f"integer-{d}", x90=(math.log2(d - 0.999), math.log2(d)), largest=384)
+        for d in (1, 2, 3, 5, 8)
+    ),
 )
 SCENARIOS = OLD + NEW
 BY_NAME = {s.name: s for s in SCENARIOS}
@@ -166,27 +201,42 @@ class Result:
     reached: bool = False
 
 
-def search(target: Target, limits: Limits, design: str, run: Callable[[int, bool], Point]) -> tuple[list[Point], str]:
+def search(
+    target: Target, limits: Limits, design: str, run: Callable[[int, bool], Point]
+) -> tuple[list[Point], str]:
     history: list[Point] = []
     while not isinstance(step := DESIGNS[design](history, target, limits), Stop):
         history += [run(r.d, r.far) for r in step.runs]
     return history, step.reason
 
 
-def judge(history: Sequence[Point], target: Target, limits: Limits, truth: float, baselines: int, stop: str) -> Result:
+def judge(
+    history: Sequence[Point],
+    target: Target,
+    limits: Limits,
+    truth: float,
+    baselines: int,
+    stop: str,
+) -> Result:
     """``truth`` is infinite where no d reaches tau: then an interval that ends holds nothing."""
     known = Posterior(history, target, *limits.octaves)
     low, middle, high = known.interval(TAILS)
     # What is printed: whole numbers, rounded outwards.
-    ends = tuple(round_(2**v) if math.isfinite(v) else math.inf for round_, v in ((math.floor, low), (math.ceil, high)))
+    ends = tuple(
+        round_(2**v) if math.isfinite(v) else math.inf
+        for round_, v in ((math.floor, low), (math.ceil, high))
+    )
     d90 = math.ceil(2**truth - 1e-9) if math.isfinite(truth) else math.inf
     width = max(high - middle, middle - low) if math.isfinite(high) else math.inf
     error = middle - truth if math.isfinite(middle) and math.isfinite(truth) else math.inf
     return Result(
-        ends[0] <= d90 <= ends[1], error, len(history) + baselines, width, stop,
-        reached=known.rank(math.log2(limits.largest)) >= SURE and agrees(
-            history, target, low, high, known.noise(min(middle, 60.0))
-        ),
+        ends[0] <= d90 <= ends[1],
+        error,
+        len(history) + baselines,
+        width,
+        stop,
+        reached=known.rank(math.log2(limits.largest)) >= SURE
+        and agrees(history, target, low, high, known.noise(min(middle, 60.0))),
     )
 
 
@@ -199,7 +249,8 @@ def simulate(name: str, design: str, workers: int, i: int) -> Result:
     height = scenario.full + share * (scenario.full - scenario.chance)
     curve = scenario.curve(slope, height, x90)
     fulls = [
-        scenario.scored(scenario.full, scenario.full_noise * float(draw.standard_normal()), draw) for _ in range(scenario.baselines)
+        scenario.scored(scenario.full, scenario.full_noise * float(draw.standard_normal()), draw)
+        for _ in range(scenario.baselines)
     ]
     base = Baseline.of(fulls, scenario.believed * scenario.unit)
     limits = Limits(LIMITS.smallest, scenario.largest, workers=workers, repeats=3, grid=GRID)
@@ -211,15 +262,24 @@ def simulate(name: str, design: str, workers: int, i: int) -> Result:
     history, stop = search(target, limits, design, run)
     if design == "grid":
         return published(history, target, x90, draw)
-    return judge(history, target, limits, x90 if scenario.reachable else math.inf, scenario.baselines, stop)
+    return judge(
+        history, target, limits, x90 if scenario.reachable else math.inf, scenario.baselines, stop
+    )
 
 
-def published(history: Sequence[Point], target: Target, truth: float, draw: np.random.Generator) -> Result:
+def published(
+    history: Sequence[Point], target: Target, truth: float, draw: np.random.Generator
+) -> Result:
     """The published way: the first grid value whose mean passes, and a bootstrap over its seeds.
 
     d90 lies between that value and the one before it, so the interval begins at the lower of the two.
     """
-    by_d = {d: np.array([target.baseline.chance if p.score is None else p.score for p in history if p.d == d]) for d in GRID}
+    by_d = {
+        d: np.array(
+            [target.baseline.chance if p.score is None else p.score for p in history if p.d == d]
+        )
+        for d in GRID
+    }
     scores = np.stack(list(by_d.values()))  # (grid, seeds)
     x = np.log2(np.array([LIMITS.smallest, *GRID, 2 * GRID[-1]]))
 
@@ -227,12 +287,20 @@ def published(history: Sequence[Point], target: Target, truth: float, draw: np.r
         passing = np.flatnonzero(means >= target.tau)
         return int(passing[0]) + 1 if passing.size else len(GRID) + 1
 
-    again = [first(np.take_along_axis(scores, draw.integers(0, 3, scores.shape), 1).mean(1)) for _ in range(200)]
+    again = [
+        first(np.take_along_axis(scores, draw.integers(0, 3, scores.shape), 1).mean(1))
+        for _ in range(200)
+    ]
     lowest, highest = (int(v) for v in np.quantile(again, (0.05, 0.95), method="nearest"))
     low, high, found = x[lowest - 1], x[highest], first(scores.mean(1))
     middle = (x[found - 1] + x[found]) / 2
     return Result(
-        bool(low <= truth <= high), middle - truth, len(history) + 3, float(max(high - middle, middle - low)), "grid", reached=found <= len(GRID),
+        bool(low <= truth <= high),
+        middle - truth,
+        len(history) + 3,
+        float(max(high - middle, middle - low)),
+        "grid",
+        reached=found <= len(GRID),
     )
 
 
@@ -242,7 +310,11 @@ def calibrate(i: int) -> float:
 
     def mixed(middle: float, spread: float, odd: float, ends: tuple[float, float]) -> float:
         while True:
-            v = draw.uniform(*ends) if draw.random() < odd else middle + spread * draw.standard_normal()
+            v = (
+                draw.uniform(*ends)
+                if draw.random() < odd
+                else middle + spread * draw.standard_normal()
+            )
             if ends[0] < v < ends[1]:
                 return float(v)
 
@@ -251,9 +323,15 @@ def calibrate(i: int) -> float:
     gain = base.mean - chance
     full = 1 + base.se / gain * float(draw.standard_t(4))
     at = float(draw.uniform(low - 3, high + 1))
-    k = math.exp(mixed(posterior._SLOPE, posterior._SLOPE_SPREAD, posterior._SLOPE_ODD, posterior._SLOPES))
-    sigma = math.exp(mixed(posterior._NOISE, posterior._NOISE_SPREAD, posterior._NOISE_ODD, posterior._NOISES))
-    height = full * mixed(posterior._HEIGHT, posterior._HEIGHT_SPREAD, posterior._HEIGHT_ODD, posterior._HEIGHTS)
+    k = math.exp(
+        mixed(posterior._SLOPE, posterior._SLOPE_SPREAD, posterior._SLOPE_ODD, posterior._SLOPES)
+    )
+    sigma = math.exp(
+        mixed(posterior._NOISE, posterior._NOISE_SPREAD, posterior._NOISE_ODD, posterior._NOISES)
+    )
+    height = full * mixed(
+        posterior._HEIGHT, posterior._HEIGHT_SPREAD, posterior._HEIGHT_ODD, posterior._HEIGHTS
+    )
     octaves = float(draw.choice(PROJECTION, p=PROJECTION_ODDS))
     place = math.log(0.85 / 0.15)
     g = 0.9 * full / height
@@ -261,15 +339,23 @@ def calibrate(i: int) -> float:
 
     def run(d: int, far: bool) -> Point:
         if draw.random() < FAILED:
-            share = 0.02 * float(draw.standard_t(4)) if draw.random() < 0.6 else float(draw.uniform(0, 1))
+            share = (
+                0.02 * float(draw.standard_t(4))
+                if draw.random() < 0.6
+                else float(draw.uniform(0, 1))
+            )
             return Point(d, chance + gain * share)
         level = 1 / (1 + math.exp(min(-k * (math.log2(d) - at) - place, 500)))
         mean, steep = height * level, k * height * level * (1 - level)
-        scale = math.sqrt(sigma**2 + float(misfit_variance(np.float64(mean - 0.9))) + (octaves * steep) ** 2)
+        scale = math.sqrt(
+            sigma**2 + float(misfit_variance(np.float64(mean - 0.9))) + (octaves * steep) ** 2
+        )
         return Point(d, chance + gain * (mean + scale * float(draw.standard_t(4))))
 
     target = Target(base, "chance")
-    history, _ = search(target, Limits(LIMITS.smallest, LIMITS.largest, max_runs=12), "posterior", run)
+    history, _ = search(
+        target, Limits(LIMITS.smallest, LIMITS.largest, max_runs=12), "posterior", run
+    )
     known = Posterior(history, target, low, high)
     if x90 < high + 1:
         return known.rank(x90)
@@ -287,7 +373,9 @@ class Table:
         self.curves = {int(d): curves for d, curves in raw["d"].items()}
         self.d = sorted(self.curves)
         self.target = Target(Baseline.of(self.full, self.chance), "chance")
-        self.truth = isotonic([Point(d, c[-1]) for d in self.d for c in self.curves[d]], self.target)
+        self.truth = isotonic(
+            [Point(d, c[-1]) for d in self.d for c in self.curves[d]], self.target
+        )
 
     def nearest(self, d: int) -> int:
         return min(self.d, key=lambda v: abs(math.log2(v / d)))
@@ -316,7 +404,9 @@ def replay(design: str, early: bool, i: int) -> Result:
             d = min((v for v in table.d if left[v]), key=lambda v: abs(math.log2(v / d)))
         curve = table.curves[d][left[d].pop()]
         for n in range(4, len(curve)) if far and early else ():
-            side = outlook(list(zip(table.shares[:n], curve[:n], strict=True)), target.tau, table.chance)
+            side = outlook(
+                list(zip(table.shares[:n], curve[:n], strict=True)), target.tau, table.chance
+            )
             if side:
                 stops, spent = stops + 1, spent + table.shares[n - 1]
                 false_stops += target.passes(curve[-1]) != (side == "above")
@@ -336,16 +426,26 @@ def row(name: str, design: str, results: list[Result], **more: object) -> dict:
     runs, widths = [r.runs for r in results], [r.width for r in results]
     errors = [r.error for r in results if math.isfinite(r.error)]
     return {
-        "scenario": name, "design": design, "n": n, "coverage": covered / n, "lower": float(stats.beta.ppf(0.025, covered, n - covered + 1)),
+        "scenario": name,
+        "design": design,
+        "n": n,
+        "coverage": covered / n,
+        "lower": float(stats.beta.ppf(0.025, covered, n - covered + 1)),
         "reached": float(np.mean([r.reached for r in results])),
-        "within 1.25": float(np.mean([abs(r.error) <= WITHIN for r in results])), "bias": float(np.mean(errors)) if errors else None,
-        "runs": float(np.mean(runs)), "runs p95": float(np.quantile(runs, 0.95)), "capped": float(np.mean(["cap" in r.stop for r in results])),
-        "half width": float(np.median(widths)) if math.isfinite(np.median(widths)) else None, **more,
+        "within 1.25": float(np.mean([abs(r.error) <= WITHIN for r in results])),
+        "bias": float(np.mean(errors)) if errors else None,
+        "runs": float(np.mean(runs)),
+        "runs p95": float(np.quantile(runs, 0.95)),
+        "capped": float(np.mean(["cap" in r.stop for r in results])),
+        "half width": float(np.median(widths)) if math.isfinite(np.median(widths)) else None,
+        **more,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--replicates", type=int, default=400)
     parser.add_argument("--scenarios", default=",".join(BY_NAME), help="names with commas")
     parser.add_argument("--table", type=Path, default=Path("results/replay/mnist-fc.json"))
@@ -357,8 +457,13 @@ def main() -> None:
     if kept.get("code") != code():
         kept = {"code": code(), "rows": {}}
     jobs = [(name, "posterior", 1) for name in args.scenarios.split(",")]
-    jobs += [(name, design, workers) for name, design, workers in COMPARED if name in args.scenarios.split(",")]
+    jobs += [
+        (name, design, workers)
+        for name, design, workers in COMPARED
+        if name in args.scenarios.split(",")
+    ]
     with ProcessPoolExecutor(args.workers, initializer=load, initargs=(args.table,)) as pool:
+
         def many(function, *fixed):
             return list(pool.map(function, *([v] * n for v in fixed), range(n), chunksize=10))
 
@@ -366,19 +471,30 @@ def main() -> None:
             if kept["rows"].get(key, {}).get("n") != n:
                 kept["rows"][key] = make()
                 write_json(file, kept)
-                print({k: round(v, 3) if isinstance(v, float) else v for k, v in kept["rows"][key].items()}, flush=True)
+                print(
+                    {
+                        k: round(v, 3) if isinstance(v, float) else v
+                        for k, v in kept["rows"][key].items()
+                    },
+                    flush=True,
+                )
 
         for name, design, workers in jobs:
             label = f"{design}, {workers} workers" if workers > 1 else design
             more = {"specified": BY_NAME[name].specified, "vision": BY_NAME[name].vision}
-            keep(f"{name}/{label}", lambda: row(name, label, many(simulate, name, design, workers), **more))
+            keep(
+                f"{name}/{label}",
+                lambda: row(name, label, many(simulate, name, design, workers), **more),
+            )
         keep("calibration", lambda: ranked(many(calibrate)))
         for design, early in REPLAYED if args.table.is_file() else ():
             label = f"{design}{', early stopping' if early else ''}"
             keep(f"replay/{label}", lambda: replayed(label, many(replay, design, early)))
     rows = [v for k, v in kept["rows"].items() if k != "calibration"]
     frame, ranks = pd.DataFrame(rows), kept["rows"]["calibration"]
-    shown = frame.drop(columns=["specified", "vision"]).to_string(index=False, float_format="{:.3f}".format, na_rep="")
+    shown = frame.drop(columns=["specified", "vision"]).to_string(
+        index=False, float_format="{:.3f}".format, na_rep=""
+    )
     text = f"{shown}\n\nranks of x90 in 20 bins, n = {ranks['n']}: chi-squared p = {ranks['p']:.3f}\n{' '.join(map(str, ranks['counts']))}"
     print(text)
     (args.out / "study.txt").write_text(text + "\n")
@@ -386,7 +502,12 @@ def main() -> None:
 
 
 #: Beside the default design: the simple option, several runs at once, and the published way.
-COMPARED = (("logistic-0.7", "quantiles", 1), ("logistic-0.7", "posterior", 4), ("logistic-0.7", "grid", 1), ("weibull", "grid", 1))
+COMPARED = (
+    ("logistic-0.7", "quantiles", 1),
+    ("logistic-0.7", "posterior", 4),
+    ("logistic-0.7", "grid", 1),
+    ("weibull", "grid", 1),
+)
 REPLAYED = (("posterior", True), ("posterior", False), ("quantiles", False))
 
 
@@ -404,16 +525,32 @@ def ranked(ranks: list[float]) -> dict:
 
 def replayed(label: str, results: list[Result]) -> dict:
     return row(
-        "replay", label, results, share=float(np.mean([r.share for r in results])), stops=sum(r.stops for r in results),
+        "replay",
+        label,
+        results,
+        share=float(np.mean([r.share for r in results])),
+        stops=sum(r.stops for r in results),
         false_stops=sum(r.false_stops for r in results),
     )
 
 
 def draw(frame: pd.DataFrame, counts: np.ndarray, path: Path) -> None:
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 5.4), width_ratios=(3, 3, 2), layout="constrained")
-    names = [f"{r.scenario} ({r.design})" if r.design != "posterior" else r.scenario for r in frame.itertuples()]
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(13, 5.4), width_ratios=(3, 3, 2), layout="constrained"
+    )
+    names = [
+        f"{r.scenario} ({r.design})" if r.design != "posterior" else r.scenario
+        for r in frame.itertuples()
+    ]
     y = np.arange(len(frame))[::-1]
-    left.errorbar(frame["coverage"], y, xerr=[frame["coverage"] - frame["lower"], np.zeros(len(frame))], fmt="o", ms=4, color="#0072B2")
+    left.errorbar(
+        frame["coverage"],
+        y,
+        xerr=[frame["coverage"] - frame["lower"], np.zeros(len(frame))],
+        fmt="o",
+        ms=4,
+        color="#0072B2",
+    )
     left.axvline(0.9, color="0.3", ls="--", lw=1)
     left.set_yticks(y, names, fontsize=7.5)
     left.set_xlabel("coverage of the 90 % interval (bar: lower 95 % limit)")

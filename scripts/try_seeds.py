@@ -19,14 +19,13 @@ from idim.config import Config
 from idim.report.tables import answer_text
 from idim.store import write_json
 
-LINES = {
-    "grid": {"design": "grid", "grid": (32, 64, 128, 256), "repeats": 3},
-    "trust": {},
-}
+LINES = {"grid": {"design": "grid", "grid": (32, 64, 128, 256), "repeats": 3}, "trust": {}}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--store", default="idim-out/seeds", help="all records; not kept")
     parser.add_argument("--out", type=Path, default=Path("results/digits"))
@@ -35,17 +34,33 @@ def main() -> None:
     rows = []
     for name, more in LINES.items():
         for seed in range(args.seeds):
-            found = conductor.search(Config("mlp:64-32-10", "digits", arm="did", seed=seed, out=args.store, **more))
+            found = conductor.search(
+                Config("mlp:64-32-10", "digits", arm="did", seed=seed, out=args.store, **more)
+            )
             interval = found["interval"] or {"low": None, "high": None}
-            rows.append({
-                "line": name, "seed": seed, "verdict": found["verdict"], "interval": answer_text(found["interval"]),
-                "new data": answer_text(found["interval_new_data"]), "bracket": "" if found["answer"] is None or found["answer"]["level"] else answer_text(found["answer"]),
-                "overlaps": (interval["low"] or 0) <= truth["high"] and (interval["high"] or float("inf")) >= truth["low"],
-                "full": round(found["full"]["mean"], 4), "runs": sum(found["runs"].values()),
-            })
+            rows.append(
+                {
+                    "line": name,
+                    "seed": seed,
+                    "verdict": found["verdict"],
+                    "interval": answer_text(found["interval"]),
+                    "new data": answer_text(found["interval_new_data"]),
+                    "bracket": ""
+                    if found["answer"] is None or found["answer"]["level"]
+                    else answer_text(found["answer"]),
+                    "overlaps": (interval["low"] or 0) <= truth["high"]
+                    and (interval["high"] or float("inf")) >= truth["low"],
+                    "full": round(found["full"]["mean"], 4),
+                    "runs": sum(found["runs"].values()),
+                }
+            )
             print(rows[-1], flush=True)
     frame = pd.DataFrame(rows)
-    counts = frame.groupby("line").agg(overlap=("overlaps", "sum"), n=("overlaps", "size"), not_reached=("verdict", lambda v: int((v == "not_reached").sum())))
+    counts = frame.groupby("line").agg(
+        overlap=("overlaps", "sum"),
+        n=("overlaps", "size"),
+        not_reached=("verdict", lambda v: int((v == "not_reached").sum())),
+    )
     text = f"{frame.to_string(index=False)}\n\nheld against d90 = {truth['estimate']:.0f} [{truth['low']:.0f}, {truth['high']:.0f}]\n{counts.to_string()}"
     write_json(args.out / "seeds.json", {"truth": truth, "rows": rows})
     (args.out / "seeds.txt").write_text(text + "\n")

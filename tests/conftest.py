@@ -9,7 +9,9 @@ import pytest
 import torch
 
 # What was installed is what is tested: `python -m pytest` would put the checkout first, which has no compiled loops.
-ELSEWHERE = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]]
+ELSEWHERE = [
+    place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]
+]
 if PathFinder.find_spec("projections", ELSEWHERE):
     sys.path[:] = ELSEWHERE
 
@@ -33,10 +35,28 @@ def tiny_bert(tmp_path_factory) -> Path:
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny-bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "a", "the", "very", "##s", "not"]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "good",
+        "bad",
+        "film",
+        "a",
+        "the",
+        "very",
+        "##s",
+        "not",
+    ]
     BertTokenizerFast(vocab={word: i for i, word in enumerate(words)}).save_pretrained(folder)
     config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
         max_position_embeddings=32,
     )
     with torch.random.fork_rng():

@@ -10,13 +10,25 @@ from datasets import Dataset, DatasetDict
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, DataCollatorWithPadding
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    DataCollatorWithPadding,
+)
 
 import idim
 from idim.errors import IdimError
 from idim.tasks.given import Brought, Given, Takes
 
-FAST = {"arm": "did", "learning_rate": 0.01, "max_steps": 60, "baselines": 2, "tune": False, "checks": False}
+FAST = {
+    "arm": "did",
+    "learning_rate": 0.01,
+    "max_steps": 60,
+    "baselines": 2,
+    "tune": False,
+    "checks": False,
+}
 
 
 def blobs(n: int, seed: int) -> TensorDataset:
@@ -59,7 +71,9 @@ def test_the_model_that_was_given_is_not_touched(tmp_path):
     model = net(0)
     before = [p.clone() for p in model.parameters()]
     idim.measure(model, TRAIN, TEST, out=str(tmp_path), **FAST)
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True)) and all(p.requires_grad for p in model.parameters())
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True)) and all(
+        p.requires_grad for p in model.parameters()
+    )
 
 
 def test_a_loss_and_a_metric_of_ones_own(tmp_path):
@@ -71,18 +85,41 @@ def test_a_loss_and_a_metric_of_ones_own(tmp_path):
         return -float(F.mse_loss(out, y))
 
     summary = idim.measure(
-        lambda seed: nn.Sequential(nn.Linear(10, 20), nn.Tanh(), nn.Linear(20, 1)), data, data, nearness, loss=lambda m, b: F.mse_loss(m(b[0]), b[1]),
-        out=str(tmp_path), **FAST)
+        lambda seed: nn.Sequential(nn.Linear(10, 20), nn.Tanh(), nn.Linear(20, 1)),
+        data,
+        data,
+        nearness,
+        loss=lambda m, b: F.mse_loss(m(b[0]), b[1]),
+        out=str(tmp_path),
+        **FAST,
+    )
     # A loss has no majority class: the untouched model is where it starts, and the threshold lies nine tenths of the way.
-    assert summary["metric"] == "nearness" and summary["chance"] < summary["tau"] < summary["full"]["mean"] < 0
-    assert summary["tau"] == pytest.approx(summary["chance"] + 0.9 * (summary["full"]["mean"] - summary["chance"]))
+    assert (
+        summary["metric"] == "nearness"
+        and summary["chance"] < summary["tau"] < summary["full"]["mean"] < 0
+    )
+    assert summary["tau"] == pytest.approx(
+        summary["chance"] + 0.9 * (summary["full"]["mean"] - summary["chance"])
+    )
 
 
 def test_mappings_and_a_transformer(tmp_path):
-    config = BertConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16)
+    config = BertConfig(
+        vocab_size=20,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+    )
     rows = [{"input_ids": torch.tensor([3 + i % 2, 5, 6]), "labels": i % 2} for i in range(200)]
     summary = idim.measure(
-        BertForSequenceClassification(config), rows, rows, out=str(tmp_path), **FAST | {"arm": "said", "max_steps": 30})
+        BertForSequenceClassification(config),
+        rows,
+        rows,
+        out=str(tmp_path),
+        **FAST | {"arm": "said", "max_steps": 30},
+    )
     assert summary["m"] == 3 and summary["full"]["mean"] == 1.0
 
 
@@ -104,7 +141,10 @@ def bert(folder, **more) -> BertForSequenceClassification:
 
 
 def tokenised(tokenizer, **more) -> list[dict]:
-    return [{"input_ids": tokenizer(text).input_ids, "labels": y} | more for text, y in zip(TEXTS, CLASSES, strict=True)]
+    return [
+        {"input_ids": tokenizer(text).input_ids, "labels": y} | more
+        for text, y in zip(TEXTS, CLASSES, strict=True)
+    ]
 
 
 def relabelled(tokenizer, labels) -> list[dict]:
@@ -119,20 +159,42 @@ def columns(tokenizer) -> dict:
 HELD = {
     "rows of unequal length": lambda t: (tokenised(t), {}),
     "rows and a tokenizer": lambda t: (tokenised(t), {"tokenizer": t}),
-    "rows and a collator": lambda t: (tokenised(t, idx=3, text="x"), {"collate": DataCollatorWithPadding(t)}),
-    "a loader with a collator": lambda t: (DataLoader(tokenised(t), 4, collate_fn=DataCollatorWithPadding(t)), {}),
+    "rows and a collator": lambda t: (
+        tokenised(t, idx=3, text="x"),
+        {"collate": DataCollatorWithPadding(t)},
+    ),
+    "a loader with a collator": lambda t: (
+        DataLoader(tokenised(t), 4, collate_fn=DataCollatorWithPadding(t)),
+        {},
+    ),
     "a loader": lambda t: (DataLoader(tokenised(t), 4), {}),
     "columns": lambda t: (columns(t), {}),
     "a data frame": lambda t: (pd.DataFrame(columns(t)), {}),
-    "inputs and labels apart": lambda t: (([{"input_ids": row} for row in columns(t)["input_ids"]], np.array(CLASSES)), {}),
-    "a tokenised Dataset": lambda t: (Dataset.from_dict(columns(t) | {"idx": list(range(60)), "text": TEXTS}), {}),
+    "inputs and labels apart": lambda t: (
+        ([{"input_ids": row} for row in columns(t)["input_ids"]], np.array(CLASSES)),
+        {},
+    ),
+    "a tokenised Dataset": lambda t: (
+        Dataset.from_dict(columns(t) | {"idx": list(range(60)), "text": TEXTS}),
+        {},
+    ),
     "a Dataset of tensors": lambda t: (Dataset.from_dict(columns(t)).with_format("torch"), {}),
-    "a raw Dataset": lambda t: (Dataset.from_dict({"text": TEXTS, "label": CLASSES}), {"tokenizer": t}),
-    "a raw Dataset and the model's own tokenizer": lambda t: (Dataset.from_dict({"sentence": TEXTS, "label": CLASSES}), {}),
+    "a raw Dataset": lambda t: (
+        Dataset.from_dict({"text": TEXTS, "label": CLASSES}),
+        {"tokenizer": t},
+    ),
+    "a raw Dataset and the model's own tokenizer": lambda t: (
+        Dataset.from_dict({"sentence": TEXTS, "label": CLASSES}),
+        {},
+    ),
     "pairs with a text": lambda t: (list(zip(TEXTS, CLASSES, strict=True)), {"tokenizer": t}),
     "other names of columns": lambda t: (
-        [{"a": "x", "b": text, "c": "y", "stars": y} for text, y in zip(TEXTS, CLASSES, strict=True)],
-        {"tokenizer": t, "text_columns": ("b",), "label_column": "stars"}),
+        [
+            {"a": "x", "b": text, "c": "y", "stars": y}
+            for text, y in zip(TEXTS, CLASSES, strict=True)
+        ],
+        {"tokenizer": t, "text_columns": ("b",), "label_column": "stars"},
+    ),
     "names": lambda t: (relabelled(t, ("no", "yes")), {}),
     "truth values": lambda t: (relabelled(t, (False, True)), {}),
     "-1 and 1": lambda t: (relabelled(t, (-1, 1)), {}),
@@ -149,13 +211,19 @@ def test_whatever_holds_the_data_the_score_is_that_of_each_text_alone(kind, dtyp
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     model = bert(tiny_bert).to(dtype)
     data, brought = HELD[kind](tokenizer)
-    task = Given("t", data, data, "accuracy", None, takes=Takes.of(model), brought=Brought(**brought))
+    task = Given(
+        "t", data, data, "accuracy", None, takes=Takes.of(model), brought=Brought(**brought)
+    )
     with torch.no_grad():
-        guesses = [int(model(**tokenizer(text, return_tensors="pt")).logits.argmax()) for text in TEXTS]
+        guesses = [
+            int(model(**tokenizer(text, return_tensors="pt")).logits.argmax()) for text in TEXTS
+        ]
         task.check(model)
         share = task.score(model, "measure")
     # In bf16 a near tie may fall either way.
-    assert share == pytest.approx(np.mean(np.equal(guesses, CLASSES)), abs=0 if dtype == torch.float32 else 0.05)
+    assert share == pytest.approx(
+        np.mean(np.equal(guesses, CLASSES)), abs=0 if dtype == torch.float32 else 0.05
+    )
     assert (task.classes, task.majority) == (2, max(np.mean(CLASSES), 1 - np.mean(CLASSES)))
     task.loss(model, torch.arange(6)).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
@@ -166,13 +234,21 @@ def test_names_are_numbered_as_the_model_does(tiny_bert):
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     rows = relabelled(tokenizer, ("no", "yes"))
     given = Given("t", rows, rows, "accuracy", None, takes=Takes.of(bert(tiny_bert, **names)))
-    assert given.names == ("Yes", "No") and given._batch("measure", torch.arange(60))["labels"].tolist() == [1 - y for y in CLASSES]
+    assert given.names == ("Yes", "No") and given._batch("measure", torch.arange(60))[
+        "labels"
+    ].tolist() == [1 - y for y in CLASSES]
 
 
 def test_two_arrays_are_two_data_sets():
     """What an array prints is cut short: two that differ in the middle are not one."""
-    one, other = ([(np.arange(5000.0), 0), (np.arange(5000.0) + k * (np.arange(5000) == 2500), 1)] * 20 for k in (0, 1))
-    assert Given("t", one, one, "accuracy", None).fingerprint != Given("t", other, one, "accuracy", None).fingerprint
+    one, other = (
+        [(np.arange(5000.0), 0), (np.arange(5000.0) + k * (np.arange(5000) == 2500), 1)] * 20
+        for k in (0, 1)
+    )
+    assert (
+        Given("t", one, one, "accuracy", None).fingerprint
+        != Given("t", other, one, "accuracy", None).fingerprint
+    )
 
 
 def test_labels_of_a_loss_of_ones_own_stay_and_are_classes_for_the_metric():
@@ -183,15 +259,33 @@ def test_labels_of_a_loss_of_ones_own_stay_and_are_classes_for_the_metric():
         module.weight.copy_(torch.tensor([[1.0, 0, 0]]))
         module.bias.zero_()
         seen = []
-        task = Given("t", data, data, "accuracy", lambda m, b: seen.append(b[1]) or F.soft_margin_loss(m(b[0]).flatten(), b[1]))
+        task = Given(
+            "t",
+            data,
+            data,
+            "accuracy",
+            lambda m, b: seen.append(b[1]) or F.soft_margin_loss(m(b[0]).flatten(), b[1]),
+        )
         task.check(module)
         assert task.score(module, "measure") == 1.0 and set(seen[0].tolist()) <= {-1.0, 1.0}
 
 
 def test_a_model_in_bf16_is_measured(tmp_path, tiny_bert):
-    data = Dataset.from_dict({"text": [f"the {'very ' * (i % 3)}{w} film" for i in range(100) for w in ("good", "bad")], "label": [True, False] * 100})
+    data = Dataset.from_dict(
+        {
+            "text": [
+                f"the {'very ' * (i % 3)}{w} film" for i in range(100) for w in ("good", "bad")
+            ],
+            "label": [True, False] * 100,
+        }
+    )
     summary = idim.measure(
-        BertForSequenceClassification.from_pretrained(tiny_bert, dtype=torch.bfloat16), data, data, out=str(tmp_path), **FAST | {"max_steps": 30})
+        BertForSequenceClassification.from_pretrained(tiny_bert, dtype=torch.bfloat16),
+        data,
+        data,
+        out=str(tmp_path),
+        **FAST | {"max_steps": 30},
+    )
     assert summary["full"]["mean"] == 1.0 and summary["chance"] == 0.5
 
 
@@ -204,47 +298,113 @@ def nothing_to_read(**more) -> list[dict]:
     return [{"input_ids": [3, 5, 6], "labels": i % 2} | more for i in range(40)]
 
 
-@pytest.mark.parametrize(("change", "says"), [
-    ({"metric": "nosuch"}, "metric: expected one of accuracy, matthews"), ({"train": []}, "train: expected at least one example"),
-    ({"train": iter(TRAIN)}, "train: expected a data set with a length"), ({"name": "minilm"}, "name: expected one that idim does not use itself"),
-    ({"task": "digits"}, "task: expected one that idim does not use itself"), ({"workers": 2}, "workers: expected 1"), ({"arm": "nosuch"}, "--arm: expected one of"),
-    ({"model": nn.Linear(3, 3)}, "--model: expected one that takes the inputs of task"),
-    ({"model": 3}, "model: expected a module, or a function of a seed"), ({"model": nn.ReLU()}, "model: expected a module with weights"),
-    ({"model": lambda: net(0)}, "model: expected a module, or a function of a seed"), ({"model": nn.Linear(10, 1)}, "of one output cross entropy is always 0"),
-    ({"train": DataLoader(Endless())}, "train: expected a data set with a length"), ({"train": DatasetDict(train=Dataset.from_dict({"x": [1]}))}, "not several by name"),
-    ({"train": "text"}, "train: expected a data set with a length"), ({"train": {"x": [1, 2], "labels": [1]}}, "train: expected columns of one length"),
-    ({"train": [torch.zeros(10)] * 30}, "train: example: expected inputs and a label"), ({"train": [{"x": torch.zeros(10)}] * 30}, "train: example: expected a label"),
-    ({"train": [(torch.zeros(10), None)] * 30}, "train: labels: expected names or numbers"), ({"train": [(torch.zeros(10), {})] * 30}, "train: labels: expected names or numbers"),
-    ({"train": [(torch.zeros(10), float("inf"))] * 30}, "train: labels: expected finite"), ({"train": [(torch.zeros(10), 1 << 70)] * 30}, "of at most 64 bits"),
-    ({"train": [(torch.zeros(10), 10**12)] * 30}, "train: labels: expected classes"), ({"train": [(torch.zeros(10), 0.5)] * 30}, "train: labels: expected classes"),
-    ({"train": [(torch.zeros(10), y) for y in ("a", 1)] * 30}, "train: labels: expected names or numbers, not both"),
-    ({"train": [(torch.zeros(10), -2)] * 30}, "train: labels: expected classes"), ({"train": [(torch.zeros(10), y) for y in "ab"] * 30}, "evaluation: labels: expected the classes of train"),
-    ({"evaluation": [(torch.zeros(10), 7)] * 9}, "classes, but 3 outputs"), ({"evaluation": [(torch.zeros(4), 1)] * 9}, "--model: expected one that takes the inputs"),
-    ({"evaluation": [(torch.zeros(3 + i), 1) for i in range(9)]}, "evaluation: expected examples that make a batch"),
-    ({"metric": lambda out, y: "high"}, "--model: expected one that takes the inputs"), ({"metric": lambda out, y: 1 / 0}, "ZeroDivisionError"), ({"metric": 7}, "metric: expected a name, or"),
-])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"metric": "nosuch"}, "metric: expected one of accuracy, matthews"),
+        ({"train": []}, "train: expected at least one example"),
+        ({"train": iter(TRAIN)}, "train: expected a data set with a length"),
+        ({"name": "minilm"}, "name: expected one that idim does not use itself"),
+        ({"task": "digits"}, "task: expected one that idim does not use itself"),
+        ({"workers": 2}, "workers: expected 1"),
+        ({"arm": "nosuch"}, "--arm: expected one of"),
+        ({"model": nn.Linear(3, 3)}, "--model: expected one that takes the inputs of task"),
+        ({"model": 3}, "model: expected a module, or a function of a seed"),
+        ({"model": nn.ReLU()}, "model: expected a module with weights"),
+        ({"model": lambda: net(0)}, "model: expected a module, or a function of a seed"),
+        ({"model": nn.Linear(10, 1)}, "of one output cross entropy is always 0"),
+        ({"train": DataLoader(Endless())}, "train: expected a data set with a length"),
+        ({"train": DatasetDict(train=Dataset.from_dict({"x": [1]}))}, "not several by name"),
+        ({"train": "text"}, "train: expected a data set with a length"),
+        ({"train": {"x": [1, 2], "labels": [1]}}, "train: expected columns of one length"),
+        ({"train": [torch.zeros(10)] * 30}, "train: example: expected inputs and a label"),
+        ({"train": [{"x": torch.zeros(10)}] * 30}, "train: example: expected a label"),
+        ({"train": [(torch.zeros(10), None)] * 30}, "train: labels: expected names or numbers"),
+        ({"train": [(torch.zeros(10), {})] * 30}, "train: labels: expected names or numbers"),
+        ({"train": [(torch.zeros(10), float("inf"))] * 30}, "train: labels: expected finite"),
+        ({"train": [(torch.zeros(10), 1 << 70)] * 30}, "of at most 64 bits"),
+        ({"train": [(torch.zeros(10), 10**12)] * 30}, "train: labels: expected classes"),
+        ({"train": [(torch.zeros(10), 0.5)] * 30}, "train: labels: expected classes"),
+        (
+            {"train": [(torch.zeros(10), y) for y in ("a", 1)] * 30},
+            "train: labels: expected names or numbers, not both",
+        ),
+        ({"train": [(torch.zeros(10), -2)] * 30}, "train: labels: expected classes"),
+        (
+            {"train": [(torch.zeros(10), y) for y in "ab"] * 30},
+            "evaluation: labels: expected the classes of train",
+        ),
+        ({"evaluation": [(torch.zeros(10), 7)] * 9}, "classes, but 3 outputs"),
+        ({"evaluation": [(torch.zeros(4), 1)] * 9}, "--model: expected one that takes the inputs"),
+        (
+            {"evaluation": [(torch.zeros(3 + i), 1) for i in range(9)]},
+            "evaluation: expected examples that make a batch",
+        ),
+        ({"metric": lambda out, y: "high"}, "--model: expected one that takes the inputs"),
+        ({"metric": lambda out, y: 1 / 0}, "ZeroDivisionError"),
+        ({"metric": 7}, "metric: expected a name, or"),
+    ],
+)
 def test_mistakes(tmp_path, change, says):
-    given = {"model": net(0), "train": TRAIN, "evaluation": TEST, "out": str(tmp_path / "out")} | FAST | change
+    given = (
+        {"model": net(0), "train": TRAIN, "evaluation": TEST, "out": str(tmp_path / "out")}
+        | FAST
+        | change
+    )
     with pytest.raises(IdimError, match=says):
         idim.measure(**given)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("rows", "more", "says"), [
-    ([{"text": "a", "label": 1}] * 30, {}, "tokenizer: expected one for the texts of train"),
-    ([{"image": 3, "label": 1}] * 30, {}, "train: example: expected what the model takes"),
-    ([{"a": "x", "b": "y", "c": "z", "label": 1}] * 30, {}, "train: example: expected what the model takes"),
-    (nothing_to_read() + [{"input_ids": [3]}], {}, "train: example: expected a value of labels"),
-    (nothing_to_read() + [{"labels": 1}], {}, "train: example: expected a value of input_ids"),
-    (nothing_to_read(labels=2), {}, "train: labels: expected classes 0..1"), (nothing_to_read(input_ids=[99]), {}, "--model: expected one that takes"),
-    (nothing_to_read() + nothing_to_read(labels="x"), {}, "not both"), (nothing_to_read(input_ids=[3] * 40), {}, "--model: expected one that takes"),
-    ([row | {"labels": f"n{i % 3}"} for i, row in enumerate(nothing_to_read())], {}, "train: labels: expected at most 2 names"),
-    (nothing_to_read(), {"data_collator": lambda rows: rows[0]["nosuch"]}, "evaluation: expected examples that make a batch; got \"KeyError"),
-])
+@pytest.mark.parametrize(
+    ("rows", "more", "says"),
+    [
+        ([{"text": "a", "label": 1}] * 30, {}, "tokenizer: expected one for the texts of train"),
+        ([{"image": 3, "label": 1}] * 30, {}, "train: example: expected what the model takes"),
+        (
+            [{"a": "x", "b": "y", "c": "z", "label": 1}] * 30,
+            {},
+            "train: example: expected what the model takes",
+        ),
+        (
+            nothing_to_read() + [{"input_ids": [3]}],
+            {},
+            "train: example: expected a value of labels",
+        ),
+        (nothing_to_read() + [{"labels": 1}], {}, "train: example: expected a value of input_ids"),
+        (nothing_to_read(labels=2), {}, "train: labels: expected classes 0..1"),
+        (nothing_to_read(input_ids=[99]), {}, "--model: expected one that takes"),
+        (nothing_to_read() + nothing_to_read(labels="x"), {}, "not both"),
+        (nothing_to_read(input_ids=[3] * 40), {}, "--model: expected one that takes"),
+        (
+            [row | {"labels": f"n{i % 3}"} for i, row in enumerate(nothing_to_read())],
+            {},
+            "train: labels: expected at most 2 names",
+        ),
+        (
+            nothing_to_read(),
+            {"data_collator": lambda rows: rows[0]["nosuch"]},
+            'evaluation: expected examples that make a batch; got "KeyError',
+        ),
+    ],
+)
 def test_mistakes_with_a_transformer(tmp_path, rows, more, says):
-    config = BertConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=16)
+    config = BertConfig(
+        vocab_size=20,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+    )
     with pytest.raises(IdimError, match=says) as told:
-        idim.measure(BertForSequenceClassification(config), rows, rows, out=str(tmp_path / "out"), **FAST | more)
+        idim.measure(
+            BertForSequenceClassification(config),
+            rows,
+            rows,
+            out=str(tmp_path / "out"),
+            **FAST | more,
+        )
     assert not (tmp_path / "out").exists() and len(str(told.value).splitlines()) == 1
 
 
@@ -256,7 +416,10 @@ def test_a_metric_in_percent_gives_the_same_answer(tmp_path):
         return 100 * share(outputs, labels)
 
     found = [
-        idim.measure(net(0), TRAIN, TEST, metric, out=str(tmp_path / metric.__name__), max_runs=10, **FAST) for metric in (share, percent)
+        idim.measure(
+            net(0), TRAIN, TEST, metric, out=str(tmp_path / metric.__name__), max_runs=10, **FAST
+        )
+        for metric in (share, percent)
     ]
     assert found[0]["answer"] == found[1]["answer"] and found[0]["verdict"] == found[1]["verdict"]
     assert found[1]["tau"] == pytest.approx(100 * found[0]["tau"])

@@ -11,7 +11,14 @@ from torch import nn
 from idim import arms, config, models, train
 from idim.errors import IdimError
 
-SETTINGS = {"d": 50, "projection": "orthonormal", "scope": "global", "structure": "layer", "rank": 2, "seed_projection": 7}
+SETTINGS = {
+    "d": 50,
+    "projection": "orthonormal",
+    "scope": "global",
+    "structure": "layer",
+    "rank": 2,
+    "seed_projection": 7,
+}
 
 
 def net() -> nn.Module:
@@ -25,10 +32,16 @@ def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
     adapted = arms.build(arm, net(), SETTINGS)
     torch.testing.assert_close(adapted.module(x), before)
     params = [p for group in adapted.groups.values() for p in group]
-    assert adapted.d_total == sum(p.numel() for p in params) == {
-        "full": 20 * 16 + 16 + 16 * 12 + 12 + 12 * 3 + 3, "did": 50, "said": 50,
-        "lora": 2 * (20 + 16) + 2 * (16 + 12) + 12 * 3 + 3,
-    }[arm]
+    assert (
+        adapted.d_total
+        == sum(p.numel() for p in params)
+        == {
+            "full": 20 * 16 + 16 + 16 * 12 + 12 + 12 * 3 + 3,
+            "did": 50,
+            "said": 50,
+            "lora": 2 * (20 + 16) + 2 * (16 + 12) + 12 * 3 + 3,
+        }[arm]
+    )
     frozen = [copy.deepcopy(p) for p in params]
     optimizer = torch.optim.SGD(params, lr=0.1)
     # Twice: some arms have parameters whose gradient is zero at the start (LoRA's A, SAID's scales).
@@ -73,7 +86,9 @@ def test_an_arm_leaves_alone_what_its_owner_froze(arm):
     assert adapted.d_total == (16 * 12 + 12 + 12 * 3 + 3 if arm == "full" else 50)
     adapted.close()
     assert [p.requires_grad for p in model.parameters()] == [False, False, True, True, True, True]
-    with pytest.raises(IdimError, match="model: expected at least one weight with requires_grad=True"):
+    with pytest.raises(
+        IdimError, match="model: expected at least one weight with requires_grad=True"
+    ):
         arms.build(arm, net().requires_grad_(False), SETTINGS)
 
 
@@ -89,7 +104,9 @@ def test_a_closed_arm_gives_the_model_back_as_it_came(arm):
         for p in adapted.groups["theta"]:
             p -= p.grad
     adapted.module(torch.randn(5, 20))
-    assert not any(torch.equal(model.state_dict()[name], x) for name, x in before.items() if "num" not in name)
+    assert not any(
+        torch.equal(model.state_dict()[name], x) for name, x in before.items() if "num" not in name
+    )
     adapted.close()
     assert all(torch.equal(model.state_dict()[name], x) for name, x in before.items())
 
@@ -106,7 +123,10 @@ def test_mistakes():
         arms.build("lora", net(), {**SETTINGS, "targets": ["nosuch"]})
 
 
-@pytest.mark.parametrize(("name", "D"), [("mnist-fc", 199_210), ("mnist-lenet", 44_426), ("toy", 1000), ("mlp:4-3-10", 55)])
+@pytest.mark.parametrize(
+    ("name", "D"),
+    [("mnist-fc", 199_210), ("mnist-lenet", 44_426), ("toy", 1000), ("mlp:4-3-10", 55)],
+)
 def test_sizes_of_built_in_nets(name, D):
     first, second, other = (models.load(name, 10, seed=s) for s in (1, 1, 2))
     assert first.D == D
@@ -117,4 +137,4 @@ def test_sizes_of_built_in_nets(name, D):
 def test_what_config_offers_is_what_there_is():
     """config.py may not import torch, so it names the arms and precisions itself."""
     assert set(config.ARMS) == set(arms.ARMS)
-    assert config.PRECISIONS == train.CHOICES["precision"]
+    assert train.CHOICES["precision"] == config.PRECISIONS

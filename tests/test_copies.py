@@ -9,13 +9,13 @@ import pickle
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from test_readers import IDS, Net, move, net, plain
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import idim
 from idim.errors import IdimError
 from idim.subspace import Subspace
-from test_readers import IDS, Net, move, net, plain
 
 
 def saved(x):
@@ -25,8 +25,16 @@ def saved(x):
     return torch.load(file, weights_only=False)
 
 
-WAYS = {"deepcopy": copy.deepcopy, "pickle": lambda x: pickle.loads(pickle.dumps(x)), "torch.save": saved}
-MODELS = {**WAYS, "AveragedModel": lambda m: AveragedModel(m).module, "inside another": lambda m: copy.deepcopy(nn.ModuleList([m]))[0]}
+WAYS = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda x: pickle.loads(pickle.dumps(x)),
+    "torch.save": saved,
+}
+MODELS = {
+    **WAYS,
+    "AveragedModel": lambda m: AveragedModel(m).module,
+    "inside another": lambda m: copy.deepcopy(nn.ModuleList([m]))[0],
+}
 
 
 def wrapped(lean: bool = False, **more) -> Subspace:
@@ -51,9 +59,18 @@ def test_a_copy_of_the_model_is_plain(way, lean):
     right = state(plain(sub))
     assert all(torch.allclose(x, right[name], atol=1e-6) for name, x in state(twin).items())
     for module in twin.modules():
-        assert not module._forward_pre_hooks and not module._forward_hooks and not module._state_dict_pre_hooks
-        assert not {"forward", "__getstate__"} & module.__dict__.keys() and not getattr(module, "sparse", False)
-    assert all(type(p) is nn.Parameter and p.requires_grad and not hasattr(p, "_idim_wrapped") for p in twin.parameters())
+        assert (
+            not module._forward_pre_hooks
+            and not module._forward_hooks
+            and not module._state_dict_pre_hooks
+        )
+        assert not {"forward", "__getstate__"} & module.__dict__.keys() and not getattr(
+            module, "sparse", False
+        )
+    assert all(
+        type(p) is nn.Parameter and p.requires_grad and not hasattr(p, "_idim_wrapped")
+        for p in twin.parameters()
+    )
     before = state(twin)
     move(sub)
     assert same(before, state(twin))
@@ -76,11 +93,17 @@ def test_a_copy_of_the_subspace_moves_a_model_of_its_own(way, lean, quiet):
     for mover, other in ((sub, twin), (twin, sub)):
         before, out, own = state(other.model), other.model(IDS).detach(), mover.model(IDS).detach()
         move(mover)
-        assert same(before, state(other.model)) and torch.equal(out, other.model(IDS)) and other.theta.grad is None
+        assert (
+            same(before, state(other.model))
+            and torch.equal(out, other.model(IDS))
+            and other.theta.grad is None
+        )
         assert not torch.equal(mover.model(IDS), own)
     assert torch.equal(sub.theta, twin.theta), "both made the same steps"
     assert same(state(twin.undo()), state(net())) and not same(state(sub.model), state(net()))
-    assert [p.requires_grad for p in twin.model.parameters()] == [True] * len(list(net().parameters()))
+    assert [p.requires_grad for p in twin.model.parameters()] == [True] * len(
+        list(net().parameters())
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -101,9 +124,14 @@ def test_a_copy_keeps_what_was_frozen_and_how_buffers_began(way):
     model(torch.randn(9, 6) + 3)
     twin = WAYS[way](sub)
     assert twin.frozen == sub.frozen == ("2.weight", "2.bias") and twin.D == sub.D
-    assert torch.equal(twin.model[1].running_mean, model[1].running_mean) and not torch.equal(model[1].running_mean, start["1.running_mean"])
+    assert torch.equal(twin.model[1].running_mean, model[1].running_mean) and not torch.equal(
+        model[1].running_mean, start["1.running_mean"]
+    )
     undone = twin.undo()
-    assert same(state(undone), start) and [p.requires_grad for p in undone.parameters()] == [True] * 4 + [False] * 2
+    assert (
+        same(state(undone), start)
+        and [p.requires_grad for p in undone.parameters()] == [True] * 4 + [False] * 2
+    )
 
 
 def test_what_cannot_be_copied_says_so():
@@ -126,11 +154,18 @@ def test_a_peft_model_is_copied_with_its_subspace(way):
     before = model(IDS).detach()
     move(twin.base_model.held.sub)
     assert torch.equal(before, model(IDS)) and not torch.equal(before, twin(IDS))
-    assert [n for n, p in twin.named_parameters() if p.requires_grad] == [n for n, p in model.named_parameters() if p.requires_grad]
+    assert [n for n, p in twin.named_parameters() if p.requires_grad] == [
+        n for n, p in model.named_parameters() if p.requires_grad
+    ]
     assert same(state(twin.unload()), state(net()))
 
 
-CASTS = {"to": lambda m: m.to(torch.bfloat16), "bfloat16": lambda m: m.bfloat16(), "half": lambda m: m.half(), "double": lambda m: m.double()}
+CASTS = {
+    "to": lambda m: m.to(torch.bfloat16),
+    "bfloat16": lambda m: m.bfloat16(),
+    "half": lambda m: m.half(),
+    "double": lambda m: m.double(),
+}
 
 
 @pytest.mark.parametrize("engine", ["auto", "plain"])
@@ -140,14 +175,23 @@ CASTS = {"to": lambda m: m.to(torch.bfloat16), "bfloat16": lambda m: m.bfloat16(
 def test_casting_casts_the_weights_and_leaves_theta(whole, cast, lean, engine):
     """theta_0 + P theta is formed in single precision and then rounded, in the precision of the model."""
     model = a_peft_model() if whole == "peft" else net()
-    sub = model.base_model.held.sub if whole == "peft" else Subspace(model, 50, structure="layer", lean=lean, engine=engine)
+    sub = (
+        model.base_model.held.sub
+        if whole == "peft"
+        else Subspace(model, 50, structure="layer", lean=lean, engine=engine)
+    )
     move(sub)
     CASTS[cast](sub if whole == "subspace" else model)
     dtype = next(CASTS[cast](nn.Linear(1, 1)).parameters()).dtype
     for _ in range(2):
-        assert all(p.dtype == dtype for p in sub.model.parameters()) and {p.dtype for p in sub.parameters()} == {torch.float32}
+        assert all(p.dtype == dtype for p in sub.model.parameters()) and {
+            p.dtype for p in sub.parameters()
+        } == {torch.float32}
         right = state(plain(sub))
-        assert all(torch.allclose(x.float(), right[name].to(dtype).float(), rtol=1e-2, atol=1e-4) for name, x in state(sub.model).items())
+        assert all(
+            torch.allclose(x.float(), right[name].to(dtype).float(), rtol=1e-2, atol=1e-4)
+            for name, x in state(sub.model).items()
+        )
         sub.model(IDS).float().square().mean().backward()
         assert torch.isfinite(sub.theta.grad).all() and sub.theta.grad.dtype == torch.float32
         with torch.no_grad():
@@ -157,5 +201,7 @@ def test_casting_casts_the_weights_and_leaves_theta(whole, cast, lean, engine):
 
 
 def test_a_subspace_is_not_moved_to_where_there_are_no_numbers():
-    with pytest.raises(IdimError, match="subspace: expected a device that holds numbers; got 'meta'"):
+    with pytest.raises(
+        IdimError, match="subspace: expected a device that holds numbers; got 'meta'"
+    ):
         Subspace(Net(), 5).to("meta")

@@ -20,12 +20,24 @@ from idim.report.summary import points_of
 from idim.store import Store
 from idim.study import Study
 
-WORDS = ["--model", "mlp:64-16-10", "--task", "digits", "--learning-rate", "0.01", "--quick", "--arm", "did"]
+WORDS = [
+    "--model",
+    "mlp:64-16-10",
+    "--task",
+    "digits",
+    "--learning-rate",
+    "0.01",
+    "--quick",
+    "--arm",
+    "did",
+]
 
 
 def made(tmp_path, workers: int = 2, **more) -> tuple[Study, Store]:
     more = {"arm": "did", "max_steps": 4, "learning_rate": 0.01} | more
-    return Study(Config("mlp:64-16-10", "digits", workers=workers, out=str(tmp_path), **more)), Store(tmp_path)
+    return Study(
+        Config("mlp:64-16-10", "digits", workers=workers, out=str(tmp_path), **more)
+    ), Store(tmp_path)
 
 
 def killed_at_20(spec, *args):
@@ -43,16 +55,25 @@ def killed_once(spec, *args):
     return run.execute(spec, *args)
 
 
-def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(tmp_path, monkeypatch):
+def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(executors, "execute", killed_at_20)
     study, store = made(tmp_path)
     specs = [study.spec("search", "did", d, 0, 0.1) for d in (10, 20, 30)]
     records = study.execute(store, specs, "c")
     assert [r["status"] for r in records] == ["ok", "failed", "ok"]
     assert "killed twice" in records[1]["reason"] and records[1]["train_info"]["d_total"] == 20
-    assert store.all() == sorted(records, key=lambda r: (r["run_info"]["started"], r["key"])) and not store.skipped
+    assert (
+        store.all() == sorted(records, key=lambda r: (r["run_info"]["started"], r["key"]))
+        and not store.skipped
+    )
     assert [p.score for p in points_of([records[1]])] == [None]
-    assert [r["status"] for r in study.execute(store, specs, "c")] == ["ok", "failed", "ok"]  # and found again
+    assert [r["status"] for r in study.execute(store, specs, "c")] == [
+        "ok",
+        "failed",
+        "ok",
+    ]  # and found again
 
 
 def test_a_worker_that_is_killed_once_is_no_verdict_on_its_run(tmp_path, monkeypatch):
@@ -65,7 +86,9 @@ def test_a_worker_that_is_killed_once_is_no_verdict_on_its_run(tmp_path, monkeyp
 
 ERRORS = {
     "python's": lambda *_: (_ for _ in ()).throw(MemoryError()),
-    "torch's on a GPU": lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")),
+    "torch's on a GPU": lambda *_: (_ for _ in ()).throw(
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+    ),
     "torch's on a CPU": lambda *_: torch.empty(1 << 50),
     "a size beyond 64 bits": lambda *_: torch.empty(1 << 62, 4),
     "the system's": lambda *_: (_ for _ in ()).throw(OSError(12, "Cannot allocate memory")),
@@ -75,10 +98,23 @@ ERRORS = {
 @pytest.mark.parametrize("where", ["build", "loss", "score", "load"])
 @pytest.mark.parametrize("name", ERRORS)
 @pytest.mark.parametrize("arm", ["did", "lora", "full"])
-def test_out_of_memory_is_a_failed_record_wherever_it_comes(tmp_path, monkeypatch, name, where, arm):
+def test_out_of_memory_is_a_failed_record_wherever_it_comes(
+    tmp_path, monkeypatch, name, where, arm
+):
     study, store = made(tmp_path, workers=1, max_train_samples=64, max_eval_samples=64)
-    spec = study.spec("sweep" if arm == "lora" else "search" if arm == "did" else "baseline", arm, {"did": 20, "lora": 2, "full": 0}[arm], 0, 0.1)
-    holder = {"build": (run.arms, "build"), "loss": (study.task, "loss"), "score": (study.task, "score"), "load": (run.models, "load")}[where]
+    spec = study.spec(
+        "sweep" if arm == "lora" else "search" if arm == "did" else "baseline",
+        arm,
+        {"did": 20, "lora": 2, "full": 0}[arm],
+        0,
+        0.1,
+    )
+    holder = {
+        "build": (run.arms, "build"),
+        "loss": (study.task, "loss"),
+        "score": (study.task, "score"),
+        "load": (run.models, "load"),
+    }[where]
     calls, real = [], getattr(*holder)
 
     def failing(*args):
@@ -87,19 +123,31 @@ def test_out_of_memory_is_a_failed_record_wherever_it_comes(tmp_path, monkeypatc
 
     monkeypatch.setattr(*holder, failing)
     (record,) = study.execute(store, [spec], "c")
-    assert record["status"] == "failed" and record["reason"].startswith("out of memory") and record["train_info"]["score"] is None
+    assert (
+        record["status"] == "failed"
+        and record["reason"].startswith("out of memory")
+        and record["train_info"]["score"] is None
+    )
     assert store.all() == [record]
 
 
 def test_another_error_is_no_lack_of_memory(tmp_path, monkeypatch):
     study, store = made(tmp_path, workers=1)
-    monkeypatch.setattr(study.task, "loss", lambda *_: (_ for _ in ()).throw(RuntimeError("mat1 and mat2 shapes cannot be multiplied")))
+    monkeypatch.setattr(
+        study.task,
+        "loss",
+        lambda *_: (_ for _ in ()).throw(RuntimeError("mat1 and mat2 shapes cannot be multiplied")),
+    )
     with pytest.raises(RuntimeError, match="mat1"):
         study.execute(store, [study.spec("search", "did", 20, 0, 0.1)], "c")
 
 
-@pytest.mark.parametrize(("metric", "score"), [("accuracy", 87.5), ("accuracy", -0.1), ("matthews", 1.5), ("-loss", 0.3)])
-def test_a_score_that_its_metric_cannot_have_ends_the_run_before_training(tmp_path, monkeypatch, metric, score):
+@pytest.mark.parametrize(
+    ("metric", "score"), [("accuracy", 87.5), ("accuracy", -0.1), ("matthews", 1.5), ("-loss", 0.3)]
+)
+def test_a_score_that_its_metric_cannot_have_ends_the_run_before_training(
+    tmp_path, monkeypatch, metric, score
+):
     study, store = made(tmp_path, workers=1)
     monkeypatch.setattr(study.task, "metric", metric)
     monkeypatch.setattr(study.task, "score", lambda *_: score)
@@ -112,8 +160,18 @@ def test_a_score_that_its_metric_cannot_have_ends_the_run_before_training(tmp_pa
 
 def test_a_failed_record_of_every_arm_fits_the_store(tmp_path):
     study, _ = made(tmp_path, workers=1)
-    for kind, arm, size in (("search", "did", 20), ("search", "said", 20), ("sweep", "lora", 2), ("baseline", "full", 0)):
-        record = json.loads(json.dumps(run.lost(study.spec(kind, arm, size, 0, 0.1), "killed") | {"study": "s", "curve": "c"}))
+    for kind, arm, size in (
+        ("search", "did", 20),
+        ("search", "said", 20),
+        ("sweep", "lora", 2),
+        ("baseline", "full", 0),
+    ):
+        record = json.loads(
+            json.dumps(
+                run.lost(study.spec(kind, arm, size, 0, 0.1), "killed")
+                | {"study": "s", "curve": "c"}
+            )
+        )
         assert stored.check_record(record, record["key"])["status"] == "failed"
 
 
@@ -129,13 +187,34 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-@pytest.mark.parametrize("to_all", [True, False], ids=["a terminal's Ctrl-C", "a signal to the search alone"])
+@pytest.mark.parametrize(
+    "to_all", [True, False], ids=["a terminal's Ctrl-C", "a signal to the search alone"]
+)
 def test_ctrl_c_ends_the_workers_at_once(request, tmp_path, to_all):
     # Each run would take minutes.
-    command = [sys.executable, "-m", "idim", "search", *WORDS, "--max-steps", "2000000", "--workers", "2", "--baselines", "2", "--out", str(tmp_path / "o")]
+    command = [
+        sys.executable,
+        "-m",
+        "idim",
+        "search",
+        *WORDS,
+        "--max-steps",
+        "2000000",
+        "--workers",
+        "2",
+        "--baselines",
+        "2",
+        "--out",
+        str(tmp_path / "o"),
+    ]
     # What runs in a shell's background ignores Ctrl-C, and so does all that it starts.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     request.addfinalizer(lambda: process.poll() is None and os.killpg(process.pid, signal.SIGKILL))
@@ -153,7 +232,11 @@ def test_ctrl_c_ends_the_workers_at_once(request, tmp_path, to_all):
     out, err = process.communicate(timeout=60)
     assert time.perf_counter() - began < 5
     assert process.returncode == 130 and out == ""
-    assert err.strip().splitlines()[-1] == "idim: stopped; finished runs are kept, and the same command goes on from them" and "Traceback" not in err
+    assert (
+        err.strip().splitlines()[-1]
+        == "idim: stopped; finished runs are kept, and the same command goes on from them"
+        and "Traceback" not in err
+    )
     while (left := [w for w in workers if _seconds(w) > 1]) and time.perf_counter() - began < 5:
         time.sleep(0.1)
     assert not left

@@ -28,7 +28,10 @@ def command(*words):
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory, tiny_bert) -> Path:
     folder = tmp_path_factory.mktemp("adapter") / "a"
-    model = get_peft_model(BertForSequenceClassification.from_pretrained(tiny_bert), idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS))
+    model = get_peft_model(
+        BertForSequenceClassification.from_pretrained(tiny_bert),
+        idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS),
+    )
     with torch.no_grad():
         for p in model.parameters():
             if p.requires_grad:
@@ -62,7 +65,10 @@ def keys(adapter: Path) -> list[str]:
 
 
 CHANGES = {
-    "missing": lambda x: None, "NaN": lambda x: x * float("nan"), "infinite": lambda x: x + float("inf"), "of another size": lambda x: torch.zeros(*x.shape, 3),
+    "missing": lambda x: None,
+    "NaN": lambda x: x * float("nan"),
+    "infinite": lambda x: x + float("inf"),
+    "of another size": lambda x: torch.zeros(*x.shape, 3),
     "empty": lambda x: x.new_zeros(0),
 }
 
@@ -71,16 +77,32 @@ CHANGES = {
 def test_an_adapter_without_any_one_of_its_tensors_is_refused(mine, change):
     path = mine / "adapter_model.safetensors"
     whole = load_file(path)
-    assert {key.rpartition(".")[2] for key in whole} >= {"theta", "scales", "fresh_classifier__weight", "fresh_classifier__bias"}
+    assert {key.rpartition(".")[2] for key in whole} >= {
+        "theta",
+        "scales",
+        "fresh_classifier__weight",
+        "fresh_classifier__bias",
+    }
     for key in keys(mine):
         new = CHANGES[change](whole[key])
-        save_file({k: v for k, v in whole.items() if k != key} | ({} if new is None else {key: new}), path)
+        save_file(
+            {k: v for k, v in whole.items() if k != key} | ({} if new is None else {key: new}), path
+        )
         refused(mine, "finite numbers" if change in ("NaN", "infinite") else "expected")
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda raw: raw[:100], lambda raw: raw[:-8], lambda raw: b"", lambda raw: bytes(1000), lambda raw: b"\xff" * 8 + raw[8:], lambda raw: b"{}" + raw,
-], ids=["cut in its head", "cut at its end", "empty", "zeros", "a head of 2^64 bytes", "shifted"])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw[:100],
+        lambda raw: raw[:-8],
+        lambda raw: b"",
+        lambda raw: bytes(1000),
+        lambda raw: b"\xff" * 8 + raw[8:],
+        lambda raw: b"{}" + raw,
+    ],
+    ids=["cut in its head", "cut at its end", "empty", "zeros", "a head of 2^64 bytes", "shifted"],
+)
 def test_a_file_of_weights_that_is_none_is_refused(mine, spoil):
     path = mine / "adapter_model.safetensors"
     path.write_bytes(spoil(path.read_bytes()))
@@ -95,7 +117,19 @@ def test_tensors_that_nobody_asked_for_are_refused(mine):
     refused(mine, "unknown: base_model.x")
 
 
-FIELDS = ["d", "projection", "structure", "scope", "projection_seed", "target_modules", "fresh_modules", "lean", "projection_checksum", "peft_type", "base_model_name_or_path"]
+FIELDS = [
+    "d",
+    "projection",
+    "structure",
+    "scope",
+    "projection_seed",
+    "target_modules",
+    "fresh_modules",
+    "lean",
+    "projection_checksum",
+    "peft_type",
+    "base_model_name_or_path",
+]
 WRONG = [-1, 10**30, 1.5, True, "nosuch", [1], {"a": 1}]
 
 
@@ -110,7 +144,19 @@ def test_a_field_of_the_configuration_that_cannot_be_is_refused(mine, field):
         refused(mine, "expected")
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"peft_type": "LORA"}', b'{"peft_type": "NOSUCH"}', b"{}"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"peft_type": "LORA"}',
+        b'{"peft_type": "NOSUCH"}',
+        b"{}",
+    ],
+)
 def test_a_configuration_that_is_none_is_refused(mine, raw):
     (mine / "adapter_config.json").write_bytes(raw)
     refused(mine, "expected")
@@ -119,8 +165,16 @@ def test_a_configuration_that_is_none_is_refused(mine, raw):
 def test_a_base_model_of_another_size_is_called_that(mine, tiny_bert, tmp_path):
     other = tmp_path / "other"
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(other)
-    BertForSequenceClassification(BertConfig(vocab_size=13, hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-                                             max_position_embeddings=32)).save_pretrained(other)
+    BertForSequenceClassification(
+        BertConfig(
+            vocab_size=13,
+            hidden_size=24,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            max_position_embeddings=32,
+        )
+    ).save_pretrained(other)
     # An adapter that notes no D; one that does is refused as it is loaded.
     path = mine / "adapter_config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "D"}))
@@ -139,7 +193,13 @@ def test_a_folder_that_cannot_be_written(mine, form):
 
 def test_no_rank_is_named_as_an_answer_and_growth_is_said(mine):
     code, stdout, _ = command("export", mine, "--lora", mine.parent / "lora")
-    assert code == 0 and "rank needed" not in stdout and "idim sweep" in stdout and "bytes as LoRA" in stdout and "warning" not in stdout
+    assert (
+        code == 0
+        and "rank needed" not in stdout
+        and "idim sweep" in stdout
+        and "bytes as LoRA" in stdout
+        and "warning" not in stdout
+    )
     layers = [{"name": "x", "shape": (2, 2), "rank": 2, "full": 2, "kept": 1.0}]
     text = export_text("f", layers, {}, None, (85_000, 84_800_000_000))
     assert "warning: the adapter grows 997,647 times" in text

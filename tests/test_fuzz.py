@@ -13,8 +13,16 @@ TRIED = 140
 
 def test_broken_inputs_end_in_one_line():
     spec = importlib.util.spec_from_file_location("fuzz", SCRIPT)
-    fuzz = sys.modules["fuzz"] = importlib.util.module_from_spec(spec)  # its dataclass looks itself up
+    fuzz = sys.modules["fuzz"] = importlib.util.module_from_spec(
+        spec
+    )  # its dataclass looks itself up
     spec.loader.exec_module(fuzz)
-    assert set(fuzz.KINDS) == {"flags", "toml", "tables", "folders", "adapters", "records", "questions"} and TRIED % len(fuzz.KINDS) == 0
+    assert (
+        set(fuzz.KINDS)
+        == {"flags", "toml", "tables", "folders", "adapters", "records", "questions"}
+        and TRIED % len(fuzz.KINDS) == 0
+    )
     found = fuzz.fuzz(range(TRIED), 0, list(fuzz.KINDS))
-    assert not found, "\n\n".join(f"{number} {kind}: {words}\n{wrong}" for number, kind, words, wrong in found)
+    assert not found, "\n\n".join(
+        f"{number} {kind}: {words}\n{wrong}" for number, kind, words, wrong in found
+    )

@@ -13,7 +13,9 @@ from projections import engines
 
 COMPILER = shutil.which(os.environ.get("CC", "cc"))
 if engines.obstacle("native", torch.device("cpu"), torch.float32) is not None and not COMPILER:
-    pytest.skip("the C source was not compiled here: its loops were not tried", allow_module_level=True)
+    pytest.skip(
+        "the C source was not compiled here: its loops were not tried", allow_module_level=True
+    )
 
 from projections.engines import native  # noqa: E402
 
@@ -35,10 +37,17 @@ def everything(family: str, D: int, d: int) -> list[torch.Tensor]:
     return [p(theta), p.adjoint(v), moved, table, *shares.finish(theta)]
 
 
-@pytest.mark.parametrize(("family", "D", "d"), [
-    ("orthonormal", 50_003, 300), ("orthonormal", 60_000, 9_000), ("fastfood", 50_003, 9), ("fastfood", 50_003, 30), ("onehot", 50_003, 300),
-    ("onehot", 50_003, 20_000),
-])
+@pytest.mark.parametrize(
+    ("family", "D", "d"),
+    [
+        ("orthonormal", 50_003, 300),
+        ("orthonormal", 60_000, 9_000),
+        ("fastfood", 50_003, 9),
+        ("fastfood", 50_003, 30),
+        ("onehot", 50_003, 300),
+        ("onehot", 50_003, 20_000),
+    ],
+)
 def test_every_generation_of_processor_gives_the_same_bits(family, D, d, monkeypatch):
     best = GENERATIONS.index(native._FORMS[torch.float32])
     results = []
@@ -63,7 +72,9 @@ def test_tensors_that_do_not_lie_in_order_are_read_and_written_where_they_lie(fa
     assert torch.equal(p.adjoint(torch.ones(1).expand(3000)), p.adjoint(torch.ones(3000)))
     rows = torch.tensor([4, 0, 9, 0], dtype=torch.int32)[::2]
     image.shift_rows(table, torch.ones(30, 20), rows, 1.0, 100)
-    torch.testing.assert_close(table[[4, 9]], 1 + torch.stack([out[100 + 20 * r: 120 + 20 * r, 1] for r in (4, 9)]))
+    torch.testing.assert_close(
+        table[[4, 9]], 1 + torch.stack([out[100 + 20 * r : 120 + 20 * r, 1] for r in (4, 9)])
+    )
     torch.testing.assert_close(image.rows(20 * rows + 100, 20), table[[4, 9]] - 1)
     both = [p.accumulator(), p.accumulator()]
     both[0].add_rows(v[:40].view(20, 2).T, 20 * rows)
@@ -126,7 +137,15 @@ def test_nothing_is_read_or_written_out_of_bounds(family):
 
 
 def test_tensors_of_one_size_are_left_the_same_memory():
-    p = projections.PerTensor(projections.KINDS["onehot"], (1000,) * 20, 40, seed=1, device="cpu", dtype=torch.float32, engine="native")
+    p = projections.PerTensor(
+        projections.KINDS["onehot"],
+        (1000,) * 20,
+        40,
+        seed=1,
+        device="cpu",
+        dtype=torch.float32,
+        engine="native",
+    )
     for _ in range(2):
         p.adjoint(p(torch.ones(40)))
     assert len({x.data_ptr() for part in p._parts for x in part.work.kept}) <= 2

@@ -9,21 +9,31 @@ import sys
 import pytest
 import torch
 from peft import AutoPeftModelForSequenceClassification, PeftModel, TaskType, get_peft_model
-from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+from peft.mapping import (
+    PEFT_TYPE_TO_CONFIG_MAPPING,
+    PEFT_TYPE_TO_PREFIX_MAPPING,
+    PEFT_TYPE_TO_TUNER_MAPPING,
+)
+from test_cli import idim as command
 from torch import nn
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 import idim
 from idim.errors import IdimError
 from idim.export import to_lora
-from test_cli import idim as command
 
 X = torch.randint(0, 13, (8, 9), generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1] * 4)
 MODES = [
-    {"structure": "layer"}, {"structure": None}, {"structure": "layer", "projection": "onehot"}, {"structure": "tensor", "scope": "tensor"},
-    {"structure": "layer", "target_modules": "all-linear"}, {"structure": None, "target_modules": ["query", "value"]},
-    {"structure": "layer", "target_modules": r".*layer\.1\..*dense"}, {"structure": "layer", "lean": True}, {"structure": None, "projection": "sparse"},
+    {"structure": "layer"},
+    {"structure": None},
+    {"structure": "layer", "projection": "onehot"},
+    {"structure": "tensor", "scope": "tensor"},
+    {"structure": "layer", "target_modules": "all-linear"},
+    {"structure": None, "target_modules": ["query", "value"]},
+    {"structure": "layer", "target_modules": r".*layer\.1\..*dense"},
+    {"structure": "layer", "lean": True},
+    {"structure": None, "projection": "sparse"},
 ]
 
 
@@ -37,7 +47,12 @@ def base(folder, head: int = 0) -> nn.Module:
 
 
 def trained(folder, steps: int = 5, **more) -> PeftModel:
-    model = get_peft_model(base(folder), idim.SubspaceConfig(**{"d": 60, "task_type": TaskType.SEQ_CLS, "projection_seed": 7} | more))
+    model = get_peft_model(
+        base(folder),
+        idim.SubspaceConfig(
+            **{"d": 60, "task_type": TaskType.SEQ_CLS, "projection_seed": 7} | more
+        ),
+    )
     train(model, steps)
     return model.eval()
 
@@ -61,7 +76,11 @@ def logits(model: nn.Module) -> torch.Tensor:
 
 
 def test_the_method_is_in_pefts_tables():
-    for table in (PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING):
+    for table in (
+        PEFT_TYPE_TO_CONFIG_MAPPING,
+        PEFT_TYPE_TO_TUNER_MAPPING,
+        PEFT_TYPE_TO_PREFIX_MAPPING,
+    ):
         assert "IDIM_SUBSPACE" in table
 
 
@@ -81,7 +100,9 @@ assert "IDIM_SUBSPACE" in PEFT_TYPE_TO_TUNER_MAPPING
 
 @pytest.mark.parametrize("more", MODES, ids=str)
 def test_only_theta_and_scales_are_trainable_before_and_after_training(tiny_bert, capsys, more):
-    model = get_peft_model(base(tiny_bert), idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS, **more))
+    model = get_peft_model(
+        base(tiny_bert), idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS, **more)
+    )
     for _ in range(2):
         model.print_trainable_parameters()
         assert "trainable params: 60 ||" in capsys.readouterr().out
@@ -109,10 +130,16 @@ def test_save_and_load_merge_disable_and_export(tiny_bert, tmp_path, more):
     assert all(p.requires_grad for p in plain.parameters()) and not hasattr(plain, "peft_config")
     assert torch.equal(logits(trained(tiny_bert, **more).unload()), untouched)
     lora, layers = to_lora(loaded())
-    assert (logits(lora) - expected).abs().max() < 1e-5 and all(layer.kept > 1 - 1e-6 for layer in layers)
+    assert (logits(lora) - expected).abs().max() < 1e-5 and all(
+        layer.kept > 1 - 1e-6 for layer in layers
+    )
     lora.save_pretrained(tmp_path / "lora")
-    assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["peft_type"] == "LORA"
-    assert (logits(PeftModel.from_pretrained(base(tiny_bert, head=9), tmp_path / "lora")) - expected).abs().max() < 1e-5
+    assert (
+        json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    )
+    assert (
+        logits(PeftModel.from_pretrained(base(tiny_bert, head=9), tmp_path / "lora")) - expected
+    ).abs().max() < 1e-5
 
 
 def test_training_goes_on_from_a_loaded_adapter(tiny_bert, tmp_path):
@@ -140,8 +167,16 @@ def test_a_lora_of_lower_rank_keeps_the_energy_it_says(tiny_bert):
 def test_tied_embeddings_stay_tied_and_export(tmp_path):
     def decoder() -> nn.Module:
         torch.manual_seed(0)
-        return LlamaForCausalLM(LlamaConfig(
-            vocab_size=13, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, tie_word_embeddings=True)).eval()
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=13,
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                tie_word_embeddings=True,
+            )
+        ).eval()
 
     model = get_peft_model(decoder(), idim.SubspaceConfig(d=60, task_type=TaskType.CAUSAL_LM))
     train_on = {"input_ids": X, "labels": X}
@@ -157,7 +192,9 @@ def test_tied_embeddings_stay_tied_and_export(tmp_path):
     lora, _ = to_lora(PeftModel.from_pretrained(decoder(), tmp_path))
     assert (logits(lora) - expected).abs().max() < 1e-5
     plain = PeftModel.from_pretrained(decoder(), tmp_path).merge_and_unload()
-    assert (logits(plain) - expected).abs().max() < 1e-6 and plain.lm_head.weight is plain.model.embed_tokens.weight
+    assert (
+        logits(plain) - expected
+    ).abs().max() < 1e-6 and plain.lm_head.weight is plain.model.embed_tokens.weight
 
 
 def test_another_process_makes_the_same_logits_from_a_few_kilobytes(tmp_path):
@@ -179,8 +216,15 @@ else:
 with torch.no_grad():
     print(model.eval()(input_ids=x).logits.numpy().tobytes().hex())
 """
-    said = [subprocess.run([sys.executable, "-c", code, what, seed, str(tmp_path)], capture_output=True, text=True, check=True).stdout.splitlines()[-1]
-            for what, seed in (("save", "1"), ("load", "2"))]
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code, what, seed, str(tmp_path)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()[-1]
+        for what, seed in (("save", "1"), ("load", "2"))
+    ]
     assert said[0] == said[1]
     assert sum(f.stat().st_size for f in tmp_path.glob("adapter_*")) < 100_000
 
@@ -191,31 +235,57 @@ def test_trainer_trains_checkpoints_and_resumes(tiny_bert, tmp_path):
     rows = [{"input_ids": x, "labels": y} for x, y in zip(X, Y, strict=True)]
 
     def trainer(steps: int) -> Trainer:
-        model = get_peft_model(base(tiny_bert), idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS))
-        return Trainer(model=model, train_dataset=rows, args=TrainingArguments(
-            output_dir=str(tmp_path / "run"), max_steps=steps, per_device_train_batch_size=4, learning_rate=0.05, save_steps=4, logging_steps=2,
-            report_to="none", disable_tqdm=True, use_cpu=True, seed=3, lr_scheduler_type="constant"))
+        model = get_peft_model(
+            base(tiny_bert), idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS)
+        )
+        return Trainer(
+            model=model,
+            train_dataset=rows,
+            args=TrainingArguments(
+                output_dir=str(tmp_path / "run"),
+                max_steps=steps,
+                per_device_train_batch_size=4,
+                learning_rate=0.05,
+                save_steps=4,
+                logging_steps=2,
+                report_to="none",
+                disable_tqdm=True,
+                use_cpu=True,
+                seed=3,
+                lr_scheduler_type="constant",
+            ),
+        )
 
     whole = trainer(8)
     whole.train()
-    assert [f.name for f in (tmp_path / "run" / "checkpoint-4").glob("adapter_model*")] == ["adapter_model.safetensors"]
+    assert [f.name for f in (tmp_path / "run" / "checkpoint-4").glob("adapter_model*")] == [
+        "adapter_model.safetensors"
+    ]
     assert whole.state.log_history[-2]["loss"] < whole.state.log_history[0]["loss"]
     resumed = trainer(8)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
     assert torch.equal(logits(whole.model.eval()), logits(resumed.model.eval()))
 
 
-@pytest.mark.parametrize(("more", "says"), [
-    ({"d": 3}, "d: expected more than the"), ({"d": 10**9}, "d: expected at most D"), ({"projection": "nosuch"}, "expected one of dense"),
-    ({"structure": "nosuch"}, "structure: expected one of"), ({"target_modules": ["nosuch"]}, "target_modules: expected names of modules"),
-    ({"projection_checksum": "0" * 64}, "checksum: expected 000"),
-])
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"d": 3}, "d: expected more than the"),
+        ({"d": 10**9}, "d: expected at most D"),
+        ({"projection": "nosuch"}, "expected one of dense"),
+        ({"structure": "nosuch"}, "structure: expected one of"),
+        ({"target_modules": ["nosuch"]}, "target_modules: expected names of modules"),
+        ({"projection_checksum": "0" * 64}, "checksum: expected 000"),
+    ],
+)
 def test_mistakes_leave_the_model_as_it_was(tiny_bert, more, says):
     model = base(tiny_bert)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(IdimError, match=says):
         get_peft_model(model, idim.SubspaceConfig(**{"d": 60} | more))
-    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()) and not hasattr(next(model.parameters()), "_idim_wrapped")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()) and not hasattr(
+        next(model.parameters()), "_idim_wrapped"
+    )
 
 
 def test_one_subspace_a_model(tiny_bert):
@@ -246,7 +316,11 @@ def fitted(model: nn.Module, steps: int = 30) -> nn.Module:
 @pytest.mark.parametrize("fresh", [None, ["1"], ["1", "3"]])
 @pytest.mark.parametrize("lean", [False, True])
 def test_an_adapter_brings_along_the_statistics_that_training_moved(tmp_path, fresh, lean):
-    model = fitted(get_peft_model(norm_net(), idim.SubspaceConfig(d=40, structure=None, fresh_modules=fresh, lean=lean)))
+    model = fitted(
+        get_peft_model(
+            norm_net(), idim.SubspaceConfig(d=40, structure=None, fresh_modules=fresh, lean=lean)
+        )
+    )
     model.save_pretrained(tmp_path)
     base = norm_net()
     if fresh:  # which the base on disk has otherwise
@@ -256,16 +330,26 @@ def test_an_adapter_brings_along_the_statistics_that_training_moved(tmp_path, fr
     assert torch.equal(again(ROWS), model(ROWS))
     assert torch.equal(again.merge_and_unload()(ROWS), model(ROWS))
     plain = model.unload()
-    assert torch.equal(plain(ROWS), norm_net().eval()(ROWS)) and torch.equal(plain[1].running_mean, torch.zeros(16))
+    assert torch.equal(plain(ROWS), norm_net().eval()(ROWS)) and torch.equal(
+        plain[1].running_mean, torch.zeros(16)
+    )
 
 
 def test_statistics_of_fresh_modules_are_saved_before_they_move():
-    kept = get_peft_model(norm_net(), idim.SubspaceConfig(d=40, structure=None, fresh_modules=["1"])).base_model.held.sub.state_dict()
-    assert {"buffer_1__running_mean", "buffer_1__running_var", "buffer_1__num_batches_tracked"} < set(kept)
+    kept = get_peft_model(
+        norm_net(), idim.SubspaceConfig(d=40, structure=None, fresh_modules=["1"])
+    ).base_model.held.sub.state_dict()
+    assert {
+        "buffer_1__running_mean",
+        "buffer_1__running_var",
+        "buffer_1__num_batches_tracked",
+    } < set(kept)
 
 
 @pytest.mark.parametrize("loads_frozen", [False, True])
-def test_what_its_owner_froze_is_noted_and_frozen_where_the_adapter_is_loaded(tiny_bert, tmp_path, loads_frozen):
+def test_what_its_owner_froze_is_noted_and_frozen_where_the_adapter_is_loaded(
+    tiny_bert, tmp_path, loads_frozen
+):
     model = base(tiny_bert)
     model.bert.embeddings.requires_grad_(False)
     model.classifier.bias.requires_grad_(False)
@@ -275,7 +359,9 @@ def test_what_its_owner_froze_is_noted_and_frozen_where_the_adapter_is_loaded(ti
     wrapped.save_pretrained(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert config["frozen"] == ["bert.embeddings", "classifier.bias"]
-    assert config["D"] == sum(p.numel() for p, r in zip(base(tiny_bert).parameters(), required, strict=True) if r)
+    assert config["D"] == sum(
+        p.numel() for p, r in zip(base(tiny_bert).parameters(), required, strict=True) if r
+    )
     other = base(tiny_bert, head=3).requires_grad_(not loads_frozen)
     again = PeftModel.from_pretrained(other, tmp_path)
     assert torch.equal(logits(again), logits(wrapped))
@@ -296,11 +382,17 @@ def damaged(folder, **changes) -> None:
     save_file(tensors, folder / "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize("part", ["theta", "scales", "fresh_classifier__weight", "fresh_classifier__bias"])
-@pytest.mark.parametrize(("change", "says"), [
-    (lambda x: None, "adapter: expected a file with {part}"), (lambda x: x * torch.nan, "adapter: expected finite numbers in {part}"),
-    (lambda x: x[:-1].clone(), "adapter: expected {part} of shape"),
-])
+@pytest.mark.parametrize(
+    "part", ["theta", "scales", "fresh_classifier__weight", "fresh_classifier__bias"]
+)
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x: None, "adapter: expected a file with {part}"),
+        (lambda x: x * torch.nan, "adapter: expected finite numbers in {part}"),
+        (lambda x: x[:-1].clone(), "adapter: expected {part} of shape"),
+    ],
+)
 def test_a_damaged_adapter_is_refused(tiny_bert, tmp_path, part, change, says):
     trained(tiny_bert, 1).save_pretrained(tmp_path)
     damaged(tmp_path, **{part: change})
@@ -310,13 +402,20 @@ def test_a_damaged_adapter_is_refused(tiny_bert, tmp_path, part, change, says):
 
 def test_another_base_model_is_called_that(tiny_bert, tmp_path):
     trained(tiny_bert, 1).save_pretrained(tmp_path)
-    three = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=3, ignore_mismatched_sizes=True)
-    with pytest.raises(IdimError, match="num_labels: expected 2, as the adapter's base model had; got 3"):
+    three = AutoModelForSequenceClassification.from_pretrained(
+        tiny_bert, num_labels=3, ignore_mismatched_sizes=True
+    )
+    with pytest.raises(
+        IdimError, match="num_labels: expected 2, as the adapter's base model had; got 3"
+    ):
         PeftModel.from_pretrained(three, tmp_path)
     assert all(p.requires_grad for p in three.parameters()) and not three._forward_pre_hooks
     larger = base(tiny_bert)
     larger.resize_token_embeddings(20, mean_resizing=False)
-    with pytest.raises(IdimError, match="base model: expected one of which the adapter moves .* weights, as where it was made"):
+    with pytest.raises(
+        IdimError,
+        match="base model: expected one of which the adapter moves .* weights, as where it was made",
+    ):
         PeftModel.from_pretrained(larger, tmp_path)
     assert not larger._forward_pre_hooks
 
@@ -326,21 +425,38 @@ def test_an_adapter_says_how_it_is_loaded(tiny_bert, tmp_path):
     for _ in range(2):
         model.save_pretrained(tmp_path)
     card = (tmp_path / "README.md").read_text()
-    assert card.startswith("---\n") and card.count("import idim\n") == 1 and "pip install idim-lab" in card and "base_model: " + str(tiny_bert) in card
+    assert (
+        card.startswith("---\n")
+        and card.count("import idim\n") == 1
+        and "pip install idim-lab" in card
+        and "base_model: " + str(tiny_bert) in card
+    )
     code = f"from peft import PeftConfig; PeftConfig.from_pretrained({str(tmp_path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "run `import idim` first (pip install idim-lab)" in done.stderr.splitlines()[-1]
-    assert subprocess.run([sys.executable, "-c", f"import idim; {code}"], capture_output=True, text=True).returncode == 0
-    old = json.loads((tmp_path / "adapter_config.json").read_text()) | {"peft_type": "IDIM_SUBSPACE"}
-    (tmp_path / "adapter_config.json").write_text(json.dumps({k: v for k, v in old.items() if k not in ("frozen", "D", "num_labels")}))
-    assert torch.equal(logits(PeftModel.from_pretrained(base(tiny_bert, head=2), tmp_path)), logits(model)), "as they were written before"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", f"import idim; {code}"], capture_output=True, text=True
+        ).returncode
+        == 0
+    )
+    old = json.loads((tmp_path / "adapter_config.json").read_text()) | {
+        "peft_type": "IDIM_SUBSPACE"
+    }
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({k: v for k, v in old.items() if k not in ("frozen", "D", "num_labels")})
+    )
+    assert torch.equal(
+        logits(PeftModel.from_pretrained(base(tiny_bert, head=2), tmp_path)), logits(model)
+    ), "as they were written before"
 
 
 def ways_into_a_model(folder, adapter) -> dict:
     from transformers import pipeline
 
     return {
-        "load_adapter": lambda: base(folder).load_adapter(str(adapter)), "add_adapter": lambda: base(folder).add_adapter(idim.SubspaceConfig(d=60)),
+        "load_adapter": lambda: base(folder).load_adapter(str(adapter)),
+        "add_adapter": lambda: base(folder).add_adapter(idim.SubspaceConfig(d=60)),
         "pipeline": lambda: pipeline("text-classification", model=str(adapter)),
         "from_pretrained": lambda: AutoModelForSequenceClassification.from_pretrained(adapter),
     }
@@ -350,7 +466,9 @@ def ways_into_a_model(folder, adapter) -> dict:
 def test_what_puts_adapters_into_a_model_says_what_does_it_instead(tiny_bert, tmp_path, way):
     trained(tiny_bert, 1).save_pretrained(tmp_path)
     try:
-        with pytest.raises(IdimError, match=r"adapter: expected PeftModel.from_pretrained\(model, folder\)"):
+        with pytest.raises(
+            IdimError, match=r"adapter: expected PeftModel.from_pretrained\(model, folder\)"
+        ):
             ways_into_a_model(tiny_bert, tmp_path)[way]()
     except ValueError as error:
         if "version of PEFT" not in str(error):
@@ -364,10 +482,29 @@ def test_what_puts_adapters_into_a_model_says_what_does_it_instead(tiny_bert, tm
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory, tiny_bert):
     folder = tmp_path_factory.mktemp("trained")
-    rows = "".join(f"the {'very ' * (i % 3)}{'good' if i % 2 else 'bad'} film,{i % 2}\n" for i in range(200))
+    rows = "".join(
+        f"the {'very ' * (i % 3)}{'good' if i % 2 else 'bad'} film,{i % 2}\n" for i in range(200)
+    )
     (folder / "reviews.csv").write_text("text,label\n" + rows)
-    words = ["train", "--model", tiny_bert, "--task", folder / "reviews.csv", "--arm", "said", "--d", 300, "--max-steps", 120, "--learning-rate", 0.003,
-             "--out", folder / "out", "--save", folder / "adapter"]
+    words = [
+        "train",
+        "--model",
+        tiny_bert,
+        "--task",
+        folder / "reviews.csv",
+        "--arm",
+        "said",
+        "--d",
+        300,
+        "--max-steps",
+        120,
+        "--learning-rate",
+        0.003,
+        "--out",
+        folder / "out",
+        "--save",
+        folder / "adapter",
+    ]
     code, stdout, stderr = command(*words)
     assert code == 0, stderr
     return folder
@@ -380,14 +517,30 @@ def test_train_saves_and_export_scores_the_same(adapter, tmp_path):
     assert code == 0 and f"accuracy of the subspace: {record['train_info']['score']:.4f}" in stdout
     assert f"accuracy of the merged: {record['train_info']['score']:.4f}" in stdout
     assert AutoModelForSequenceClassification.from_pretrained(tmp_path / "plain").num_labels == 2
-    code, stdout, _ = command("export", adapter / "adapter", "--lora", tmp_path / "lora", "--energy", 0.9, *task)
-    assert code == 0 and "idim sweep" in stdout and "accuracy of the LoRA" in stdout and "bert.encoder.layer.0.attention.self.query" in stdout
+    code, stdout, _ = command(
+        "export", adapter / "adapter", "--lora", tmp_path / "lora", "--energy", 0.9, *task
+    )
+    assert (
+        code == 0
+        and "idim sweep" in stdout
+        and "accuracy of the LoRA" in stdout
+        and "bert.encoder.layer.0.attention.self.query" in stdout
+    )
 
 
-@pytest.mark.parametrize(("words", "says"), [
-    (["nosuch", "--merged", "x"], "adapter: expected a folder with adapter_config.json; got 'nosuch'"), ([], "--merged, --lora: expected one of them; got neither"),
-    (["--merged", "x", "--lora", "y"], "got both"), (["--lora", "x", "--energy", "0"], "energy: expected a share above 0"), (["--lora", "x", "--rank", "-1"], "rank: expected"),
-])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (
+            ["nosuch", "--merged", "x"],
+            "adapter: expected a folder with adapter_config.json; got 'nosuch'",
+        ),
+        ([], "--merged, --lora: expected one of them; got neither"),
+        (["--merged", "x", "--lora", "y"], "got both"),
+        (["--lora", "x", "--energy", "0"], "energy: expected a share above 0"),
+        (["--lora", "x", "--rank", "-1"], "rank: expected"),
+    ],
+)
 def test_mistakes_of_export(adapter, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     if not words or words[0] != "nosuch":
@@ -398,5 +551,23 @@ def test_mistakes_of_export(adapter, tmp_path, monkeypatch, words, says):
 
 
 def test_a_net_cannot_be_saved(tmp_path):
-    code, _, err = command("train", "--model", "mlp:64-16-10", "--task", "digits", "--arm", "did", "--d", 20, "--out", tmp_path / "o", "--save", tmp_path / "s")
-    assert code == 2 and "--save: expected a transformers model" in err and not (tmp_path / "o").exists()
+    code, _, err = command(
+        "train",
+        "--model",
+        "mlp:64-16-10",
+        "--task",
+        "digits",
+        "--arm",
+        "did",
+        "--d",
+        20,
+        "--out",
+        tmp_path / "o",
+        "--save",
+        tmp_path / "s",
+    )
+    assert (
+        code == 2
+        and "--save: expected a transformers model" in err
+        and not (tmp_path / "o").exists()
+    )

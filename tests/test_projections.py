@@ -18,23 +18,48 @@ SHAPES = [(1000, 10), (1024, 256), (997, 300), (512, 512), (13, 13), (40, 33), (
 SIZES = (300, 5, 64, 631)
 
 
-def made(family: str, D: int, d: int, seed: int = 3, per_tensor: bool = False, dtype=torch.float64, engine: str = "auto"):
+def made(
+    family: str,
+    D: int,
+    d: int,
+    seed: int = 3,
+    per_tensor: bool = False,
+    dtype=torch.float64,
+    engine: str = "auto",
+):
     sizes = SIZES if per_tensor else None
-    return projections.make(family, sum(SIZES) if per_tensor else D, d, seed=seed, dtype=dtype, sizes=sizes, engine=engine)
+    return projections.make(
+        family,
+        sum(SIZES) if per_tensor else D,
+        d,
+        seed=seed,
+        dtype=dtype,
+        sizes=sizes,
+        engine=engine,
+    )
 
 
 def draws(n: int, seed: int = 0, dtype=torch.float64) -> torch.Tensor:
-    return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
+        dtype
+    )
 
 
 # Bits.
 
 
-@pytest.mark.parametrize(("counter", "key", "known"), [
-    ((0, 0, 0, 0), (0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), "d16cfe09 94fdcceb 5001e420 24126ea1"),
-])
+@pytest.mark.parametrize(
+    ("counter", "key", "known"),
+    [
+        ((0, 0, 0, 0), (0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+        ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
+    ],
+)
 def test_philox_known_answers(counter, key, known):
     out = random.philox(tuple(torch.tensor([c]) for c in counter), key)
     assert " ".join(f"{int(word):08x}" for word in out) == known
@@ -42,17 +67,30 @@ def test_philox_known_answers(counter, key, known):
 
 def test_a_stream_does_not_depend_on_how_it_is_cut():
     whole = random.words(5, 2, 0, 1000)
-    assert torch.equal(whole, torch.cat([random.words(5, 2, a, b - a) for a, b in ((0, 3), (3, 500), (500, 1000))]))
+    assert torch.equal(
+        whole, torch.cat([random.words(5, 2, a, b - a) for a, b in ((0, 3), (3, 500), (500, 1000))])
+    )
     whole = random.gaussians(5, 2, 0, 1001)
-    assert torch.equal(whole, torch.cat([random.gaussians(5, 2, a, b - a) for a, b in ((0, 7), (7, 502), (502, 1001))]))
+    assert torch.equal(
+        whole,
+        torch.cat([random.gaussians(5, 2, a, b - a) for a, b in ((0, 7), (7, 502), (502, 1001))]),
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 5, 2**40 + 7])
 def test_compiled_bits_are_the_plain_ones(seed, monkeypatch):
     rows = torch.arange(4097).expand(3, 4097)
-    fast = random.words(seed, 2, 3, 100_001), random.permute(rows, 4097, seed, 1), random.permute(rows[0], 4097, seed, 1)
+    fast = (
+        random.words(seed, 2, 3, 100_001),
+        random.permute(rows, 4097, seed, 1),
+        random.permute(rows[0], 4097, seed, 1),
+    )
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
-    plain = random.words(seed, 2, 3, 100_001), random.permute(rows, 4097, seed, 1), random.permute(rows[0], 4097, seed, 1)
+    plain = (
+        random.words(seed, 2, 3, 100_001),
+        random.permute(rows, 4097, seed, 1),
+        random.permute(rows[0], 4097, seed, 1),
+    )
     assert all(torch.equal(a, b) for a, b in zip(fast, plain, strict=True))
 
 
@@ -76,13 +114,15 @@ def test_feistel_is_a_bijection(n):
         assert not torch.equal(rows[0], rows[1])
 
 
-@pytest.mark.parametrize("bits", range(0, 15))
+@pytest.mark.parametrize("bits", range(15))
 def test_hadamard_equals_the_butterfly(bits):
     x = draws(3 << bits).view(3, -1)
     butterfly = x.clone()
     for level in range(bits):
         y = butterfly.view(3, -1, 2, 1 << level)
-        butterfly = torch.stack((y[:, :, 0] + y[:, :, 1], y[:, :, 0] - y[:, :, 1]), dim=2).reshape(3, -1)
+        butterfly = torch.stack((y[:, :, 0] + y[:, :, 1], y[:, :, 0] - y[:, :, 1]), dim=2).reshape(
+            3, -1
+        )
     torch.testing.assert_close(transform(x), butterfly, rtol=1e-12, atol=1e-9)
 
 
@@ -101,7 +141,9 @@ def test_forward_adjoint_and_gradient_are_the_matrix(family, D, d, per_tensor, e
     torch.testing.assert_close(p.adjoint(v), matrix.T @ v)
     (p(theta) * v).sum().backward()
     torch.testing.assert_close(theta.grad, matrix.T @ v)
-    assert torch.dot(p(theta.detach()), v).item() == pytest.approx(torch.dot(theta.detach(), p.adjoint(v)).item(), rel=1e-9, abs=1e-9)
+    assert torch.dot(p(theta.detach()), v).item() == pytest.approx(
+        torch.dot(theta.detach(), p.adjoint(v)).item(), rel=1e-9, abs=1e-9
+    )
     assert not p(torch.zeros(p.d, dtype=torch.float64)).any()
 
 
@@ -137,12 +179,17 @@ def test_a_range_is_that_part_of_the_whole(family, per_tensor, engine):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_are_those_parts_of_the_whole(family, per_tensor, engine):
     p = made(family, 1000, 20, per_tensor=per_tensor, engine=engine)
-    theta, starts = draws(20), torch.tensor([600, 369, 980, 613, 369])  # all in the last tensor, and one twice
+    theta, starts = (
+        draws(20),
+        torch.tensor([600, 369, 980, 613, 369]),
+    )  # all in the last tensor, and one twice
     whole, v = p(theta), draws(50).view(5, 10)
-    torch.testing.assert_close(p.image(theta).rows(starts, 10), torch.stack([whole[s: s + 10] for s in starts]))
+    torch.testing.assert_close(
+        p.image(theta).rows(starts, 10), torch.stack([whole[s : s + 10] for s in starts])
+    )
     scattered = torch.zeros(1000, dtype=torch.float64)
     for s, row in zip(starts, v, strict=True):
-        scattered[s: s + 10] += row
+        scattered[s : s + 10] += row
     total = p.accumulator()
     total.add_rows(v, starts)
     torch.testing.assert_close(total.finish(), p.adjoint(scattered))
@@ -154,16 +201,26 @@ def test_rows_are_those_parts_of_the_whole(family, per_tensor, engine):
 def test_the_scales_shares_are_the_matrixs(family, per_tensor, engine):
     """theta's gradient and <g, P theta> of each group, from pieces in any order, some of one group and some in rows that repeat."""
     p = made(family, 1000, 20, per_tensor=per_tensor, engine=engine)
-    matrix, theta, g, scales = p.as_matrix(), draws(20), draws(1000, 1), torch.tensor([0.5, 3.0, -1.0], dtype=torch.float64)
+    matrix, theta, g, scales = (
+        p.as_matrix(),
+        draws(20),
+        draws(1000, 1),
+        torch.tensor([0.5, 3.0, -1.0], dtype=torch.float64),
+    )
     group = torch.tensor([0] * 300 + [1] * 69 + [2] * 631)
     rows = draws(48, 2).view(4, 12)
     places = torch.tensor([1, 40, 3, 1]) * 12 + 369
     shares = p.shares(p.image(theta), scales)
-    shares.add_all([(g[a:b], a, int(group[a])) for a, b in ((300, 369), (369, 401), (0, 255), (255, 300), (401, 1000))])
+    shares.add_all(
+        [
+            (g[a:b], a, int(group[a]))
+            for a, b in ((300, 369), (369, 401), (0, 255), (255, 300), (401, 1000))
+        ]
+    )
     shares.add_rows(rows, places, 2)
     of_theta, of_scales = shares.finish(theta)
     for place, row in zip(places, rows, strict=True):
-        g[place: place + 12] += row
+        g[place : place + 12] += row
     torch.testing.assert_close(of_theta, matrix.T @ (g * scales[group]))
     along = g * (matrix @ theta)
     torch.testing.assert_close(of_scales, torch.stack([along[group == i].sum() for i in range(3)]))
@@ -209,10 +266,20 @@ def test_per_tensor_columns_are_unit_in_each_tensor(family):
         assert (part.norm(dim=0) - 1).abs().max() < 5 / math.sqrt(2 * len(part))
 
 
-@pytest.mark.parametrize(("family", "D", "d"), [
-    ("orthonormal", 2048, 10), ("orthonormal", 2048, 256), ("orthonormal", 2048, 500), ("orthonormal", 512, 512),
-    ("onehot", 2048, 10), ("onehot", 997, 300), ("onehot", 13, 13), ("onehot", 1009, 1), ("onehot", 40, 33),
-])
+@pytest.mark.parametrize(
+    ("family", "D", "d"),
+    [
+        ("orthonormal", 2048, 10),
+        ("orthonormal", 2048, 256),
+        ("orthonormal", 2048, 500),
+        ("orthonormal", 512, 512),
+        ("onehot", 2048, 10),
+        ("onehot", 997, 300),
+        ("onehot", 13, 13),
+        ("onehot", 1009, 1),
+        ("onehot", 40, 33),
+    ],
+)
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_columns_are_orthonormal_exactly(family, D, d, dtype, within):
     """Orthonormal where m divides D, one-hot at any D."""
@@ -222,10 +289,17 @@ def test_columns_are_orthonormal_exactly(family, D, d, dtype, within):
     assert getattr(p, "m", 1) == 1 or D % p.m == 0
 
 
-@pytest.mark.parametrize(("family", "low", "high"), [
-    ("dense", 0.40, 1.90), ("sparse", 0.40, 1.90), ("fastfood", 0.25, 3.0), ("fastfood-whole", 0.1, 3.2),
-    ("orthonormal", 1 - 256 / 2000, 1 + 256 / 2000), ("onehot", 1 - 1e-9, 1 + 1e-9),
-])
+@pytest.mark.parametrize(
+    ("family", "low", "high"),
+    [
+        ("dense", 0.40, 1.90),
+        ("sparse", 0.40, 1.90),
+        ("fastfood", 0.25, 3.0),
+        ("fastfood-whole", 0.1, 3.2),
+        ("orthonormal", 1 - 256 / 2000, 1 + 256 / 2000),
+        ("onehot", 1 - 1e-9, 1 + 1e-9),
+    ],
+)
 def test_spectrum_is_inside_the_stated_range(family, low, high):
     """d / D = 0.1. Marchenko-Pastur's support is [0.47, 1.73]; Gaussian Fastfood's spectrum is wider."""
     matrix = made(family, 2000, 200).as_matrix()
@@ -235,8 +309,18 @@ def test_spectrum_is_inside_the_stated_range(family, low, high):
 
 def directions(D: int) -> dict[str, torch.Tensor]:
     """Unit vectors: in general position, a single weight, half a block of the Hadamard families and a whole one, and all weights alike."""
-    chosen = {"general": draws(D, 7), **{name: torch.zeros(D, dtype=torch.float64) for name in ("weight", "half", "block", "all")}}
-    for name, at in (("weight", slice(5, 6)), ("half", slice(256, 384)), ("block", slice(256, 512)), ("all", slice(None))):
+    chosen = {
+        "general": draws(D, 7),
+        **{
+            name: torch.zeros(D, dtype=torch.float64) for name in ("weight", "half", "block", "all")
+        },
+    }
+    for name, at in (
+        ("weight", slice(5, 6)),
+        ("half", slice(256, 384)),
+        ("block", slice(256, 512)),
+        ("all", slice(None)),
+    ):
         chosen[name][at] = 1
     return {name: u / u.norm() for name, u in chosen.items()}
 
@@ -245,8 +329,12 @@ def directions(D: int) -> dict[str, torch.Tensor]:
 STEADIER = {("orthonormal", "half"), ("orthonormal", "block"), ("onehot", "weight")}
 WILDER = {
     # A weight is in some columns or in none; a constant block, or all weights alike, meets one row of a Hadamard matrix.
-    ("sparse", "weight"): 30, ("fastfood", "half"): 6, ("fastfood", "block"): 6,
-    ("fastfood-whole", "half"): 6, ("fastfood-whole", "block"): 10, ("fastfood-whole", "all"): 30,
+    ("sparse", "weight"): 30,
+    ("fastfood", "half"): 6,
+    ("fastfood", "block"): 6,
+    ("fastfood-whole", "half"): 6,
+    ("fastfood-whole", "block"): 10,
+    ("fastfood-whole", "all"): 30,
 }
 
 
@@ -294,7 +382,9 @@ KNOWN_SHAPES = ((1000, 10, 0), (4096, 300, 1), (9973, 1000, 2**40 + 7))
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_checksums_are_the_known_ones(family):
-    found = tuple(projections.make(family, D, d, seed=s).checksum()[:12] for D, d, s in KNOWN_SHAPES)
+    found = tuple(
+        projections.make(family, D, d, seed=s).checksum()[:12] for D, d, s in KNOWN_SHAPES
+    )
     assert found == KNOWN[family]
 
 
@@ -304,7 +394,11 @@ def test_the_bits_do_not_depend_on_dtype_engine_threads_or_chunks(family, monkey
     before = torch.get_num_threads()
     sums = set()
     try:
-        for threads, bytes_at_once, rows_at_once in ((1, 1 << 18, 1 << 22), (2, 1 << 5, 1 << 9), (2, 1 << 9, 1 << 12)):
+        for threads, bytes_at_once, rows_at_once in (
+            (1, 1 << 18, 1 << 22),
+            (2, 1 << 5, 1 << 9),
+            (2, 1 << 9, 1 << 12),
+        ):
             torch.set_num_threads(threads)
             monkeypatch.setattr(random, "SIGN_BYTES_AT_ONCE", bytes_at_once)
             monkeypatch.setattr(dense, "ENTRIES_AT_ONCE", rows_at_once)
@@ -321,20 +415,32 @@ def test_the_bits_do_not_depend_on_dtype_engine_threads_or_chunks(family, monkey
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_cuda_device_makes_the_same_bits(family):
-    found = tuple(projections.make(family, D, d, seed=s, device="cuda").checksum()[:12] for D, d, s in KNOWN_SHAPES)
+    found = tuple(
+        projections.make(family, D, d, seed=s, device="cuda").checksum()[:12]
+        for D, d, s in KNOWN_SHAPES
+    )
     assert found == KNOWN[family]
 
 
 def test_a_checksum_that_does_not_match_is_refused():
     p = made("orthonormal", 1000, 10)
     p.verify(p.checksum())
-    with pytest.raises(ProjectionError, match=f"checksum: expected {made('orthonormal', 1000, 10, seed=4).checksum()}; .* makes {p.checksum()}"):
+    with pytest.raises(
+        ProjectionError,
+        match=f"checksum: expected {made('orthonormal', 1000, 10, seed=4).checksum()}; .* makes {p.checksum()}",
+    ):
         p.verify(made("orthonormal", 1000, 10, seed=4).checksum())
 
 
-@pytest.mark.parametrize(("family", "options", "most"), [
-    ("orthonormal", {}, 0.5), ("onehot", {}, 0.5), ("dense", {"memory": 0}, 0.5), ("fastfood", {}, 4.5),
-])
+@pytest.mark.parametrize(
+    ("family", "options", "most"),
+    [
+        ("orthonormal", {}, 0.5),
+        ("onehot", {}, 0.5),
+        ("dense", {"memory": 0}, 0.5),
+        ("fastfood", {}, 4.5),
+    ],
+)
 def test_stored_bytes_a_weight(family, options, most):
     assert KINDS[family](1_000_003, 1000, seed=0, **options).stored_bytes < most * 1_000_003
 
@@ -345,7 +451,11 @@ def test_nothing_but_the_seed_moves_p(family):
     state = torch.random.get_rng_state()
     first = made(family, 500, 20)
     assert torch.equal(state, torch.random.get_rng_state())
-    assert first.checksum() == made(family, 500, 20).checksum() != made(family, 500, 20, seed=4).checksum()
+    assert (
+        first.checksum()
+        == made(family, 500, 20).checksum()
+        != made(family, 500, 20, seed=4).checksum()
+    )
 
 
 # The flawed lineage, kept on purpose.
@@ -371,9 +481,20 @@ def test_the_lineage_is_reached_only_per_tensor():
 
 def test_layers_come_from_the_numbers_in_the_names():
     shape = torch.zeros(2)
-    names = ["bert.embeddings.word.weight", "bert.layer.0.q.weight", "bert.layer.0.k.weight", "bert.layer.1.q.weight", "head.bias"]
+    names = [
+        "bert.embeddings.word.weight",
+        "bert.layer.0.q.weight",
+        "bert.layer.0.k.weight",
+        "bert.layer.1.q.weight",
+        "head.bias",
+    ]
     named = [(n, torch.zeros_like(shape)) for n in names]
-    assert projections.Layout.of(named, "layer").groups == ("embeddings", "bert.layer.0", "bert.layer.1", "head")
+    assert projections.Layout.of(named, "layer").groups == (
+        "embeddings",
+        "bert.layer.0",
+        "bert.layer.1",
+        "head",
+    )
     assert len(projections.Layout.of(named, "module").groups) == 5
     assert len(projections.Layout.of(named, "tensor").groups) == 5
     assert projections.Layout.of(named).groups == ("all",)
@@ -388,14 +509,20 @@ def test_a_tied_tensor_is_laid_out_once():
 # Mistakes.
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (("nosuch", 10, 2), "expected one of dense, sparse, fastfood, fastfood-whole, orthonormal, onehot; got 'nosuch'"),
-    (("dense", 0, 1), "D: expected a whole number of at least 1; got 0"),
-    (("dense", 10, 0), "d: expected a whole number of at least 1; got 0"),
-    (("dense", 10, -3), "d: expected a whole number of at least 1; got -3"),
-    (("dense", 10, 2.5), "d: expected a whole number of at least 1; got 2.5"),
-    (("dense", 10, 11), "d: expected at most D = 10"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("nosuch", 10, 2),
+            "expected one of dense, sparse, fastfood, fastfood-whole, orthonormal, onehot; got 'nosuch'",
+        ),
+        (("dense", 0, 1), "D: expected a whole number of at least 1; got 0"),
+        (("dense", 10, 0), "d: expected a whole number of at least 1; got 0"),
+        (("dense", 10, -3), "d: expected a whole number of at least 1; got -3"),
+        (("dense", 10, 2.5), "d: expected a whole number of at least 1; got 2.5"),
+        (("dense", 10, 11), "d: expected at most D = 10"),
+    ],
+)
 def test_bad_sizes_are_refused(arguments, said):
     with pytest.raises(ProjectionError, match=said.replace("(", r"\(")):
         projections.make(*arguments)
@@ -413,22 +540,39 @@ def test_bad_vectors_are_refused(family):
 
 
 def test_a_dense_matrix_that_may_not_be_regenerated_names_its_bytes():
-    with pytest.raises(ProjectionError, match="expected a matrix of at most 1,000 bytes; 10000 x 100 in torch.float32 takes 4,000,000"):
+    with pytest.raises(
+        ProjectionError,
+        match="expected a matrix of at most 1,000 bytes; 10000 x 100 in torch.float32 takes 4,000,000",
+    ):
         projections.make("dense", 10_000, 100, memory=1000, regenerate=False)
     with pytest.raises(ProjectionError, match="orthonormal: expected no options; got 'memory'"):
         projections.make("orthonormal", 10_000, 100, memory=1000)
 
 
 def test_a_sparse_matrix_that_would_not_fit_names_its_bytes():
-    with pytest.raises(ProjectionError, match="sparse: expected entries of at most 1,000 bytes; 10000 columns of 1000 entries take 200,000,000"):
+    with pytest.raises(
+        ProjectionError,
+        match="sparse: expected entries of at most 1,000 bytes; 10000 columns of 1000 entries take 200,000,000",
+    ):
         projections.make("sparse", 1_000_000, 10_000, memory=1000)
 
 
-@pytest.mark.parametrize(("family", "engine", "said"), [
-    ("orthonormal", "nosuch", "engine: expected one of auto, plain, native, triton, fht; got 'nosuch'"),
-    ("dense", "native", "engine: expected one of auto, plain for this projection; got 'native'"),
-    ("orthonormal", "fht", "engine: expected one that works here; got 'fht': "),
-])
+@pytest.mark.parametrize(
+    ("family", "engine", "said"),
+    [
+        (
+            "orthonormal",
+            "nosuch",
+            "engine: expected one of auto, plain, native, triton, fht; got 'nosuch'",
+        ),
+        (
+            "dense",
+            "native",
+            "engine: expected one of auto, plain for this projection; got 'native'",
+        ),
+        ("orthonormal", "fht", "engine: expected one that works here; got 'fht': "),
+    ],
+)
 def test_an_engine_that_cannot_work_is_refused(family, engine, said):
     with pytest.raises(ProjectionError, match=said):
         made(family, 1000, 10, engine=engine)
@@ -462,15 +606,29 @@ def test_a_regenerated_dense_matrix_is_the_stored_one():
     torch.testing.assert_close(stored.as_matrix(), made_anew.as_matrix())
 
 
-@pytest.mark.parametrize(("where", "extra"), [("everywhere", 2 * 128 / 128**2), ("two blocks of one first half", 1.0), ("two of two", 0.0)])
-def test_directions_constant_over_blocks_are_captured_with_the_variance_that_is_stated(where, extra):
+@pytest.mark.parametrize(
+    ("where", "extra"),
+    [("everywhere", 2 * 128 / 128**2), ("two blocks of one first half", 1.0), ("two of two", 0.0)],
+)
+def test_directions_constant_over_blocks_are_captured_with_the_variance_that_is_stated(
+    where, extra
+):
     """128 blocks share 64 first halves: relative variance 2/d and twice the share of pairs in one first half."""
     m, seeds = 1 << 14, 150
     D = 128 * m
     v = torch.zeros(128, m)
-    v[{"everywhere": slice(None), "two blocks of one first half": [3, 67], "two of two": [3, 4]}[where]] = 1.0
+    v[
+        {"everywhere": slice(None), "two blocks of one first half": [3, 67], "two of two": [3, 4]}[
+            where
+        ]
+    ] = 1.0
     v = (v / v.norm()).flatten()
-    energy = torch.stack([projections.make("orthonormal", D, m, seed=s).adjoint(v).square().sum() for s in range(seeds)])
+    energy = torch.stack(
+        [
+            projections.make("orthonormal", D, m, seed=s).adjoint(v).square().sum()
+            for s in range(seeds)
+        ]
+    )
     relative = float((energy / energy.mean()).var())
     # The variance of a variance from 150 draws is about an eighth; of two values, less.
     assert relative == pytest.approx(2 / m + extra, rel=0.5, abs=2e-4)

@@ -27,7 +27,13 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.words, self.out = nn.Embedding(400, 6), nn.Linear(6, 3)
-        self.layers = nn.ModuleList([nn.Linear(6, 6), nn.ModuleList([nn.Linear(6, 6)]), nn.Sequential(nn.Linear(6, 6, bias=False))])
+        self.layers = nn.ModuleList(
+            [
+                nn.Linear(6, 6),
+                nn.ModuleList([nn.Linear(6, 6)]),
+                nn.Sequential(nn.Linear(6, 6, bias=False)),
+            ]
+        )
 
     def hidden(self, ids):
         x = self.words(ids).mean(1)
@@ -60,7 +66,7 @@ def plain(sub: Subspace) -> Net:
     with torch.no_grad():
         for s in sub.layout.slices:
             scale = 1 if sub.scales is None else sub.scales[s.group]
-            named[s.name] += (scale * delta[s.start: s.stop]).view_as(named[s.name])
+            named[s.name] += (scale * delta[s.start : s.stop]).view_as(named[s.name])
     return model
 
 
@@ -73,7 +79,9 @@ def kept(module: nn.Module) -> nn.Module:
 
 def seen_by_a_hook_on_everything(model: Net) -> torch.Tensor:
     seen = []
-    handle = nn.modules.module.register_module_forward_pre_hook(lambda m, args: seen.append(parameters_to_vector(model.parameters())))
+    handle = nn.modules.module.register_module_forward_pre_hook(
+        lambda m, args: seen.append(parameters_to_vector(model.parameters()))
+    )
     model(IDS)
     handle.remove()
     return torch.stack(seen)
@@ -81,7 +89,9 @@ def seen_by_a_hook_on_everything(model: Net) -> torch.Tensor:
 
 def seen_by_a_hook_put_first(model: Net) -> torch.Tensor:
     seen = []
-    handle = model.register_forward_pre_hook(lambda m, args: seen.append(parameters_to_vector(m.parameters())), prepend=True)
+    handle = model.register_forward_pre_hook(
+        lambda m, args: seen.append(parameters_to_vector(m.parameters())), prepend=True
+    )
     model(IDS)
     handle.remove()
     return seen[0]
@@ -107,9 +117,15 @@ READERS = {
     "parameters_to_vector": lambda m: parameters_to_vector(m.parameters()),
     "norms of a list": lambda m: torch.stack(torch._foreach_norm(list(m.parameters()))),
     "state_dict": lambda m: torch.cat([x.flatten() for x in m.state_dict().values()]),
-    "state_dict, the weights themselves": lambda m: torch.cat([x.flatten() for x in m.state_dict(keep_vars=True).values()]),
-    "functional_call": lambda m: functional_call(m, dict(m.named_parameters()), (IDS,), {"whole": True}),
-    "functional_call, detached": lambda m: functional_call(m, {k: p.detach() for k, p in m.named_parameters()}, (IDS,), {"whole": True}),
+    "state_dict, the weights themselves": lambda m: torch.cat(
+        [x.flatten() for x in m.state_dict(keep_vars=True).values()]
+    ),
+    "functional_call": lambda m: functional_call(
+        m, dict(m.named_parameters()), (IDS,), {"whole": True}
+    ),
+    "functional_call, detached": lambda m: functional_call(
+        m, {k: p.detach() for k, p in m.named_parameters()}, (IDS,), {"whole": True}
+    ),
     "deepcopy": lambda m: copy.deepcopy(m)(IDS, whole=True),
     "deepcopy of a part": lambda m: copy.deepcopy(m.words)(ALL),
     "deepcopy of a weight": lambda m: copy.deepcopy(m.layers[0].weight),
@@ -117,9 +133,19 @@ READERS = {
     "torch.save of a part": lambda m: kept(m.layers)[0].weight,
     "pickle": lambda m: pickle.loads(pickle.dumps(m))(IDS, whole=True),
     "AveragedModel": lambda m: AveragedModel(m)(IDS, whole=True),
-    "AveragedModel, updated": lambda m: (a := AveragedModel(net()), a.update_parameters(m), a(IDS, whole=True))[-1],
-    "load_state_dict": lambda m: (n := net(), n.load_state_dict(m.state_dict()), n(IDS, whole=True))[-1],
-    "a larger table": lambda m: nn.Embedding(404, 6, _weight=torch.cat([m.words.weight.data, torch.ones(4, 6)]))(ALL),
+    "AveragedModel, updated": lambda m: (
+        a := AveragedModel(net()),
+        a.update_parameters(m),
+        a(IDS, whole=True),
+    )[-1],
+    "load_state_dict": lambda m: (
+        n := net(),
+        n.load_state_dict(m.state_dict()),
+        n(IDS, whole=True),
+    )[-1],
+    "a larger table": lambda m: nn.Embedding(
+        404, 6, _weight=torch.cat([m.words.weight.data, torch.ones(4, 6)])
+    )(ALL),
     "vmap": lambda m: torch.vmap(m.hidden)(IDS[:, None]),
     "cast": lambda m: m.words.weight.to(torch.bfloat16),
     "a global hook": seen_by_a_hook_on_everything,
@@ -142,7 +168,12 @@ def test_every_reader_gets_the_present_weights(reader, family, lean):
         right = plain(sub)
         for grad in (False, True):
             with torch.set_grad_enabled(grad):
-                torch.testing.assert_close(READERS[reader](model).detach(), READERS[reader](right).detach(), rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(
+                    READERS[reader](model).detach(),
+                    READERS[reader](right).detach(),
+                    rtol=1e-5,
+                    atol=1e-6,
+                )
     assert sub._tables or family not in ("orthonormal", "onehot")
 
 
@@ -154,7 +185,15 @@ def test_every_reader_may_read_before_the_first_step(lean):
         assert torch.equal(read(model).detach(), read(net()).detach()), reader
 
 
-@pytest.mark.parametrize("look", [lambda w: w.data, lambda w: w.detach().numpy(), lambda w: w.detach()[390:], lambda w: w.T.detach()])
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda w: w.data,
+        lambda w: w.detach().numpy(),
+        lambda w: w.detach()[390:],
+        lambda w: w.T.detach(),
+    ],
+)
 def test_a_view_of_a_table_follows_theta_as_one_of_any_weight(look):
     model = net()
     sub = Subspace(model, 50)
@@ -163,22 +202,38 @@ def test_a_view_of_a_table_follows_theta_as_one_of_any_weight(look):
     for _ in range(3):
         move(sub, 1)
         model(IDS)
-        torch.testing.assert_close(torch.as_tensor(view), torch.as_tensor(look(plain(sub).words.weight)), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            torch.as_tensor(view),
+            torch.as_tensor(look(plain(sub).words.weight)),
+            rtol=1e-5,
+            atol=1e-6,
+        )
     table = sub._tables[0]
     assert table.fresh.all()
     del view
     move(sub, 1)
     model(IDS)
-    assert not table.fresh.all(), "once the view is gone, only the rows that are looked up are formed"
+    assert not table.fresh.all(), (
+        "once the view is gone, only the rows that are looked up are formed"
+    )
 
 
 @pytest.mark.parametrize("lean", [False, True])
-@pytest.mark.parametrize("read", [
-    lambda m: m(IDS), lambda m: m(IDS, whole=True), lambda m: m.forward(IDS), lambda m: m.hidden(IDS),
-    lambda m: m(IDS) + parameters_to_vector(m.parameters()).square().mean(),
-    lambda m: functional_call(m, dict(m.named_parameters()), (IDS,)),
-    lambda m: torch.utils.checkpoint.checkpoint(m, IDS, use_reentrant=False) + torch.utils.checkpoint.checkpoint(m, IDS + 50, use_reentrant=False),
-])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda m: m(IDS),
+        lambda m: m(IDS, whole=True),
+        lambda m: m.forward(IDS),
+        lambda m: m.hidden(IDS),
+        lambda m: m(IDS) + parameters_to_vector(m.parameters()).square().mean(),
+        lambda m: functional_call(m, dict(m.named_parameters()), (IDS,)),
+        lambda m: (
+            torch.utils.checkpoint.checkpoint(m, IDS, use_reentrant=False)
+            + torch.utils.checkpoint.checkpoint(m, IDS + 50, use_reentrant=False)
+        ),
+    ],
+)
 def test_what_is_read_trains_theta_right(read, lean):
     """Through a part of the model too, whose call no hook of the whole model sees."""
     sub, start = Subspace(net(), 50, lean=lean), net()
@@ -188,13 +243,21 @@ def test_what_is_read_trains_theta_right(read, lean):
         read(sub.model).square().mean().backward()
         delta = p(theta)
         named = dict(start.named_parameters())
-        weights = {s.name: named[s.name].detach() + delta[s.start: s.stop].view_as(named[s.name]) for s in sub.layout.slices}
+        weights = {
+            s.name: named[s.name].detach() + delta[s.start : s.stop].view_as(named[s.name])
+            for s in sub.layout.slices
+        }
         leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
         twin = net()
         for name, w in leaves.items():
             dict(twin.named_parameters())[name].data = w.detach()
         read(twin).square().mean().backward()
-        grad = torch.cat([torch.zeros_like(q).flatten() if q.grad is None else q.grad.flatten() for q in twin.parameters()])
+        grad = torch.cat(
+            [
+                torch.zeros_like(q).flatten() if q.grad is None else q.grad.flatten()
+                for q in twin.parameters()
+            ]
+        )
         want = p.adjoint(grad)
         torch.testing.assert_close(sub.theta.grad, want, rtol=1e-4, atol=1e-6)
         with torch.no_grad():
@@ -207,7 +270,9 @@ def test_a_pass_of_the_whole_model_costs_no_watching():
     """Weights are watched between forward passes alone, and tables of which rows are missing."""
     model, classes = net(), []
     sub = Subspace(model, 50)
-    model.layers[0].register_forward_hook(lambda *_: classes.append({n: type(p) for n, p in model.named_parameters()}))
+    model.layers[0].register_forward_hook(
+        lambda *_: classes.append({n: type(p) for n, p in model.named_parameters()})
+    )
     move(sub)
     model(IDS)
     assert {name for name, kind in classes[-1].items() if kind is Watched} == {"words.weight"}
@@ -223,18 +288,29 @@ def weight_norm():
 
 HOOKED = {
     "weight_norm": weight_norm,
-    "weight_norm as a parametrization": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)),
+    "weight_norm as a parametrization": lambda: nn.utils.parametrizations.weight_norm(
+        nn.Linear(6, 4)
+    ),
     "spectral_norm": lambda: nn.utils.spectral_norm(nn.Linear(6, 4)),
-    "spectral_norm as a parametrization": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4)),
+    "spectral_norm as a parametrization": lambda: nn.utils.parametrizations.spectral_norm(
+        nn.Linear(6, 4)
+    ),
     "prune": lambda: prune.l1_unstructured(nn.Linear(6, 4), "weight", 0.5),
-    "prune twice": lambda: prune.random_unstructured(prune.l1_unstructured(nn.Linear(6, 4), "weight", 0.5), "bias", 0.5),
+    "prune twice": lambda: prune.random_unstructured(
+        prune.l1_unstructured(nn.Linear(6, 4), "weight", 0.5), "bias", 0.5
+    ),
     "orthogonal": lambda: nn.utils.parametrizations.orthogonal(nn.Linear(6, 4)),
 }
 PLACES = {
-    "the model itself": lambda layer: layer, "a block": lambda layer: nn.Sequential(layer, nn.Linear(4, 2)),
+    "the model itself": lambda layer: layer,
+    "a block": lambda layer: nn.Sequential(layer, nn.Linear(4, 2)),
     "inside a block": lambda layer: nn.Sequential(nn.Sequential(layer, nn.Tanh()), nn.Linear(4, 2)),
-    "in a list of lists": lambda layer: Chain(nn.ModuleList([nn.ModuleList([layer, nn.Linear(4, 2)])])),
-    "in a dictionary": lambda layer: Chain(nn.ModuleList([nn.ModuleDict({"a": layer, "b": nn.Linear(4, 2)})])),
+    "in a list of lists": lambda layer: Chain(
+        nn.ModuleList([nn.ModuleList([layer, nn.Linear(4, 2)])])
+    ),
+    "in a dictionary": lambda layer: Chain(
+        nn.ModuleList([nn.ModuleDict({"a": layer, "b": nn.Linear(4, 2)})])
+    ),
 }
 
 

@@ -34,7 +34,14 @@ def test_a_record_is_whole_and_says_nothing_of_the_machine_it_was_made_on(path):
     text = path.read_text()
     record = json.loads(text)
     assert record["key"] == path.stem and record["schema"] == 1
-    assert {"kind", "status", "study", "curve", "run_info", "train_info", "meta_info"} <= set(record)
-    assert set(record["run_info"]["config"]["seeds"]) == {"projection", "theta_0", "data", "dropout"}
+    assert {"kind", "status", "study", "curve", "run_info", "train_info", "meta_info"} <= set(
+        record
+    )
+    assert set(record["run_info"]["config"]["seeds"]) == {
+        "projection",
+        "theta_0",
+        "data",
+        "dropout",
+    }
     assert not any(home in text for home in ("/home/", "/root/", "/tmp/"))
     assert '"data_dir"' not in text and not re.search(r'": "/', text)

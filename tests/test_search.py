@@ -9,9 +9,9 @@ import pytest
 
 from idim.report.summary import summarise
 from idim.search.answer import Belief
-from idim.search.isotonic import agrees, isotonic
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
 from idim.search.early import outlook
+from idim.search.isotonic import agrees, isotonic
 from idim.search.posterior import Posterior
 from idim.search.threshold import Baseline, Bracket, Point, Target, bracket, means, signal
 
@@ -51,7 +51,9 @@ def test_signal_needs_four_standard_errors_of_runs_and_of_the_sample():
     assert not signal(Baseline(0.01, 0.001, 5, 0.0), 1000, "matthews")
 
 
-def measured(truth: float, limits: Limits, score=lambda d, truth, i: float(d >= truth)) -> tuple[list[Point], Stop]:
+def measured(
+    truth: float, limits: Limits, score=lambda d, truth, i: float(d >= truth)
+) -> tuple[list[Point], Stop]:
     history: list[Point] = []
     for _ in range(200):
         step = bisect(history, at(0.5), limits)
@@ -105,8 +107,12 @@ def test_the_same_history_gives_the_same_decision_however_it_was_cut():
 def test_grid_asks_for_what_is_missing():
     limits = Limits(1, 100, repeats=2, grid=(4, 8))
     assert grid([], at(0.5), limits) == Next((Run(4, 0), Run(4, 1), Run(8, 0), Run(8, 1)))
-    assert grid([Point(4, 1.0), Point(8, 1.0), Point(4, 0.9)], at(0.5), limits) == Next((Run(8, 1),))
-    assert isinstance(grid([Point(4, 1.0)] * 2, at(0.5), Limits(1, 100, repeats=2, grid=(4,))), Stop)
+    assert grid([Point(4, 1.0), Point(8, 1.0), Point(4, 0.9)], at(0.5), limits) == Next(
+        (Run(8, 1),)
+    )
+    assert isinstance(
+        grid([Point(4, 1.0)] * 2, at(0.5), Limits(1, 100, repeats=2, grid=(4,))), Stop
+    )
 
 
 # The posterior, and the designs on it.
@@ -122,7 +128,11 @@ def world(x90: float, slope: float = 0.7, sigma: float = 0.01, seed: int = 0):
     at90 = math.log(0.9 / 0.1)
 
     def score(d: int) -> float:
-        return 0.1 + 0.88 / (1 + math.exp(-slope * (math.log2(d) - x90) - at90)) + noise.gauss(0, sigma)
+        return (
+            0.1
+            + 0.88 / (1 + math.exp(-slope * (math.log2(d) - x90) - at90))
+            + noise.gauss(0, sigma)
+        )
 
     return score
 
@@ -139,10 +149,14 @@ def searched(score, design: str, limits: Limits) -> tuple[list[Point], str]:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_adaptive_search_finds_d90_within_a_quarter(design, workers):
     for seed, x90 in enumerate((4.0, 7.5, 9.7, 12.3, 15.0)):
-        history, reason = searched(world(x90, seed=seed), design, Limits(1, 200_000, workers=workers))
+        history, reason = searched(
+            world(x90, seed=seed), design, Limits(1, 200_000, workers=workers)
+        )
         found = Belief(history, CHANCE, 1, 200_000).interval(CHANCE)
         assert found["low"] < found["estimate"] < found["high"] and found["level"] == 0.9
-        assert found["high"] / found["estimate"] <= 1.26 and abs(math.log2(found["estimate"]) - x90) < 2 * math.log2(1.25)
+        assert found["high"] / found["estimate"] <= 1.26 and abs(
+            math.log2(found["estimate"]) - x90
+        ) < 2 * math.log2(1.25)
         assert len(history) <= 30 and reason == "the interval is narrow enough"
 
 
@@ -157,7 +171,10 @@ def test_an_adaptive_search_says_when_no_d_passes_and_when_all_do():
 
 def test_the_posterior_does_not_depend_on_the_order_of_runs():
     history = searched(world(9.0), "posterior", WIDE)[0]
-    ways = [Posterior(h, CHANCE, *WIDE.octaves) for h in (history, history[::-1], sorted(history, key=lambda p: p.score))]
+    ways = [
+        Posterior(h, CHANCE, *WIDE.octaves)
+        for h in (history, history[::-1], sorted(history, key=lambda p: p.score))
+    ]
     assert len({tuple(w.quantile((0.05, 0.5, 0.95))) for w in ways}) == 1
 
 
@@ -168,45 +185,71 @@ def test_an_adaptive_search_decides_the_same_however_its_history_was_cut(design)
         history = searched(world(9.0), design, limits)[0]
         for n in range(0, len(history), workers):
             step = DESIGNS[design](history[:n], CHANCE, limits)
-            assert [r.d for r in step.runs] == [p.d for p in history[n: n + workers]]
+            assert [r.d for r in step.runs] == [p.d for p in history[n : n + workers]]
 
 
-@pytest.mark.parametrize(("scale", "shift"), [(100.0, 0.0), (0.01, 0.0), (1.0, -3.0), (37.0, 12.5), (1e-6, 0.0)])
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(100.0, 0.0), (0.01, 0.0), (1.0, -3.0), (37.0, 12.5), (1e-6, 0.0)]
+)
 @pytest.mark.parametrize("design", ADAPTIVE)
 def test_the_unit_of_the_score_changes_nothing(design, scale, shift):
     """Scores in percent, times .01 or shifted: the same runs, the same interval, bit for bit."""
     limits, score = Limits(1, 200_000, max_runs=12), world(9.0, sigma=0.03, seed=3)
     base = Baseline.of([0.981, 0.979, 0.983], 0.1)
-    other = Target(Baseline.of([scale * v + shift for v in (0.981, 0.979, 0.983)], scale * 0.1 + shift), "chance")
+    other = Target(
+        Baseline.of([scale * v + shift for v in (0.981, 0.979, 0.983)], scale * 0.1 + shift),
+        "chance",
+    )
     ways = []
-    for target, unit in ((Target(base, "chance"), lambda v: v), (other, lambda v: scale * v + shift)):
+    for target, unit in (
+        (Target(base, "chance"), lambda v: v),
+        (other, lambda v: scale * v + shift),
+    ):
         history: list[Point] = []
         noisy = {}
         while not isinstance(step := DESIGNS[design](history, target, limits), Stop):
-            history += [Point(r.d, unit(noisy.setdefault((r.d, r.repeat), score(r.d)))) for r in step.runs]
+            history += [
+                Point(r.d, unit(noisy.setdefault((r.d, r.repeat), score(r.d)))) for r in step.runs
+            ]
         score = world(9.0, sigma=0.03, seed=3)
-        ways.append(([p.d for p in history], Belief(history, target, 1, 200_000).known.interval((0.05, 0.5, 0.95))))
+        ways.append(
+            (
+                [p.d for p in history],
+                Belief(history, target, 1, 200_000).known.interval((0.05, 0.5, 0.95)),
+            )
+        )
     assert ways[0] == ways[1]
 
 
 def test_a_curve_that_ends_below_the_threshold_is_not_reached_and_one_above_is():
     def ends(height: float):
         noise = random.Random(1)
-        return lambda d: 0.1 + 0.88 * height / (1 + math.exp(-0.7 * (math.log2(d) - 8) - 2)) + noise.gauss(0, 0.01)
+        return lambda d: (
+            0.1
+            + 0.88 * height / (1 + math.exp(-0.7 * (math.log2(d) - 8) - 2))
+            + noise.gauss(0, 0.01)
+        )
 
     for height, reached in ((0.85, False), (1.0, True)):
         history = searched(ends(height), "posterior", WIDE)[0]
         belief = Belief(history, CHANCE, 1, 200_000)
-        assert (belief.reached >= 0.95) == reached and (belief.interval(CHANCE)["high"] is not None) == reached
+        assert (belief.reached >= 0.95) == reached and (
+            belief.interval(CHANCE)["high"] is not None
+        ) == reached
 
 
 @pytest.mark.parametrize("x90", [5.35, 7.2, 10.9])
 def test_an_interval_never_leaves_out_what_its_runs_bracket(x90):
     noise = random.Random(2)
-    history = searched(lambda d: (0.98 if math.log2(d) >= x90 else 0.1) + noise.gauss(0, 0.005), "posterior", WIDE)[0]
+    history = searched(
+        lambda d: (0.98 if math.log2(d) >= x90 else 0.1) + noise.gauss(0, 0.005), "posterior", WIDE
+    )[0]
     found = Belief(history, CHANCE, 1, 200_000).interval(CHANCE)
     assert found["low"] <= 2**x90 <= found["high"]
-    fails, passes = (pick(p.d for p in history if (p.score > 0.5) == side) for pick, side in ((max, False), (min, True)))
+    fails, passes = (
+        pick(p.d for p in history if (p.score > 0.5) == side)
+        for pick, side in ((max, False), (min, True))
+    )
     assert found["low"] <= fails and passes <= found["high"]
 
 
@@ -227,7 +270,10 @@ def test_two_baselines_carry_the_tail_of_their_error():
 
 
 def test_failed_runs_do_not_decide_and_outliers_neither():
-    clean = [Point(round(2**x), world(9.0, sigma=0.0)(round(2**x))) for x in (7.0, 8.0, 8.5, 8.8, 9.0, 9.2, 9.5, 10.0)]
+    clean = [
+        Point(round(2**x), world(9.0, sigma=0.0)(round(2**x)))
+        for x in (7.0, 8.0, 8.5, 8.8, 9.0, 9.2, 9.5, 10.0)
+    ]
     known = Posterior(clean, CHANCE, *WIDE.octaves)
     for odd in (Point(1000, None), Point(1000, 0.3), Point(100, 0.97)):
         moved = Posterior([*clean, odd], CHANCE, *WIDE.octaves)
@@ -270,19 +316,24 @@ def test_the_isotonic_crossing():
     rising = [Point(4, 0.2), Point(16, 0.6), Point(64, 0.8)]
     assert isotonic(rising, at(0.7)) == pytest.approx(5.0)
     # 0.9 and 0.5 pool to 0.7, and cross between 16 and 32.
-    assert isotonic([Point(4, 0.2), Point(16, 0.5), Point(32, 0.9), Point(64, 0.5), Point(256, 1.0)], at(0.6)) == pytest.approx(4.5)
+    assert isotonic(
+        [Point(4, 0.2), Point(16, 0.5), Point(32, 0.9), Point(64, 0.5), Point(256, 1.0)], at(0.6)
+    ) == pytest.approx(4.5)
     assert isotonic(rising, at(0.9)) is None and isotonic(rising, at(0.1)) is None
 
 
-@pytest.mark.parametrize(("curve", "verdict"), [
-    ([(0, 0.1), (0.2, 0.95), (0.4, 0.96), (0.6, 0.96)], "above"),
-    ([(0, 0.1), (0.2, 0.95), (0.4, 0.96), (0.6, 0.8)], ""),
-    ([(0, 0.1), (0.25, 0.40), (0.5, 0.45), (0.75, 0.46)], "below"),
-    ([(0, 0.1), (0.25, 0.1), (0.5, 0.1), (0.75, 0.12)], ""),  # a plateau may end
-    ([(0, 0.1), (0.25, 0.7), (0.5, 0.8), (0.75, 0.85)], ""),
-    ([(0, 0.1), (0.05, 0.95), (0.1, 0.95), (0.15, 0.95)], ""),  # too early
-    ([(0, 0.1), (0.5, 0.95), (0.75, 0.95), (1.0, 0.95)], ""),  # done anyway
-])
+@pytest.mark.parametrize(
+    ("curve", "verdict"),
+    [
+        ([(0, 0.1), (0.2, 0.95), (0.4, 0.96), (0.6, 0.96)], "above"),
+        ([(0, 0.1), (0.2, 0.95), (0.4, 0.96), (0.6, 0.8)], ""),
+        ([(0, 0.1), (0.25, 0.40), (0.5, 0.45), (0.75, 0.46)], "below"),
+        ([(0, 0.1), (0.25, 0.1), (0.5, 0.1), (0.75, 0.12)], ""),  # a plateau may end
+        ([(0, 0.1), (0.25, 0.7), (0.5, 0.8), (0.75, 0.85)], ""),
+        ([(0, 0.1), (0.05, 0.95), (0.1, 0.95), (0.15, 0.95)], ""),  # too early
+        ([(0, 0.1), (0.5, 0.95), (0.75, 0.95), (1.0, 0.95)], ""),  # done anyway
+    ],
+)
 def test_what_a_curve_foretells(curve, verdict):
     assert outlook(curve, 0.9, 0.1) == verdict
 
@@ -294,39 +345,88 @@ KEYS = [str(i) for i in range(10)]
 
 
 def record(
-    kind: str, score: float | None, d: int = 0, untouched: float = 0.5, status: str = "ok", seed: int = 0, rate: float = 0.1,
+    kind: str,
+    score: float | None,
+    d: int = 0,
+    untouched: float = 0.5,
+    status: str = "ok",
+    seed: int = 0,
+    rate: float = 0.1,
     arm: str = "",
 ) -> dict:
-    config = {"arm": arm or ("did" if d else "full"), "seeds": {"projection": seed}, "recipe": {"learning_rate": rate}}
+    config = {
+        "arm": arm or ("did" if d else "full"),
+        "seeds": {"projection": seed},
+        "recipe": {"learning_rate": rate},
+    }
     return {
-        "kind": kind, "status": status, "key": "1", "run_info": {"config": config},
-        "train_info": {"score": score, "untouched": untouched, "majority": 0.5, "d_total": d, "seconds": 1.0, "adaptation": {}},
+        "kind": kind,
+        "status": status,
+        "key": "1",
+        "run_info": {"config": config},
+        "train_info": {
+            "score": score,
+            "untouched": untouched,
+            "majority": 0.5,
+            "d_total": d,
+            "seconds": 1.0,
+            "adaptation": {},
+        },
     }
 
 
 QUESTION = {
-    "keys": KEYS, "model": "m", "task": "t", "arm": "did", "projection": "orthonormal", "scope": "global",
-    "structure": None, "protocol": "trust", "metric": "accuracy", "D": 1000, "m": 0, "rule": "chance", "absolute": None,
-    "strict": False, "threshold": 0.9, "design": "bisect", "left_out": [], "n_scored": 1000, "steps": 10, "finished": True,
+    "keys": KEYS,
+    "model": "m",
+    "task": "t",
+    "arm": "did",
+    "projection": "orthonormal",
+    "scope": "global",
+    "structure": None,
+    "protocol": "trust",
+    "metric": "accuracy",
+    "D": 1000,
+    "m": 0,
+    "rule": "chance",
+    "absolute": None,
+    "strict": False,
+    "threshold": 0.9,
+    "design": "bisect",
+    "left_out": [],
+    "n_scored": 1000,
+    "steps": 10,
+    "finished": True,
 }
 FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
 
 
-@pytest.mark.parametrize(("records", "finished", "verdict"), [
-    ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128)], True, "reached"),
-    ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128)], False, "unfinished"),
-    ([*FULL, record("search", 0.7, 64)], True, "not_reached"),
-    ([*FULL, record("search", None, 64, status="diverged")], True, "not_reached"),
-    ([*FULL, record("search", 0.88, 64), record("search", 0.7, 128)], True, "contradictory"),
-    # All of D at work, and still far from full fine-tuning: the rate failed, not the subspace.
-    ([*FULL, record("search", 0.7, 64), record("witness", 0.72, 1000)], True, "rate_failed"),
-    ([*FULL, record("search", 0.7, 64), record("witness", 0.89, 1000)], True, "not_reached"),
-    # One unpaired run at twice the budget decides nothing.
-    ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128), record("check", 0.89, 64, seed=5)], True, "reached"),
-    ([record("baseline", 0.51), record("baseline", 0.49)], True, "no_signal"),
-    ([record("baseline", None, status="diverged")], True, "baseline_failed"),
-    ([], True, "baseline_failed"),
-])
+@pytest.mark.parametrize(
+    ("records", "finished", "verdict"),
+    [
+        ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128)], True, "reached"),
+        ([*FULL, record("search", 0.7, 64), record("search", 0.88, 128)], False, "unfinished"),
+        ([*FULL, record("search", 0.7, 64)], True, "not_reached"),
+        ([*FULL, record("search", None, 64, status="diverged")], True, "not_reached"),
+        ([*FULL, record("search", 0.88, 64), record("search", 0.7, 128)], True, "contradictory"),
+        # All of D at work, and still far from full fine-tuning: the rate failed, not the subspace.
+        ([*FULL, record("search", 0.7, 64), record("witness", 0.72, 1000)], True, "rate_failed"),
+        ([*FULL, record("search", 0.7, 64), record("witness", 0.89, 1000)], True, "not_reached"),
+        # One unpaired run at twice the budget decides nothing.
+        (
+            [
+                *FULL,
+                record("search", 0.7, 64),
+                record("search", 0.88, 128),
+                record("check", 0.89, 64, seed=5),
+            ],
+            True,
+            "reached",
+        ),
+        ([record("baseline", 0.51), record("baseline", 0.49)], True, "no_signal"),
+        ([record("baseline", None, status="diverged")], True, "baseline_failed"),
+        ([], True, "baseline_failed"),
+    ],
+)
 def test_verdicts(records, finished, verdict):
     summary = summarise(records, QUESTION | {"finished": finished})
     assert summary["verdict"] == verdict
@@ -334,7 +434,12 @@ def test_verdicts(records, finished, verdict):
 
 
 def test_one_baseline_is_too_few_for_an_interval_and_enough_for_a_bracket():
-    records = [record("baseline", 0.9), record("baseline", None, status="diverged"), record("search", 0.7, 64), record("search", 0.88, 128)]
+    records = [
+        record("baseline", 0.9),
+        record("baseline", None, status="diverged"),
+        record("search", 0.7, 64),
+        record("search", 0.88, 128),
+    ]
     assert summarise(records, QUESTION)["verdict"] == "reached"
     assert summarise(records, QUESTION | {"design": "posterior"})["verdict"] == "baseline_failed"
 
@@ -347,7 +452,9 @@ def test_trivial_when_knowing_nothing_passes():
 
 def test_both_thresholds_are_always_there():
     summary = summarise([*FULL, record("search", 0.82, 64), record("search", 0.88, 128)], QUESTION)
-    assert summary["tau_chance"] == pytest.approx(0.86) and summary["tau_raw"] == pytest.approx(0.81)
+    assert summary["tau_chance"] == pytest.approx(0.86) and summary["tau_raw"] == pytest.approx(
+        0.81
+    )
     assert summary["d90"] == {"estimate": 128, "low": 64, "high": 128, "level": None}
     assert summary["d90_raw"] == {"estimate": 64, "low": None, "high": 64, "level": None}
     assert summary["runs"] == {"baseline": 3, "search": 2}
@@ -357,7 +464,10 @@ def paired(kind: str, gains: list[float], rate: float = 0.1) -> list[dict]:
     """Runs at 64, 90 and 128, and each again with one change that gains this much."""
     runs = [(64, 0.80), (90, 0.85), (90, 0.855), (128, 0.88)]
     first = [record("search", score, d, seed=i) for i, (d, score) in enumerate(runs)]
-    again = [record(kind, runs[i][1] + gain, runs[i][0], seed=i, rate=rate) for i, gain in enumerate(gains)]
+    again = [
+        record(kind, runs[i][1] + gain, runs[i][0], seed=i, rate=rate)
+        for i, gain in enumerate(gains)
+    ]
     return [*FULL, *first, *again]
 
 

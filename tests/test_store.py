@@ -34,16 +34,51 @@ def idim(*words):
 def record(n: int = 0, started: float = 0.0, score: float = 0.5) -> dict:
     """A whole record of a run in a subspace; each ``n`` is another run."""
     config = {
-        "model": "m", "task": "t", "arm": "said", "protocol": "quick", "kind": "search", "split": "measure", "settings": {"d": 10},
-        "seeds": {"projection": n, "theta_0": 1, "data": 2, "dropout": 3}, "recipe": {"learning_rate": 0.1, "rule": "last"},
+        "model": "m",
+        "task": "t",
+        "arm": "said",
+        "protocol": "quick",
+        "kind": "search",
+        "split": "measure",
+        "settings": {"d": 10},
+        "seeds": {"projection": n, "theta_0": 1, "data": 2, "dropout": 3},
+        "recipe": {"learning_rate": 0.1, "rule": "last"},
     }
     return {
-        "schema": 1, "key": stored.digest(config), "kind": "search", "status": "ok", "reason": "", "study": "s", "curve": "c",
+        "schema": 1,
+        "key": stored.digest(config),
+        "kind": "search",
+        "status": "ok",
+        "reason": "",
+        "study": "s",
+        "curve": "c",
         "run_info": {"config": config, "started": started},
         "train_info": {
-            "metric": "accuracy", "score": score, "untouched": 0.1, "majority": 0.2, "locked": 0.5, "steps": 4, "seconds": 1.0, "d_total": 10,
-            "curve": [{"step": 0, "score": 0.1}, {"step": 2, "score": 0.3}, {"step": 4, "score": score}], "splits": {}, "warnings": [], "stopped": None,
-            "adaptation": {"family": "orthonormal", "scope": "global", "D": 100, "d_theta": 8, "m": 2, "projection": {}, "projection_checksum": "x"},
+            "metric": "accuracy",
+            "score": score,
+            "untouched": 0.1,
+            "majority": 0.2,
+            "locked": 0.5,
+            "steps": 4,
+            "seconds": 1.0,
+            "d_total": 10,
+            "curve": [
+                {"step": 0, "score": 0.1},
+                {"step": 2, "score": 0.3},
+                {"step": 4, "score": score},
+            ],
+            "splits": {},
+            "warnings": [],
+            "stopped": None,
+            "adaptation": {
+                "family": "orthonormal",
+                "scope": "global",
+                "D": 100,
+                "d_theta": 8,
+                "m": 2,
+                "projection": {},
+                "projection_checksum": "x",
+            },
         },
         "meta_info": {"D": 100},
     }
@@ -51,15 +86,41 @@ def record(n: int = 0, started: float = 0.0, score: float = 0.5) -> dict:
 
 def question(*keys: str, name: str = "q-1") -> dict:
     return {
-        "id": name, "keys": list(keys), "finished": True, "study": "s", "curve": "c", "model": "m", "task": "t", "arm": "said",
-        "projection": "orthonormal", "scope": "global", "structure": "layer", "protocol": "quick", "design": "bisect", "metric": "accuracy", "D": 100,
-        "m": 2, "rule": "raw", "absolute": None, "strict": False, "threshold": 0.9, "left_out": [], "n_scored": 50, "steps": 4,
+        "id": name,
+        "keys": list(keys),
+        "finished": True,
+        "study": "s",
+        "curve": "c",
+        "model": "m",
+        "task": "t",
+        "arm": "said",
+        "projection": "orthonormal",
+        "scope": "global",
+        "structure": "layer",
+        "protocol": "quick",
+        "design": "bisect",
+        "metric": "accuracy",
+        "D": 100,
+        "m": 2,
+        "rule": "raw",
+        "absolute": None,
+        "strict": False,
+        "threshold": 0.9,
+        "left_out": [],
+        "n_scored": 50,
+        "steps": 4,
     }
 
 
 def fields(value: object, path: tuple = ()) -> list[tuple]:
     """The path of every place in a tree of JSON."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     return [(*path, k) for k, _ in inner] + [p for k, v in inner for p in fields(v, (*path, k))]
 
 
@@ -79,8 +140,12 @@ def test_what_was_put_is_got(tmp_path):
 def test_a_write_that_breaks_leaves_the_old_file_and_no_other(tmp_path, monkeypatch, broken):
     store = Store(tmp_path)
     store.put(record(started=1.0))
-    monkeypatch.setattr(broken, lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(IdimError, match="a file that can be written; got 'No space left on device'"):
+    monkeypatch.setattr(
+        broken, lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
+    with pytest.raises(
+        IdimError, match="a file that can be written; got 'No space left on device'"
+    ):
         store.put(record(started=2.0))
     assert [r["run_info"]["started"] for r in Store.all(store)] == [1.0]
     assert len(list((tmp_path / "runs").iterdir())) == 1
@@ -103,7 +168,11 @@ def test_a_number_that_json_lacks_is_refused(tmp_path):
     assert not (tmp_path / "x.json").exists()
 
 
-@pytest.mark.parametrize("root", ["file/store", "", "nul\0", "/proc/nosuch/store", "a" * 300], ids=["a file", "empty", "null", "proc", "long"])
+@pytest.mark.parametrize(
+    "root",
+    ["file/store", "", "nul\0", "/proc/nosuch/store", "a" * 300],
+    ids=["a file", "empty", "null", "proc", "long"],
+)
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, root):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
@@ -137,17 +206,35 @@ def test_every_kept_question_fits_and_its_runs_fit_it(path):
 #: Fields of a record that decide a summary; the rest may say anything, and a checksum guards it.
 DECIDE = [p for p in fields(record()) if p[0] != "run_info" or p[1:2] == ("started",)]
 WRONG = {
-    "null": None, "text": "x", "a list": [1], "an object": {"a": 1}, "true": True, "negative": -3, "huge": 10**400, "a path": "../../x", "an escape": "\x1b[2J",
+    "null": None,
+    "text": "x",
+    "a list": [1],
+    "an object": {"a": 1},
+    "true": True,
+    "negative": -3,
+    "huge": 10**400,
+    "a path": "../../x",
+    "an escape": "\x1b[2J",
     "half a character": "\udcff",
 }
 _TEXTS = {"text", "a path", "an escape"}
 #: The only changes that leave a record: by the field's path, the names of what it may hold. A checksum, if there is one, finds these too.
 FITS = {
-    ("reason",): _TEXTS, ("study",): _TEXTS | {"missing"}, ("curve",): _TEXTS | {"missing"}, ("run_info", "started"): {"negative"},
-    ("train_info", "metric"): _TEXTS, ("train_info", "splits"): {"an object"}, ("train_info", "warnings"): {"missing"},
-    ("train_info", "majority"): {"null"}, ("train_info", "locked"): {"null", "missing"}, ("train_info", "stopped"): {"null", "missing"},
-    ("train_info", "curve", 1): {"missing"}, ("train_info", "curve", 1, "score"): {"null"}, ("train_info", "adaptation", "family"): _TEXTS,
-    ("train_info", "adaptation", "scope"): _TEXTS, ("train_info", "adaptation", "projection"): {"an object", "missing"},
+    ("reason",): _TEXTS,
+    ("study",): _TEXTS | {"missing"},
+    ("curve",): _TEXTS | {"missing"},
+    ("run_info", "started"): {"negative"},
+    ("train_info", "metric"): _TEXTS,
+    ("train_info", "splits"): {"an object"},
+    ("train_info", "warnings"): {"missing"},
+    ("train_info", "majority"): {"null"},
+    ("train_info", "locked"): {"null", "missing"},
+    ("train_info", "stopped"): {"null", "missing"},
+    ("train_info", "curve", 1): {"missing"},
+    ("train_info", "curve", 1, "score"): {"null"},
+    ("train_info", "adaptation", "family"): _TEXTS,
+    ("train_info", "adaptation", "scope"): _TEXTS,
+    ("train_info", "adaptation", "projection"): {"an object", "missing"},
     ("train_info", "adaptation", "projection_checksum"): _TEXTS | {"missing"},
 }
 
@@ -176,23 +263,30 @@ def test_a_record_with_a_broken_field_is_skipped(tmp_path, path):
         store.skipped.clear()
 
 
-@pytest.mark.parametrize(("what", "change"), {
-    "a score edited": lambda r: r["train_info"].update(score=0.99),
-    "an untouched score edited": lambda r: r["train_info"].update(untouched=0.0),
-    "a score above the metric's range": lambda r: (r["train_info"].update(score=1.5), r["train_info"]["curve"][-1].update(score=1.5)),
-    "the end of the curve edited": lambda r: r["train_info"]["curve"][-1].update(score=0.99),
-    "a rate edited": lambda r: r["run_info"]["config"]["recipe"].update(learning_rate=9),
-    "a seed edited": lambda r: r["run_info"]["config"]["seeds"].update(data=9),
-    "d edited": lambda r: r["train_info"].update(d_total=9),
-    "a newer schema": lambda r: r.update(schema=99),
-    "an older schema": lambda r: r.update(schema=0),
-    "a kind nobody knows": lambda r: r.update(kind="pilot"),
-    "a kind of another run": lambda r: r.update(kind="baseline"),
-    "a status nobody knows": lambda r: r.update(status="fine"),
-    "a run that did not stop": lambda r: r.update(status="stopped"),
-    "another key": lambda r: r.update(key="0" * 20),
-    "steps that do not grow": lambda r: r["train_info"]["curve"].reverse(),
-}.items(), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("what", "change"),
+    {
+        "a score edited": lambda r: r["train_info"].update(score=0.99),
+        "an untouched score edited": lambda r: r["train_info"].update(untouched=0.0),
+        "a score above the metric's range": lambda r: (
+            r["train_info"].update(score=1.5),
+            r["train_info"]["curve"][-1].update(score=1.5),
+        ),
+        "the end of the curve edited": lambda r: r["train_info"]["curve"][-1].update(score=0.99),
+        "a rate edited": lambda r: r["run_info"]["config"]["recipe"].update(learning_rate=9),
+        "a seed edited": lambda r: r["run_info"]["config"]["seeds"].update(data=9),
+        "d edited": lambda r: r["train_info"].update(d_total=9),
+        "a newer schema": lambda r: r.update(schema=99),
+        "an older schema": lambda r: r.update(schema=0),
+        "a kind nobody knows": lambda r: r.update(kind="pilot"),
+        "a kind of another run": lambda r: r.update(kind="baseline"),
+        "a status nobody knows": lambda r: r.update(status="fine"),
+        "a run that did not stop": lambda r: r.update(status="stopped"),
+        "another key": lambda r: r.update(key="0" * 20),
+        "steps that do not grow": lambda r: r["train_info"]["curve"].reverse(),
+    }.items(),
+    ids=lambda v: v if isinstance(v, str) else "",
+)
 def test_an_edited_record_is_skipped_and_its_run_is_made_again(tmp_path, what, change):
     store, whole = Store(tmp_path), record()
     edited = copy.deepcopy(whole)
@@ -208,10 +302,20 @@ def test_an_edited_record_is_skipped_and_its_run_is_made_again(tmp_path, what, c
     assert json.loads(aside.read_text()) == edited
 
 
-@pytest.mark.parametrize("change", [
-    lambda r: (r["train_info"].update(score=0.99), r["train_info"]["curve"][-1].update(score=0.99)), lambda r: r["train_info"].update(majority=0.6),
-    lambda r: r["train_info"].update(seconds=9), lambda r: r["run_info"].update(started=9.0), lambda r: r.update(study="x"),
-], ids=["score and curve", "majority", "seconds", "started", "study"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: (
+            r["train_info"].update(score=0.99),
+            r["train_info"]["curve"][-1].update(score=0.99),
+        ),
+        lambda r: r["train_info"].update(majority=0.6),
+        lambda r: r["train_info"].update(seconds=9),
+        lambda r: r["run_info"].update(started=9.0),
+        lambda r: r.update(study="x"),
+    ],
+    ids=["score and curve", "majority", "seconds", "started", "study"],
+)
 def test_a_stored_record_has_a_checksum_of_all_of_it(tmp_path, change):
     store, whole = Store(tmp_path), record()
     store.put(whole)
@@ -233,9 +337,15 @@ def test_a_copied_record_counts_once(tmp_path):
 
 
 BYTES = {
-    "cut": lambda raw: raw[:-3], "empty": lambda raw: b"", "not UTF-8": lambda raw: raw[:-3] + b"\xff\xfe}", "deep": lambda raw: b"[" * 100_000,
-    "NaN": lambda raw: raw.replace(b"0.5", b"NaN"), "a number of 5,000 digits": lambda raw: raw.replace(b"0.5", b"9" * 5000),
-    "a list": lambda raw: b"[" + raw + b"]", "two": lambda raw: raw + raw, "zeros": lambda raw: bytes(50),
+    "cut": lambda raw: raw[:-3],
+    "empty": lambda raw: b"",
+    "not UTF-8": lambda raw: raw[:-3] + b"\xff\xfe}",
+    "deep": lambda raw: b"[" * 100_000,
+    "NaN": lambda raw: raw.replace(b"0.5", b"NaN"),
+    "a number of 5,000 digits": lambda raw: raw.replace(b"0.5", b"9" * 5000),
+    "a list": lambda raw: b"[" + raw + b"]",
+    "two": lambda raw: raw + raw,
+    "zeros": lambda raw: bytes(50),
 }
 
 
@@ -246,12 +356,24 @@ def test_a_file_that_is_no_json_is_skipped(tmp_path, name, folder):
     store.put(whole)
     store.put_question(question())
     path = tmp_path / folder / "x.json"
-    path.write_bytes(BYTES[name]((json.dumps(record(1)) if folder == "runs" else json.dumps(question(name="x"))).replace('0.9', '0.5').encode()))
+    path.write_bytes(
+        BYTES[name](
+            (json.dumps(record(1)) if folder == "runs" else json.dumps(question(name="x")))
+            .replace("0.9", "0.5")
+            .encode()
+        )
+    )
     with pytest.warns(IdimWarning, match=f"skipped 1 file that do not fit: {folder}/x.json: not "):
-        assert (store.all() if folder == "runs" else store.questions()) == ([whole] if folder == "runs" else [question()])
+        assert (store.all() if folder == "runs" else store.questions()) == (
+            [whole] if folder == "runs" else [question()]
+        )
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/zero", p), lambda p: os.symlink("nosuch", p)], ids=["pipe", "folder", "device", "link"])
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/zero", p), lambda p: os.symlink("nosuch", p)],
+    ids=["pipe", "folder", "device", "link"],
+)
 def test_what_is_no_file_is_not_read(tmp_path, make):
     store = Store(tmp_path)
     make(tmp_path / "runs" / "x.json")
@@ -261,7 +383,9 @@ def test_what_is_no_file_is_not_read(tmp_path, make):
 
 def test_a_mark_of_byte_order_is_let_through(tmp_path):
     store, whole = Store(tmp_path), record()
-    (tmp_path / "runs" / f"{whole['key']}.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(whole).encode())
+    (tmp_path / "runs" / f"{whole['key']}.json").write_bytes(
+        b"\xef\xbb\xbf" + json.dumps(whole).encode()
+    )
     assert store.all() == [whole]
 
 
@@ -278,10 +402,34 @@ def test_a_question_with_a_broken_field_is_skipped(tmp_path, path):
             del at(broken, path[:-1])[path[-1]]
         else:
             at(broken, path[:-1])[path[-1]] = wrong
-        free = path[-1] in ("study", "curve", "model", "task", "projection", "scope", "structure", "protocol", "design", "metric")
-        if free and isinstance(wrong, str) and name != "half a character" or name == "null" and path[-1] in ("structure", "absolute") or name == "missing" and path[-1] in ("design", 0):
+        free = path[-1] in (
+            "study",
+            "curve",
+            "model",
+            "task",
+            "projection",
+            "scope",
+            "structure",
+            "protocol",
+            "design",
+            "metric",
+        )
+        if (
+            (free
+            and isinstance(wrong, str)
+            and name != "half a character")
+            or (name == "null"
+            and path[-1] in ("structure", "absolute"))
+            or (name == "missing"
+            and path[-1] in ("design", 0))
+        ):
             continue
-        if name == "true" and path[-1] in ("finished", "strict") or path == ("absolute",) and name == "negative":
+        if (
+            (name == "true"
+            and path[-1] in ("finished", "strict"))
+            or (path == ("absolute",)
+            and name == "negative")
+        ):
             continue
         (tmp_path / "searches").mkdir(exist_ok=True)
         (tmp_path / "searches" / "q-1.json").write_text(json.dumps(broken))
@@ -292,7 +440,9 @@ def test_a_question_with_a_broken_field_is_skipped(tmp_path, path):
     assert store.question("nosuch") is None
 
 
-@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/b", "..", "", "a\0b", "a\nb", 'a"b', "x" * 300, "a\x1b[0m"])
+@pytest.mark.parametrize(
+    "name", ["../x", "/tmp/x", "a/b", "..", "", "a\0b", "a\nb", 'a"b', "x" * 300, "a\x1b[0m"]
+)
 def test_an_id_that_is_no_name_of_a_file_leads_nowhere(tmp_path, name):
     root = tmp_path / "a" / "store"
     store = Store(root)
@@ -303,7 +453,10 @@ def test_an_id_that_is_no_name_of_a_file_leads_nowhere(tmp_path, name):
         assert [q["id"] for q in store.questions()] == ["fine"]
     code, stdout, stderr = idim("report", root)
     assert code == 0 and "skipped 1 file" in stderr
-    assert {p.relative_to(tmp_path).parts[:2] for p in tmp_path.rglob("*")} == {("a",), ("a", "store")}
+    assert {p.relative_to(tmp_path).parts[:2] for p in tmp_path.rglob("*")} == {
+        ("a",),
+        ("a", "store"),
+    }
     assert [p.name for p in (root / "summaries").iterdir()] == ["fine.json"]
 
 
@@ -326,20 +479,27 @@ def test_a_link_inside_a_store_is_no_way_out_of_it(tmp_path, folder):
     (out / folder).symlink_to(away)
     store = Store(out, create=False)
     with pytest.raises(IdimError, match="a link to another place"):
-        store.put_question(question()) if folder == "searches" else Store(out) if folder == "runs" else store.keep(folder, "x.png", b"")
+        store.put_question(question()) if folder == "searches" else Store(
+            out
+        ) if folder == "runs" else store.keep(folder, "x.png", b"")
     if folder in ("summaries", "figures"):
         code, stdout, stderr = idim("report", out)
         assert code == 2 and "said" in stdout and "a link to another place" in stderr
     assert not list(away.iterdir())
 
 
-@pytest.mark.parametrize(("field", "value"), [("model", "n"), ("task", "u"), ("metric", "matthews"), ("D", 99), ("arm", "did"), ("m", 10)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model", "n"), ("task", "u"), ("metric", "matthews"), ("D", 99), ("arm", "did"), ("m", 10)],
+)
 def test_a_question_that_its_runs_do_not_fit_is_skipped(tmp_path, field, value):
     store, run = Store(tmp_path), record()
     store.put(run)
     store.put_question(question(run["key"]) | {field: value})
     store.put_question(question(run["key"], name="fine"))
-    assert [s["id"] for s in page.derive(store)] == ["fine"] and list(store.skipped) == ["searches/q-1.json"]
+    assert [s["id"] for s in page.derive(store)] == ["fine"] and list(store.skipped) == [
+        "searches/q-1.json"
+    ]
 
 
 # The commands.
@@ -348,14 +508,33 @@ def test_a_question_that_its_runs_do_not_fit_is_skipped(tmp_path, field, value):
 @pytest.fixture
 def mine(tmp_path):
     """A store of one's own: two baselines, some d."""
-    words = ["search", "--model", "mlp:64-8-10", "--task", "digits", "--max-steps", "60", "--learning-rate", "0.01", "--quick", "--arm", "did", "--grid", "20,80", "--out", tmp_path / "o"]
+    words = [
+        "search",
+        "--model",
+        "mlp:64-8-10",
+        "--task",
+        "digits",
+        "--max-steps",
+        "60",
+        "--learning-rate",
+        "0.01",
+        "--quick",
+        "--arm",
+        "did",
+        "--grid",
+        "20,80",
+        "--out",
+        tmp_path / "o",
+    ]
     first = json.loads(idim(*words, "--json")[1])
     return tmp_path / "o", words, first
 
 
 def test_a_baseline_edited_flips_no_verdict(mine):
     out, words, first = mine
-    (path,) = [p for p in (out / "runs").glob("*.json") if json.loads(p.read_text())["kind"] == "baseline"]
+    (path,) = [
+        p for p in (out / "runs").glob("*.json") if json.loads(p.read_text())["kind"] == "baseline"
+    ]
     raw = path.read_text()
     edited = json.loads(raw)
     edited["train_info"]["score"] = 0.99
@@ -365,16 +544,23 @@ def test_a_baseline_edited_flips_no_verdict(mine):
     code, stdout, stderr = idim(*words, "--json")
     again = json.loads(stdout)
     assert "idim: warning: " in stderr and "skipped 1 file" in stderr
-    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in first.items() if k != "seconds"}
+    assert {k: v for k, v in again.items() if k != "seconds"} == {
+        k: v for k, v in first.items() if k != "seconds"
+    }
 
 
 @pytest.mark.parametrize("kind", ["baseline", "search"])
 def test_a_record_of_a_kind_nobody_knows_ends_no_search_in_a_circle(mine, kind):
     out, words, first = mine
-    path = next(p for p in (out / "runs").glob("*.json") if json.loads(p.read_text())["kind"] == kind)
+    path = next(
+        p for p in (out / "runs").glob("*.json") if json.loads(p.read_text())["kind"] == kind
+    )
     path.write_text(json.dumps(json.loads(path.read_text()) | {"kind": "pilot"}))
     began = time.perf_counter()
-    assert json.loads(idim(*words, "--json")[1])["verdict"] == first["verdict"] and time.perf_counter() - began < 30
+    assert (
+        json.loads(idim(*words, "--json")[1])["verdict"] == first["verdict"]
+        and time.perf_counter() - began < 30
+    )
 
 
 def test_doctor_names_every_file_that_does_not_fit(mine):
@@ -383,12 +569,19 @@ def test_doctor_names_every_file_that_does_not_fit(mine):
     (out / "runs" / "x.json").write_text("{")
     (out / "searches" / "y.json").write_text("[]")
     code, stdout, _ = idim("doctor", "--verify", out)
-    assert code == 1 and "FAIL runs/x.json" in stdout and "FAIL searches/y.json" in stdout and "3 fit their keys, and 1 questions" in stdout
+    assert (
+        code == 1
+        and "FAIL runs/x.json" in stdout
+        and "FAIL searches/y.json" in stdout
+        and "3 fit their keys, and 1 questions" in stdout
+    )
 
 
 def test_doctor_of_an_edited_identity_makes_no_projection_of_its_size(mine):
     out, _, _ = mine
-    path = next(p for p in (out / "runs").glob("*.json") if json.loads(p.read_text())["kind"] == "search")
+    path = next(
+        p for p in (out / "runs").glob("*.json") if json.loads(p.read_text())["kind"] == "search"
+    )
     edited = json.loads(path.read_text())
     edited.pop("checksum")
     edited["train_info"]["adaptation"]["projection"]["D"] = 10**15
@@ -399,9 +592,13 @@ def test_doctor_of_an_edited_identity_makes_no_projection_of_its_size(mine):
 
 def test_a_search_reads_its_store_while_another_writes(tmp_path):
     # A reader sees whole records only, however often it looks.
-    script = "import sys; sys.path[:0] = [sys.argv[2]]\nfrom test_store import record\nfrom idim.store import Store\ns = Store(sys.argv[1])\n" \
-             "for n in range(150): s.put(record(n % 5, float(n)))"
-    writer = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)])
+    script = (
+        "import sys; sys.path[:0] = [sys.argv[2]]\nfrom test_store import record\nfrom idim.store import Store\ns = Store(sys.argv[1])\n"
+        "for n in range(150): s.put(record(n % 5, float(n)))"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), str(Path(__file__).parent)]
+    )
     store = Store(tmp_path)
     while writer.poll() is None:
         store.all()

@@ -15,7 +15,9 @@ from idim.study import Study
 FULL = 0.02
 
 
-def study(monkeypatch, best, learns=lambda arm, size: True, **more) -> tuple[Study, list[tuple[str, int, float]]]:
+def study(
+    monkeypatch, best, learns=lambda arm, size: True, **more
+) -> tuple[Study, list[tuple[str, int, float]]]:
     """A study whose runs score by how near their rate is to ``best(arm, size)``."""
     made = Study(Config("mlp:64-16-10", "digits", **{"arm": "did", **more}))
     tried: list[tuple[str, int, float]] = []
@@ -46,9 +48,13 @@ def tuned(made: Study, tmp_path, arm: str = "did") -> rates.Rates:
 
 @pytest.mark.parametrize("arm", ["did", "said"])
 @pytest.mark.parametrize(("slope", "factor"), [(0.75, 0.8), (0.6, 1.0), (0.9, 0.5)])
-def test_rates_come_near_the_best_at_every_d_from_few_runs(monkeypatch, tmp_path, arm, slope, factor):
+def test_rates_come_near_the_best_at_every_d_from_few_runs(
+    monkeypatch, tmp_path, arm, slope, factor
+):
     made, tried = study(monkeypatch, lambda arm, d: 1.0, arm=arm)
-    monkeypatch.setattr(made, "execute", study(monkeypatch, law(made, slope, factor), arm=arm)[0].execute)
+    monkeypatch.setattr(
+        made, "execute", study(monkeypatch, law(made, slope, factor), arm=arm)[0].execute
+    )
     found = tuned(made, tmp_path, arm)
     assert len(found.learned) == 2
     for d in (24, 64, 200, 600, made.D):
@@ -64,10 +70,16 @@ def test_full_is_tuned_by_more_than_one_argmax(monkeypatch, tmp_path):
 
 def test_a_size_where_nothing_learns_sends_the_search_to_larger_ones(monkeypatch, tmp_path):
     said = []
-    made, tried = study(monkeypatch, lambda arm, d: FULL, learns=lambda arm, size: arm == "full" or size > 600)
+    made, tried = study(
+        monkeypatch, lambda arm, d: FULL, learns=lambda arm, size: arm == "full" or size > 600
+    )
     monkeypatch.setattr(made, "watch", type(made.watch)(say=said.append))
     found = tuned(made, tmp_path)
-    assert found.learned and min(found.learned) > 600 and any("larger d are tried" in line for line in said)
+    assert (
+        found.learned
+        and min(found.learned) > 600
+        and any("larger d are tried" in line for line in said)
+    )
 
 
 def test_where_nothing_learns_at_all_the_law_is_taken_and_it_is_said(monkeypatch, tmp_path):
@@ -85,7 +97,9 @@ def test_where_nothing_learns_at_all_the_law_is_taken_and_it_is_said(monkeypatch
 def test_no_rate_lies_further_than_a_factor_three_from_those_that_learned(monkeypatch, tmp_path):
     made, _ = study(monkeypatch, lambda arm, d: 1.0)
     found = tuned(made, tmp_path)
-    learned = [math.exp(t.log_rate) for t in found.trials if t.place is not None and t.share >= 0.25]
+    learned = [
+        math.exp(t.log_rate) for t in found.trials if t.place is not None and t.share >= 0.25
+    ]
     for d in (1, 2, 8, 64, made.D):
         assert min(learned) / 3.01 <= found.rate(d) <= 3.01 * max(learned)
 
@@ -100,7 +114,9 @@ def test_a_rate_off_the_best_is_known_to_cost(monkeypatch, tmp_path):
 
 
 def test_a_given_rate_is_taken_as_it_is(monkeypatch, tmp_path):
-    made, tried = study(monkeypatch, lambda arm, d: 1.0, subspace_learning_rate=0.05, learning_rate=0.01)
+    made, tried = study(
+        monkeypatch, lambda arm, d: 1.0, subspace_learning_rate=0.05, learning_rate=0.01
+    )
     found = tuned(made, tmp_path)
     assert found.rate(100) == 0.05 and found.loss(100, 0.05) == 0.0 and not tried
 
@@ -109,7 +125,9 @@ def test_lora_gets_a_rate_for_each_rank(monkeypatch, tmp_path):
     made, tried = study(monkeypatch, lambda arm, r: FULL if arm == "full" else 0.2 / r**0.5)
     full, trials = rates.full_rate(made, Store(tmp_path))
     found = rates.lora_rates(made, Store(tmp_path), full, trials, (1, 4, 16))
-    assert {r for arm, r, _ in tried if arm == "lora"} == {1, 4, 16} and 2 < found.rate(1) / found.rate(16) < 16
+    assert {r for arm, r, _ in tried if arm == "lora"} == {1, 4, 16} and 2 < found.rate(
+        1
+    ) / found.rate(16) < 16
 
 
 def test_a_tuning_run_has_a_floor_of_steps_and_none_has_more_than_the_whole():
@@ -124,7 +142,10 @@ def test_a_small_data_set_is_not_left_undertrained_by_default():
 
 
 def test_the_surface_does_not_depend_on_the_order_of_trials():
-    trials = [Trial(p, math.log(r), s) for p, r, s in ((None, 0.01, 1.0), (None, 0.03, 0.9), (3.0, 0.1, 0.8), (3.0, 0.3, 0.7))]
+    trials = [
+        Trial(p, math.log(r), s)
+        for p, r, s in ((None, 0.01, 1.0), (None, 0.03, 0.9), (3.0, 0.1, 0.8), (3.0, 0.3, 0.7))
+    ]
     ways = {Surface(t, 0.01).best(3.0) for t in (trials, trials[::-1])}
     assert len({(round(m, 9), round(s, 9)) for m, s in ways}) == 1
 
@@ -137,15 +158,24 @@ def test_without_trials_the_surface_is_its_law():
 
 def test_seeds_differ_by_model_and_task():
     def seeds(model: str, task: str) -> tuple:
-        return tuple(Study(Config(model, task, arm="did")).spec("search", "did", 50, 0, 0.1).seeds.values())
+        return tuple(
+            Study(Config(model, task, arm="did")).spec("search", "did", 50, 0, 0.1).seeds.values()
+        )
 
     assert len({seeds("mlp:64-16-10", "digits"), seeds("mlp:64-17-10", "digits")}) == 2
 
 
 def test_a_pair_shares_its_seeds():
     made = Study(Config("mlp:64-16-10", "digits", arm="did"))
-    one, again = made.spec("search", "did", 50, 1, 0.1), made.spec("check", "did", 50, 1, 0.1, budget=2.0, drawn="search")
-    assert one.seeds == again.seeds and again.recipe.max_steps == 2 * made.steps and one.key != again.key
+    one, again = (
+        made.spec("search", "did", 50, 1, 0.1),
+        made.spec("check", "did", 50, 1, 0.1, budget=2.0, drawn="search"),
+    )
+    assert (
+        one.seeds == again.seeds
+        and again.recipe.max_steps == 2 * made.steps
+        and one.key != again.key
+    )
 
 
 def test_whatever_changes_the_runs_or_the_answer_is_another_question_in_the_same_store(tmp_path):
@@ -153,15 +183,28 @@ def test_whatever_changes_the_runs_or_the_answer_is_another_question_in_the_same
         return Study(Config("mlp:64-16-10", "digits", arm="did", **more))._question("did")["id"]
 
     changes = [
-        {}, {"seed": 1}, {"grid": (8, 64)}, {"grid": (8, 128)}, {"baselines": 4}, {"learning_rate": 0.01}, {"max_runs": 9},
-        {"workers": 2}, {"threshold": 0.8}, {"design": "bisect", "repeats": 2}, {"subspace_learning_rate": 0.1}, {"tune": False},
+        {},
+        {"seed": 1},
+        {"grid": (8, 64)},
+        {"grid": (8, 128)},
+        {"baselines": 4},
+        {"learning_rate": 0.01},
+        {"max_runs": 9},
+        {"workers": 2},
+        {"threshold": 0.8},
+        {"design": "bisect", "repeats": 2},
+        {"subspace_learning_rate": 0.1},
+        {"tune": False},
     ]
     assert len({asked(**c) for c in changes}) == len(changes)
     assert asked() == asked(out=str(tmp_path), data_dir="elsewhere", engine="plain", lean=True)
 
 
 def test_asking_again_keeps_what_was_found(tmp_path):
-    store, made = Store(tmp_path), Study(Config("mlp:64-16-10", "digits", arm="did", out=str(tmp_path)))
+    store, made = (
+        Store(tmp_path),
+        Study(Config("mlp:64-16-10", "digits", arm="did", out=str(tmp_path))),
+    )
     made.ask(store, "did")
     made.note(store, finished=True)
     made.question["keys"].append("ab" * 10)

@@ -23,7 +23,8 @@ class Small(nn.Module):
         self.words = nn.Embedding(23, 8)
         self.places = nn.Embedding(16, 8)
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True) for _ in range(2)
+            nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
+            for _ in range(2)
         )
         self.out = nn.Linear(8, 23)
         if tied:
@@ -56,7 +57,13 @@ def explicit(sub: Subspace) -> torch.Tensor:
     """P as a matrix in fp64, from the same identity."""
     sizes = sub.layout.sizes if sub.scope == "tensor" else None
     p = projections.make(
-        sub.projection.family, sub.D, sub.theta.numel(), seed=sub.projection.seed, dtype=torch.float64, sizes=sizes)
+        sub.projection.family,
+        sub.D,
+        sub.theta.numel(),
+        seed=sub.projection.seed,
+        dtype=torch.float64,
+        sizes=sizes,
+    )
     return p.as_matrix()
 
 
@@ -64,14 +71,20 @@ def explicit(sub: Subspace) -> torch.Tensor:
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("scope", projections.SCOPES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gradient_is_the_matrix_transposed_times_the_weights_gradient(family, scope, structure, tied):
+def test_gradient_is_the_matrix_transposed_times_the_weights_gradient(
+    family, scope, structure, tied
+):
     """Everything in fp64 on one side: theta and scales through autograd on theta_0 + scale * P theta."""
     model = small(tied)
     sub = Subspace(model, 40, family, structure, scope, seed=5)
     with torch.no_grad():
-        sub.theta.copy_(0.3 * torch.randn(sub.theta.shape, generator=torch.Generator().manual_seed(1)))
+        sub.theta.copy_(
+            0.3 * torch.randn(sub.theta.shape, generator=torch.Generator().manual_seed(1))
+        )
         if sub.scales is not None:
-            sub.scales.copy_(1 + 0.2 * torch.randn(sub.scales.shape, generator=torch.Generator().manual_seed(2)))
+            sub.scales.copy_(
+                1 + 0.2 * torch.randn(sub.scales.shape, generator=torch.Generator().manual_seed(2))
+            )
     loss_of(model).backward()
 
     reference = small(tied).double()
@@ -81,7 +94,9 @@ def test_gradient_is_the_matrix_transposed_times_the_weights_gradient(family, sc
     named = dict(reference.named_parameters())
     weights = {}
     for s in sub.layout.slices:
-        step = move[s.start: s.stop] if scales is None else scales[s.group] * move[s.start: s.stop]
+        step = (
+            move[s.start : s.stop] if scales is None else scales[s.group] * move[s.start : s.stop]
+        )
         weights[s.name] = named[s.name].detach() + step.view_as(named[s.name])
 
     def run(ids):
@@ -100,8 +115,12 @@ def test_the_lineage_spoils_thetas_gradient_and_not_the_scales():
     model = small(dropout=0.0)
     sub = Subspace(model, 70, "fastfood-lineage", "tensor", "tensor", seed=5)
     with torch.no_grad():
-        sub.theta.copy_(0.3 * torch.randn(sub.theta.shape, generator=torch.Generator().manual_seed(1)))
-        sub.scales.copy_(1 + 0.2 * torch.randn(sub.scales.shape, generator=torch.Generator().manual_seed(2)))
+        sub.theta.copy_(
+            0.3 * torch.randn(sub.theta.shape, generator=torch.Generator().manual_seed(1))
+        )
+        sub.scales.copy_(
+            1 + 0.2 * torch.randn(sub.scales.shape, generator=torch.Generator().manual_seed(2))
+        )
     loss_of(model).backward()
 
     plain = small(dropout=0.0)
@@ -109,11 +128,15 @@ def test_the_lineage_spoils_thetas_gradient_and_not_the_scales():
     matrix, theta = explicit(sub), sub.theta.detach().double()
     with torch.no_grad():
         for s in sub.layout.slices:
-            named[s.name] += (sub.scales[s.group].double() * (matrix[s.start: s.stop] @ theta)).float().view_as(named[s.name])
+            named[s.name] += (
+                (sub.scales[s.group].double() * (matrix[s.start : s.stop] @ theta))
+                .float()
+                .view_as(named[s.name])
+            )
     loss_of(plain).backward()
     of_theta, of_scales = torch.zeros_like(theta), torch.zeros(len(sub.scales), dtype=torch.float64)
     for s in sub.layout.slices:
-        rows, gradient = matrix[s.start: s.stop], named[s.name].grad.double().view(-1)
+        rows, gradient = matrix[s.start : s.stop], named[s.name].grad.double().view(-1)
         n = max(2, 1 << (s.size - 1).bit_length())
         of_theta += float(sub.scales.detach()[s.group]) * (rows.T @ gradient) / n
         of_scales[s.group] += gradient @ (rows @ theta)
@@ -123,14 +146,19 @@ def test_the_lineage_spoils_thetas_gradient_and_not_the_scales():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_p_is_the_same_for_fp32_and_bf16_models(family):
-    sums = {Subspace(small().to(dtype), 30, family, seed=2).projection.checksum() for dtype in (torch.float32, torch.bfloat16)}
+    sums = {
+        Subspace(small().to(dtype), 30, family, seed=2).projection.checksum()
+        for dtype in (torch.float32, torch.bfloat16)
+    }
     assert len(sums) == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("structure", [None, "layer"])
 def test_two_hundred_steps_agree_with_a_plain_reference(family, structure):
-    ids = [torch.randint(0, 23, (2, 4), generator=torch.Generator().manual_seed(i)) for i in range(200)]
+    ids = [
+        torch.randint(0, 23, (2, 4), generator=torch.Generator().manual_seed(i)) for i in range(200)
+    ]
     model = small(dropout=0.0)
     sub = Subspace(model, 60, family, structure, seed=3)
     optimizer = torch.optim.SGD(sub.parameters(), lr=0.05)
@@ -148,9 +176,13 @@ def test_two_hundred_steps_agree_with_a_plain_reference(family, structure):
     for batch in ids:
         move = p(theta)
         weights = {
-            s.name: origin[s.name] + scales[s.group] * move[s.start: s.stop].view_as(origin[s.name]) for s in sub.layout.slices
+            s.name: origin[s.name]
+            + scales[s.group] * move[s.start : s.stop].view_as(origin[s.name])
+            for s in sub.layout.slices
         }
-        loss_of(lambda x, w=weights: functional_call(reference, w, (x,), tie_weights=True), batch).backward()
+        loss_of(
+            lambda x, w=weights: functional_call(reference, w, (x,), tie_weights=True), batch
+        ).backward()
         optimizer.step()
         optimizer.zero_grad()
     assert theta.norm() > 0.01
@@ -161,7 +193,11 @@ def test_tied_weights_stay_tied_and_count_once():
     model = small(tied=True)
     D = sum(p.numel() for p in model.parameters())
     sub = Subspace(model, 10)
-    assert sub.D == D == sum(p.numel() for p in small(tied=False).parameters()) - model.words.weight.numel()
+    assert (
+        sub.D
+        == D
+        == sum(p.numel() for p in small(tied=False).parameters()) - model.words.weight.numel()
+    )
     with torch.no_grad():
         sub.theta.normal_(generator=torch.Generator().manual_seed(0))
     loss_of(model).backward()
@@ -213,7 +249,9 @@ def test_unused_embedding_rows_are_right_whenever_they_are_looked_at(family):
     torch.testing.assert_close(sub.bake().words.weight.detach(), origin + 2 * (want - origin))
 
 
-@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad])
+@pytest.mark.parametrize(
+    "kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad]
+)
 @pytest.mark.parametrize("how", [{"fused": True}, {"foreach": True}, {}])
 def test_weights_follow_theta_whatever_changed_it(kind, how):
     """torch's fused optimisers change a parameter without counting up its version."""
@@ -227,7 +265,10 @@ def test_weights_follow_theta_whatever_changed_it(kind, how):
         loss_of(model)
         p = sub.projection(sub.theta.detach())
         piece = next(s for s in sub.layout.slices if s.name == "out.bias")
-        want = small().out.bias.detach() + sub.scales.detach()[piece.group] * p[piece.start: piece.stop]
+        want = (
+            small().out.bias.detach()
+            + sub.scales.detach()[piece.group] * p[piece.start : piece.stop]
+        )
         torch.testing.assert_close(model.out.bias.detach(), want)
     assert sub.theta.norm() > 0
 
@@ -279,14 +320,14 @@ def test_a_bf16_model_is_formed_in_fp32():
         sub.theta.fill_(0.37)
     sub.sync()
     piece = next(s for s in sub.layout.slices if s.name == "out.bias")
-    move = sub.projection(sub.theta.detach())[piece.start: piece.stop]
+    move = sub.projection(sub.theta.detach())[piece.start : piece.stop]
     assert torch.equal(model.out.bias.detach(), (origin + move).to(torch.bfloat16))
 
 
 def test_include_leaves_the_rest_frozen_and_out_of_D():
     model = small(tied=False)
     sub = Subspace(model, 10, include=lambda name: name.startswith("layers."))
-    assert sub.D == sum(p.numel() for p in model.layers.parameters())
+    assert sum(p.numel() for p in model.layers.parameters()) == sub.D
     before = model.words.weight.detach().clone()
     loss_of(model).backward()
     with torch.no_grad():
@@ -295,14 +336,17 @@ def test_include_leaves_the_rest_frozen_and_out_of_D():
     assert torch.equal(before, model.words.weight) and not model.words.weight.requires_grad
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    ({"d": 0}, "d: expected a whole number of at least 1; got 0"),
-    ({"d": 10**9}, "d: expected at most D ="),
-    ({"d": 4, "structure": "layer"}, "d: expected more than the 4 structure-aware scales"),
-    ({"d": 5, "projection": "nosuch"}, "expected one of dense, sparse"),
-    ({"d": 5, "structure": "nosuch"}, "structure: expected one of layer, module, tensor"),
-    ({"d": 5, "scope": "nosuch"}, "scope: expected one of global, tensor"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"d": 0}, "d: expected a whole number of at least 1; got 0"),
+        ({"d": 10**9}, "d: expected at most D ="),
+        ({"d": 4, "structure": "layer"}, "d: expected more than the 4 structure-aware scales"),
+        ({"d": 5, "projection": "nosuch"}, "expected one of dense, sparse"),
+        ({"d": 5, "structure": "nosuch"}, "structure: expected one of layer, module, tensor"),
+        ({"d": 5, "scope": "nosuch"}, "scope: expected one of global, tensor"),
+    ],
+)
 def test_bad_arguments_are_refused_and_the_model_is_left_alone(arguments, said):
     model = small()
     with pytest.raises(IdimError, match=said):
@@ -350,7 +394,11 @@ def looks(directly: bool) -> Looks:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tables_train_as_if_they_were_formed_whole(family, directly, start):
     """Rows met for the first time, met again and never met; a table that is read elsewhere too; a theta that does not start at zero."""
-    batches = [torch.tensor([[1, 2, 2], [0, 599, 1]]), torch.tensor([[2, 7, 0], [300, 7, 7]]), torch.tensor([[1, 300, 5], [5, 5, 5]])]
+    batches = [
+        torch.tensor([[1, 2, 2], [0, 599, 1]]),
+        torch.tensor([[2, 7, 0], [300, 7, 7]]),
+        torch.tensor([[1, 300, 5], [5, 5, 5]]),
+    ]
     model, reference = looks(directly), looks(directly)
     sub = Subspace(model, 20, family, "module", seed=1)
     p = projections.make(family, sub.D, 18, seed=1)
@@ -362,7 +410,9 @@ def test_tables_train_as_if_they_were_formed_whole(family, directly, start):
         model(ids).square().sum().backward()
         move = p(theta)
         weights = {
-            s.name: origin[s.name] + scales[s.group] * move[s.start: s.stop].view_as(origin[s.name]) for s in sub.layout.slices
+            s.name: origin[s.name]
+            + scales[s.group] * move[s.start : s.stop].view_as(origin[s.name])
+            for s in sub.layout.slices
         }
         functional_call(reference, weights, (ids,)).square().sum().backward()
         torch.testing.assert_close(sub.theta.grad, theta.grad, rtol=1e-4, atol=1e-6)
@@ -372,7 +422,10 @@ def test_tables_train_as_if_they_were_formed_whole(family, directly, start):
                 t -= 0.2 * t.grad
                 t.grad = None
     assert model.words.sparse == (sub.projection.row_wise and not directly)
-    assert torch.equal(sub.undo().words.weight, looks(directly).words.weight) and not model.words.sparse
+    assert (
+        torch.equal(sub.undo().words.weight, looks(directly).words.weight)
+        and not model.words.sparse
+    )
 
 
 def test_a_released_subspace_is_freed():
@@ -412,10 +465,22 @@ class Counts(nn.Module):
 
 
 WITH_BUFFERS = {
-    "BatchNorm": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), "BatchNorm without affine": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False)),
-    "InstanceNorm": lambda: nn.Sequential(nn.Linear(4, 4), nn.Unflatten(1, (2, 2)), nn.InstanceNorm1d(2, track_running_stats=True), nn.Flatten()),
-    "spectral_norm": lambda: nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 4))), "the model itself": Counts, "inside": lambda: nn.Sequential(nn.Linear(4, 4), Counts()),
-    "shared": lambda: (lambda norm: nn.Sequential(nn.Linear(4, 4), norm, nn.Linear(4, 4), norm))(nn.BatchNorm1d(4)),
+    "BatchNorm": lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)),
+    "BatchNorm without affine": lambda: nn.Sequential(
+        nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False)
+    ),
+    "InstanceNorm": lambda: nn.Sequential(
+        nn.Linear(4, 4),
+        nn.Unflatten(1, (2, 2)),
+        nn.InstanceNorm1d(2, track_running_stats=True),
+        nn.Flatten(),
+    ),
+    "spectral_norm": lambda: nn.Sequential(nn.utils.spectral_norm(nn.Linear(4, 4))),
+    "the model itself": Counts,
+    "inside": lambda: nn.Sequential(nn.Linear(4, 4), Counts()),
+    "shared": lambda: (lambda norm: nn.Sequential(nn.Linear(4, 4), norm, nn.Linear(4, 4), norm))(
+        nn.BatchNorm1d(4)
+    ),
 }
 
 
@@ -450,7 +515,9 @@ def test_undo_restores_what_training_moves_beside_the_weights(name, lean):
         run(sub)
         outs.append(model(x).detach())
         now, before = buffers(sub.undo()), buffers(start)
-        assert now.keys() == before.keys() and all(torch.equal(now[key], before[key]) for key in before)
+        assert now.keys() == before.keys() and all(
+            torch.equal(now[key], before[key]) for key in before
+        )
     assert torch.equal(*outs) and not torch.allclose(outs[0], start(x))
     assert torch.allclose(model(x), start(x))
 
@@ -458,7 +525,9 @@ def test_undo_restores_what_training_moves_beside_the_weights(name, lean):
 @pytest.mark.parametrize("name", WITH_BUFFERS)
 def test_a_state_dict_brings_along_what_training_moved(name):
     x, first = torch.ones(3, 4), Subspace(with_buffers(name), 6, structure="layer")
-    assert set(first.state_dict()) == {"theta", "scales"}, "what stays where it was is the model's own"
+    assert set(first.state_dict()) == {"theta", "scales"}, (
+        "what stays where it was is the model's own"
+    )
     empty = {key: value.clone() for key, value in first.state_dict().items()}
     run(first)
     second = Subspace(with_buffers(name), 6, structure="layer")
@@ -467,21 +536,33 @@ def test_a_state_dict_brings_along_what_training_moved(name):
     assert not any("hidden" in key or "still" in key for key in kept)
     assert second.load_state_dict(kept) == ([], [])
     own, other = (s.model.eval().state_dict() for s in (first, second))
-    assert all(torch.allclose(other[key], own[key], atol=1e-6) for key in own if "cache" not in key and other[key].shape == own[key].shape)
+    assert all(
+        torch.allclose(other[key], own[key], atol=1e-6)
+        for key in own
+        if "cache" not in key and other[key].shape == own[key].shape
+    )
     if "Counts" not in str(first.model):
         assert torch.equal(second.model(x), first.model(x))
     second.load_state_dict(empty)
-    assert all(torch.equal(value, with_buffers(name).state_dict()[key]) for key, value in second.model.state_dict().items() if "cache" not in key)
+    assert all(
+        torch.equal(value, with_buffers(name).state_dict()[key])
+        for key, value in second.model.state_dict().items()
+        if "cache" not in key
+    )
 
 
 FROZEN = {
-    "a layer": lambda m: m.layers[0].requires_grad_(False), "a bias": lambda m: m.out.bias.requires_grad_(False),
-    "a tied table": lambda m: m.words.weight.requires_grad_(False), "all but the last": lambda m: (m.requires_grad_(False), m.layers[1].requires_grad_(True)),
+    "a layer": lambda m: m.layers[0].requires_grad_(False),
+    "a bias": lambda m: m.out.bias.requires_grad_(False),
+    "a tied table": lambda m: m.words.weight.requires_grad_(False),
+    "all but the last": lambda m: (m.requires_grad_(False), m.layers[1].requires_grad_(True)),
 }
 
 
 @pytest.mark.parametrize("lean", [False, True])
-@pytest.mark.parametrize("chosen", [None, lambda name: name.startswith(("layers.", "words.", "out."))])
+@pytest.mark.parametrize(
+    "chosen", [None, lambda name: name.startswith(("layers.", "words.", "out."))]
+)
 @pytest.mark.parametrize("frozen", FROZEN)
 def test_what_its_owner_froze_stays_and_is_not_part_of_D(frozen, chosen, lean):
     model = small()
@@ -490,10 +571,20 @@ def test_what_its_owner_froze_stays_and_is_not_part_of_D(frozen, chosen, lean):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     sub = Subspace(model, 20, include=chosen, lean=lean)
     moved = {name for name, r in required.items() if r and (chosen is None or chosen(name))}
-    assert set(sub._names) == moved and sub.D == sum(before[name].numel() for name in moved)
-    asked = {name for name, _ in model.named_parameters(remove_duplicate=False) if chosen is None or chosen(name)}
-    assert set(sub.frozen) == {name for name in asked if not dict(model.named_parameters(remove_duplicate=False))[name].requires_grad}
-    assert sub.frozen_size == sum(p.numel() for name, p in model.named_parameters() if not required[name] and name in asked)
+    assert set(sub._names) == moved and sum(before[name].numel() for name in moved) == sub.D
+    asked = {
+        name
+        for name, _ in model.named_parameters(remove_duplicate=False)
+        if chosen is None or chosen(name)
+    }
+    assert set(sub.frozen) == {
+        name
+        for name in asked
+        if not dict(model.named_parameters(remove_duplicate=False))[name].requires_grad
+    }
+    assert sub.frozen_size == sum(
+        p.numel() for name, p in model.named_parameters() if not required[name] and name in asked
+    )
     for _ in range(2):
         loss_of(model).backward()
         with torch.no_grad():
@@ -506,8 +597,14 @@ def test_what_its_owner_froze_stays_and_is_not_part_of_D(frozen, chosen, lean):
 
 def test_a_model_of_which_all_is_frozen_is_refused():
     model = small().requires_grad_(False)
-    with pytest.raises(IdimError, match="model: expected at least one weight with requires_grad=True; got 'Small, of which all"):
+    with pytest.raises(
+        IdimError,
+        match="model: expected at least one weight with requires_grad=True; got 'Small, of which all",
+    ):
         Subspace(model, 5)
     model.out.bias.requires_grad_(True)
-    with pytest.raises(IdimError, match="d: expected at most D = 23, the number of weights that may be trained; .* tensors are frozen; got 24"):
+    with pytest.raises(
+        IdimError,
+        match="d: expected at most D = 23, the number of weights that may be trained; .* tensors are frozen; got 24",
+    ):
         Subspace(model, 24)

@@ -20,7 +20,20 @@ from idim.errors import IdimError, expected, is_out_of_memory, printable
 from idim.report import figures, page
 from idim.store import Store
 
-NET = ["--model", "mlp:64-8-10", "--task", "digits", "--max-steps", "30", "--learning-rate", "0.01", "--baselines", "1", "--repeats", "1"]
+NET = [
+    "--model",
+    "mlp:64-8-10",
+    "--task",
+    "digits",
+    "--max-steps",
+    "30",
+    "--learning-rate",
+    "0.01",
+    "--baselines",
+    "1",
+    "--repeats",
+    "1",
+]
 SEARCH = ["search", *NET, "--quick", "--arm", "did", "--grid", "20,80"]
 
 
@@ -34,7 +47,15 @@ def idim(*words):
 def shell(line: str, cwd, **env) -> subprocess.CompletedProcess:
     """A line for a shell in which $idim is the program."""
     env = {**os.environ, "idim": f"{sys.executable} -m idim", "IDIM": sys.executable, **env}
-    return subprocess.run(["bash", "-c", line], cwd=cwd, env=env, capture_output=True, text=True, errors="replace", timeout=600)
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=600,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +75,21 @@ def fails(error):
 
 #: Every step between the last run and the end of the program, and how each can fail.
 EXITS = {
-    "reading the store": (Store, "questions"), "deriving": (page, "summarise"), "keeping": (Store, "keep"), "drawing": (figures, "score_against_d"),
-    "a summary": (page, "keep"), "a figure": (page, "draw"), "opening": (page, "derive"),
+    "reading the store": (Store, "questions"),
+    "deriving": (page, "summarise"),
+    "keeping": (Store, "keep"),
+    "drawing": (figures, "score_against_d"),
+    "a summary": (page, "keep"),
+    "a figure": (page, "draw"),
+    "opening": (page, "derive"),
 }
-ERRORS = [OSError(28, "No space left on device"), IdimError("x: expected y; got z"), ValueError("ParseException: Expected end of text"), MemoryError(), KeyError("id")]
+ERRORS = [
+    OSError(28, "No space left on device"),
+    IdimError("x: expected y; got z"),
+    ValueError("ParseException: Expected end of text"),
+    MemoryError(),
+    KeyError("id"),
+]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
@@ -69,11 +101,21 @@ def test_nothing_after_the_last_run_takes_the_answer_away(known, monkeypatch, na
     assert (got, json.loads(stdout)) == (code, answer)
     assert "idim: warning: " in stderr and "Traceback" not in stderr
     got, stdout, _ = idim(*SEARCH, "--out", out)
-    assert got == code and f"protocol quick: {answer['verdict']}" in stdout and f"records: {out / 'runs'}" in stdout
+    assert (
+        got == code
+        and f"protocol quick: {answer['verdict']}" in stdout
+        and f"records: {out / 'runs'}" in stdout
+    )
 
 
 BROKEN = {
-    "cut": b"{", "empty": b"", "a list": b"[]", "another's fields": b'{"id": "x"}', "bytes": b"\xff\xfe\x00", "a newer schema": None, "an arm nobody knows": None,
+    "cut": b"{",
+    "empty": b"",
+    "a list": b"[]",
+    "another's fields": b'{"id": "x"}',
+    "bytes": b"\xff\xfe\x00",
+    "a newer schema": None,
+    "an arm nobody knows": None,
 }
 
 
@@ -81,12 +123,22 @@ BROKEN = {
 @pytest.mark.parametrize("folder", ["searches", "runs"])
 def test_another_questions_broken_file_takes_no_answer_away(known, name, folder):
     out, code, answer = known
-    raw = BROKEN[name] or json.dumps((question(name="x") if folder == "searches" else record()) | ({"schema": 99} if "schema" in name else {"arm": "x", "kind": "x"})).encode()
+    raw = (
+        BROKEN[name]
+        or json.dumps(
+            (question(name="x") if folder == "searches" else record())
+            | ({"schema": 99} if "schema" in name else {"arm": "x", "kind": "x"})
+        ).encode()
+    )
     path = out / folder / "x.json"
     path.write_bytes(raw)
     try:
         got, stdout, stderr = idim(*SEARCH, "--out", out)
-        assert got == code and f"protocol quick: {answer['verdict']}" in stdout and "figure: " in stdout
+        assert (
+            got == code
+            and f"protocol quick: {answer['verdict']}" in stdout
+            and "figure: " in stdout
+        )
         assert f"skipped 1 file that do not fit: {folder}/x.json" in stderr
         assert stderr.count("skipped") == 1  # said once
         assert idim("report", out)[0] == 0
@@ -94,7 +146,20 @@ def test_another_questions_broken_file_takes_no_answer_away(known, name, folder)
         path.unlink()
 
 
-@pytest.mark.parametrize("name", ["$a$ and $b$", "$x^{$", "\\frac{$1$", "_x", "a\x1b[31mb", "日本", "x" * 5000, "<i>\"'&</i>", "a\nb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$a$ and $b$",
+        "$x^{$",
+        "\\frac{$1$",
+        "_x",
+        "a\x1b[31mb",
+        "日本",
+        "x" * 5000,
+        "<i>\"'&</i>",
+        "a\nb",
+    ],
+)
 def test_a_name_is_text_in_a_figure_and_on_the_page(known, tmp_path, name):
     out, _, _ = known
     store = Store(out)
@@ -118,39 +183,71 @@ def test_a_page_goes_where_a_name_leads_and_replaces_no_device(known, tmp_path):
     summaries = page.derive(Store(known[0]))
     (tmp_path / "link.html").symlink_to("real.html")
     page.write_html(summaries, [], tmp_path / "link.html")
-    assert (tmp_path / "link.html").is_symlink() and (tmp_path / "real.html").read_text().endswith("</html>\n")
+    assert (tmp_path / "link.html").is_symlink() and (tmp_path / "real.html").read_text().endswith(
+        "</html>\n"
+    )
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     page.write_html(summaries, [], tmp_path / "pipe")
     assert os.read(reader, 15) == b"<!doctype html>" and (tmp_path / "pipe").is_fifo()
     os.close(reader)
     (tmp_path / "circle").symlink_to("circle")
-    for where in (tmp_path, tmp_path / "real.html" / "x", Path("/proc/nosuch/x"), tmp_path / "circle", Path("a\0"), Path("a" * 300)):
+    for where in (
+        tmp_path,
+        tmp_path / "real.html" / "x",
+        Path("/proc/nosuch/x"),
+        tmp_path / "circle",
+        Path("a\0"),
+        Path("a" * 300),
+    ):
         with pytest.raises(IdimError, match="--html: "):
             page.write_html(summaries, [], where)
 
 
 def test_names_in_a_store_reach_no_terminal_as_commands(tmp_path):
-    config = record()["run_info"]["config"] | {"model": "m\x1b]0;owned\x07\x9b2J", "task": "\x1b[2J\u202e"}
+    config = record()["run_info"]["config"] | {
+        "model": "m\x1b]0;owned\x07\x9b2J",
+        "task": "\x1b[2J\u202e",
+    }
     run = record()
     run |= {"run_info": run["run_info"] | {"config": config}, "key": stored.digest(config)}
     store = Store(tmp_path)
     store.put(run)
-    store.put_question(question(run["key"]) | {"model": config["model"], "task": config["task"], "left_out": ["\x1b[31m"]})
-    for words in (["report", tmp_path, "--html", tmp_path / "x.html"], ["doctor", "--verify", tmp_path]):
+    store.put_question(
+        question(run["key"])
+        | {"model": config["model"], "task": config["task"], "left_out": ["\x1b[31m"]}
+    )
+    for words in (
+        ["report", tmp_path, "--html", tmp_path / "x.html"],
+        ["doctor", "--verify", tmp_path],
+    ):
         code, stdout, stderr = idim(*words)
         assert not any(c in stdout + stderr for c in "\x1b\x07\x9b\u202e"), stdout
     assert "\\x1b" in idim("report", tmp_path)[1]
 
 
-@pytest.mark.parametrize("words", [
-    ["train", "--model", "\x1b[31m", "--task", "digits"], ["ls", "\x1b[31m"], ["report", "\x1b[31m"], ["export", "\x1b[31m", "--lora", "x"],
-    ["search", "--config", "\x1b[31m"], ["train", "--model", "mlp:64-10", "--task", "\x1b[31m"], ["nosuch\x1b[31m"], ["train", "--d", "\x1b[31m"],
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--model", "\x1b[31m", "--task", "digits"],
+        ["ls", "\x1b[31m"],
+        ["report", "\x1b[31m"],
+        ["export", "\x1b[31m", "--lora", "x"],
+        ["search", "--config", "\x1b[31m"],
+        ["train", "--model", "mlp:64-10", "--task", "\x1b[31m"],
+        ["nosuch\x1b[31m"],
+        ["train", "--d", "\x1b[31m"],
+    ],
+)
 def test_a_mistake_repeats_no_escape(words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = idim(*words)
-    assert code == 2 and stdout == "" and "\x1b" not in stderr and len(stderr.strip().splitlines()) == 1
+    assert (
+        code == 2
+        and stdout == ""
+        and "\x1b" not in stderr
+        and len(stderr.strip().splitlines()) == 1
+    )
 
 
 def test_printable_leaves_words_of_any_script():
@@ -159,15 +256,39 @@ def test_printable_leaves_words_of_any_script():
     assert printable("\x1b[0m\u202e\udcff\x85") == "\\x1b[0m\\u202e\\udcff\\x85"
 
 
-@pytest.mark.parametrize("words", [["--nosuch"], ["nosuch"], ["train", "--nosuch"], ["train", "--d", "x"], ["train", "--d"], ["train", "extra"], ["report"], ["export"], ["ls"],
-                                   ["train", "--d", "9" * 5000], ["search", "--threshold", "x"], ["search", "--seed", "1.5"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--nosuch"],
+        ["nosuch"],
+        ["train", "--nosuch"],
+        ["train", "--d", "x"],
+        ["train", "--d"],
+        ["train", "extra"],
+        ["report"],
+        ["export"],
+        ["ls"],
+        ["train", "--d", "9" * 5000],
+        ["search", "--threshold", "x"],
+        ["search", "--seed", "1.5"],
+    ],
+    ids=" ".join,
+)
 def test_a_mistake_in_the_words_takes_one_line(words):
     code, stdout, stderr = idim(*words)
-    assert (code, stdout) == (2, "") and stderr.startswith("idim: ") and len(stderr.strip().splitlines()) == 1
+    assert (
+        (code, stdout) == (2, "")
+        and stderr.startswith("idim: ")
+        and len(stderr.strip().splitlines()) == 1
+    )
 
 
 def test_help_is_still_there():
-    assert idim("--help")[0] == 0 and "search" in idim("--help")[1] and "--model" in idim("search", "--help")[1]
+    assert (
+        idim("--help")[0] == 0
+        and "search" in idim("--help")[1]
+        and "--model" in idim("search", "--help")[1]
+    )
     code, stdout, stderr = idim()
     assert code == 2 and "search" in stdout + stderr
 
@@ -178,15 +299,24 @@ def test_help_is_still_there():
 def onto(stream, *words) -> tuple[int, str]:
     """The exit code with this standard output, and what came on standard error."""
     err = io.StringIO()
-    with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+    with (
+        contextlib.redirect_stdout(stream),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
         app([str(w) for w in words])
     return ended.value.code, err.getvalue()
 
 
 def commands(out: Path) -> dict[str, list]:
     return {
-        "list": ["ls", "protocols"], "help": ["--help"], "help of a command": ["search", "--help"], "report": ["report", out], "search": [*SEARCH, "--out", out],
-        "json": [*SEARCH, "--out", out, "--json"], "doctor": ["doctor", "--verify", out],
+        "list": ["ls", "protocols"],
+        "help": ["--help"],
+        "help of a command": ["search", "--help"],
+        "report": ["report", out],
+        "search": [*SEARCH, "--out", out],
+        "json": [*SEARCH, "--out", out, "--json"],
+        "doctor": ["doctor", "--verify", out],
     }
 
 
@@ -206,7 +336,16 @@ def test_an_answer_is_printed_in_every_encoding(known, encoding, name):
 def test_a_page_is_written_whatever_the_locale(known, tmp_path, monkeypatch, encoding):
     monkeypatch.setattr("locale.getencoding", lambda: encoding, raising=False)
     monkeypatch.setattr("io.text_encoding", lambda *_: encoding)
-    assert onto(io.TextIOWrapper(io.BytesIO(), encoding=encoding), "report", known[0], "--html", tmp_path / "page.html")[0] == 0
+    assert (
+        onto(
+            io.TextIOWrapper(io.BytesIO(), encoding=encoding),
+            "report",
+            known[0],
+            "--html",
+            tmp_path / "page.html",
+        )[0]
+        == 0
+    )
     assert "×" in (tmp_path / "page.html").read_bytes().decode("utf-8")
 
 
@@ -215,7 +354,11 @@ def test_a_page_is_written_whatever_the_locale(known, tmp_path, monkeypatch, enc
 def test_a_full_standard_output_is_one_line(known, name):
     with open("/dev/full", "w") as full:
         code, err = onto(full, *commands(known[0])[name])
-    assert code == 2 and err.splitlines()[-1] == "idim: standard output: expected room for the answer; got No space left on device"
+    assert (
+        code == 2
+        and err.splitlines()[-1]
+        == "idim: standard output: expected room for the answer; got No space left on device"
+    )
 
 
 @pytest.mark.parametrize("name", commands(Path()))
@@ -227,12 +370,24 @@ def test_a_reader_who_went_away_ends_it_quietly(known, name):
     assert code == 141 and "idim: standard" not in err and "Broken" not in err
 
 
-@pytest.mark.parametrize(("line", "code", "says"), [
-    ("$idim ls protocols > /dev/full", 2, "idim: standard output: expected room for the answer; got No space left on device"),
-    ("$idim --help > /dev/full", 2, "idim: standard output: expected room for the answer; got No space left on device"),
-    ("($idim ls protocols; exit $?) | true; exit ${PIPESTATUS[0]}", 141, ""), ("$idim ls protocols >&-", 0, ""),
-    ("$idim ls protocols 2>&-", 0, ""),
-])
+@pytest.mark.parametrize(
+    ("line", "code", "says"),
+    [
+        (
+            "$idim ls protocols > /dev/full",
+            2,
+            "idim: standard output: expected room for the answer; got No space left on device",
+        ),
+        (
+            "$idim --help > /dev/full",
+            2,
+            "idim: standard output: expected room for the answer; got No space left on device",
+        ),
+        ("($idim ls protocols; exit $?) | true; exit ${PIPESTATUS[0]}", 141, ""),
+        ("$idim ls protocols >&-", 0, ""),
+        ("$idim ls protocols 2>&-", 0, ""),
+    ],
+)
 def test_the_program_ends_as_others_do(tmp_path, line, code, says):
     done = shell(line, tmp_path)
     assert (done.returncode, done.stderr.strip()) == (code, says)
@@ -241,7 +396,12 @@ def test_the_program_ends_as_others_do(tmp_path, line, code, says):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_standard_error_takes_no_answer_away(tmp_path):
     out = io.StringIO()
-    with open("/dev/full", "w") as full, contextlib.redirect_stderr(full), contextlib.redirect_stdout(out), pytest.raises(SystemExit) as ended:
+    with (
+        open("/dev/full", "w") as full,
+        contextlib.redirect_stderr(full),
+        contextlib.redirect_stdout(out),
+        pytest.raises(SystemExit) as ended,
+    ):
         app([*SEARCH, "--out", str(tmp_path / "o"), "--json"])
     assert ended.value.code in (0, 3) and json.loads(out.getvalue())["verdict"]
 
@@ -261,7 +421,9 @@ def test_json_is_alone_on_standard_output(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_has_no_number_that_json_lacks(known, monkeypatch, value):
     out, _, answer = known
-    monkeypatch.setattr(conductor, "search", lambda *_: answer | {"interval": {"low": value}, "full": None})
+    monkeypatch.setattr(
+        conductor, "search", lambda *_: answer | {"interval": {"low": value}, "full": None}
+    )
     _, stdout, _ = idim(*SEARCH, "--out", out, "--json")
     assert json.loads(stdout, parse_constant=lambda c: pytest.fail(c))["interval"] == {"low": None}
 
@@ -269,11 +431,20 @@ def test_json_has_no_number_that_json_lacks(known, monkeypatch, value):
 # Mistakes in files.
 
 
-@pytest.mark.parametrize(("raw", "says"), [
-    (b'\xff\xfe', "valid TOML"), (b'model = "\xe9"', "valid TOML"), (b"max_steps = " + b"9" * 5000, "valid TOML"), (b"a = " + b"[" * 50_000, "valid TOML"),
-    (b'model = "a\\u0000b"\ntask = "digits"', "text in Unicode without a null character"), (b'model = "mlp:64-10"\ntask = "digits"\nseed = 99999999999999999999', "at most 64 bits"),
-    (b'model = "mlp:64-10"\ntask = "digits"\nout = ""', "--out: expected the name of a folder"), (b"grid = [true]", "a list of int"), (None, "--config: expected a TOML file"),
-])
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b"\xff\xfe", "valid TOML"),
+        (b'model = "\xe9"', "valid TOML"),
+        (b"max_steps = " + b"9" * 5000, "valid TOML"),
+        (b"a = " + b"[" * 50_000, "valid TOML"),
+        (b'model = "a\\u0000b"\ntask = "digits"', "text in Unicode without a null character"),
+        (b'model = "mlp:64-10"\ntask = "digits"\nseed = 99999999999999999999', "at most 64 bits"),
+        (b'model = "mlp:64-10"\ntask = "digits"\nout = ""', "--out: expected the name of a folder"),
+        (b"grid = [true]", "a list of int"),
+        (None, "--config: expected a TOML file"),
+    ],
+)
 def test_a_config_that_cannot_be_read(tmp_path, raw, says):
     file = tmp_path / "c.toml"
     file.mkdir() if raw is None else file.write_bytes(raw)
@@ -283,7 +454,9 @@ def test_a_config_that_cannot_be_read(tmp_path, raw, says):
 
 def test_a_config_with_a_mark_of_byte_order(tmp_path):
     file = tmp_path / "c.toml"
-    file.write_bytes(b"\xef\xbb\xbf" + b'model = "mlp:64-10"\ntask = "digits"\nmax_steps = 1\narm = "full"\n')
+    file.write_bytes(
+        b"\xef\xbb\xbf" + b'model = "mlp:64-10"\ntask = "digits"\nmax_steps = 1\narm = "full"\n'
+    )
     assert idim("train", "--config", file, "--out", tmp_path / "o")[0] == 0
 
 
@@ -292,14 +465,33 @@ def test_a_config_that_may_not_be_read(tmp_path, monkeypatch):
     file.write_text("")
     monkeypatch.setattr(Path, "read_text", fails(PermissionError(13, "Permission denied")))
     code, _, stderr = idim("train", "--config", file)
-    assert code == 2 and "--config: expected a file that can be read" in stderr and "Permission denied" in stderr
+    assert (
+        code == 2
+        and "--config: expected a file that can be read" in stderr
+        and "Permission denied" in stderr
+    )
 
 
-@pytest.mark.parametrize(("flag", "value"), [("--seed", "9" * 20), ("--d", "9" * 20), ("--seed", str(2**63)), ("--out", ""), ("--model", "\udcff"), ("--max-eval-samples", "9" * 30)])
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--seed", "9" * 20),
+        ("--d", "9" * 20),
+        ("--seed", str(2**63)),
+        ("--out", ""),
+        ("--model", "\udcff"),
+        ("--max-eval-samples", "9" * 30),
+    ],
+)
 def test_numbers_and_names_that_nothing_holds(tmp_path, monkeypatch, flag, value):
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = idim("train", *NET[:8], "--arm", "did", flag, value)
-    assert (code, stdout) == (2, "") and flag in stderr and len(stderr.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+    assert (
+        (code, stdout) == (2, "")
+        and flag in stderr
+        and len(stderr.strip().splitlines()) == 1
+        and not list(tmp_path.iterdir())
+    )
 
 
 # A disk that fills up.
@@ -308,7 +500,11 @@ def test_numbers_and_names_that_nothing_holds(tmp_path, monkeypatch, flag, value
 def test_a_full_disk_under_the_records_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fails(OSError(28, "No space left on device")))
     code, stdout, stderr = idim("train", *NET[:8], "--arm", "full", "--out", tmp_path / "o")
-    assert code == 2 and "No space left on device" in stderr.splitlines()[-1] and "Traceback" not in stderr
+    assert (
+        code == 2
+        and "No space left on device" in stderr.splitlines()[-1]
+        and "Traceback" not in stderr
+    )
     assert not list((tmp_path / "o" / "runs").iterdir())
 
 
@@ -316,19 +512,47 @@ def test_a_full_disk_under_save_takes_no_score_away(tmp_path, tiny_bert, reviews
     from idim import peft_plugin
 
     monkeypatch.setattr(peft_plugin, "save_subspace", fails(OSError(28, "No space left on device")))
-    words = ["train", "--model", tiny_bert, "--task", reviews, "--arm", "did", "--d", 20, "--max-steps", 2, "--out", tmp_path / "o", "--save", tmp_path / "s"]
+    words = [
+        "train",
+        "--model",
+        tiny_bert,
+        "--task",
+        reviews,
+        "--arm",
+        "did",
+        "--d",
+        20,
+        "--max-steps",
+        2,
+        "--out",
+        tmp_path / "o",
+        "--save",
+        tmp_path / "s",
+    ]
     code, stdout, stderr = idim(*words)
-    assert code == 2 and stdout.startswith("accuracy ") and stderr.splitlines()[-1].startswith(f"idim: --save: not written; {tmp_path / 's'}")
+    assert (
+        code == 2
+        and stdout.startswith("accuracy ")
+        and stderr.splitlines()[-1].startswith(f"idim: --save: not written; {tmp_path / 's'}")
+    )
     assert len(list((tmp_path / "o" / "runs").iterdir())) == 1
     refused = idim(*words[:-1], tmp_path / "reviews.csv" / "s")
-    assert refused[0] == 2 and refused[1] == "" and "--save: expected a folder that can be written" in refused[2]
+    assert (
+        refused[0] == 2
+        and refused[1] == ""
+        and "--save: expected a folder that can be written" in refused[2]
+    )
 
 
 def test_a_store_that_cannot_be_written_is_reported_on_before_it_is_said(known, monkeypatch):
     out, _, answer = known
     monkeypatch.setattr(os, "replace", fails(OSError(30, "Read-only file system")))
     code, stdout, stderr = idim("report", out)
-    assert code == 2 and answer["verdict"] in stdout and stderr.strip().splitlines()[-1].endswith("got 'Read-only file system'")
+    assert (
+        code == 2
+        and answer["verdict"] in stdout
+        and stderr.strip().splitlines()[-1].endswith("got 'Read-only file system'")
+    )
 
 
 def test_a_comparison_that_ends_early_prints_what_it_has(tmp_path, monkeypatch):
@@ -339,8 +563,24 @@ def test_a_comparison_that_ends_early_prints_what_it_has(tmp_path, monkeypatch):
         return real(config, watcher) if len(calls) == 1 else fails(KeyboardInterrupt())()
 
     monkeypatch.setattr(conductor, "search", second_fails)
-    code, stdout, stderr = idim("compare", "--models", "mlp:64-8-10", "--tasks", "digits", *NET[4:], "--grid", "20,80", "--quick", "--out", tmp_path)
-    assert code == 130 and "mlp:64-8-10" in stdout and stderr.splitlines()[-1].startswith("idim: stopped")
+    code, stdout, stderr = idim(
+        "compare",
+        "--models",
+        "mlp:64-8-10",
+        "--tasks",
+        "digits",
+        *NET[4:],
+        "--grid",
+        "20,80",
+        "--quick",
+        "--out",
+        tmp_path,
+    )
+    assert (
+        code == 130
+        and "mlp:64-8-10" in stdout
+        and stderr.splitlines()[-1].startswith("idim: stopped")
+    )
 
 
 def test_a_long_value_is_not_repeated_whole():

@@ -18,7 +18,11 @@ def test_ten_dimensions_solve_it_and_nine_do_not(family):
     score = {}
     for d in (9, 10):
         settings = {"d": d, "projection": family, "scope": "global"}
-        record = execute(Spec("toy", "toy", "did", recipe, Options(), "test", "search", "measure", seeds, settings))
+        record = execute(
+            Spec(
+                "toy", "toy", "did", recipe, Options(), "test", "search", "measure", seeds, settings
+            )
+        )
         score[d] = record["train_info"]["score"]
     # The score counts decades of loss out of four: 1 is a loss below 1e-4 of the start.
     assert score[10] == 1.0

@@ -38,7 +38,15 @@ def fit(**changes):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.1))
-    return train(module, {"weights": list(module.parameters())}, Line(), recipe, split="measure", seed_data=1, seed_dropout=2), module
+    return train(
+        module,
+        {"weights": list(module.parameters())},
+        Line(),
+        recipe,
+        split="measure",
+        seed_data=1,
+        seed_dropout=2,
+    ), module
 
 
 def test_it_learns_and_tells_what_it_did():
@@ -72,10 +80,15 @@ def test_l2_acts_on_matrices_and_not_on_biases():
     assert abs(module[0].weight.item()) < 0.5 and pulled.status == "ok"
 
 
-@pytest.mark.parametrize(("recipe", "n", "steps"), [
-    (Recipe(1, epochs=3, batch_size=32), 100, 12), (Recipe(1, epochs=0.5, batch_size=32), 100, 2),
-    (Recipe(1, max_steps=7), 100, 7), (Recipe(1, epochs=0.001), 10, 1),
-])
+@pytest.mark.parametrize(
+    ("recipe", "n", "steps"),
+    [
+        (Recipe(1, epochs=3, batch_size=32), 100, 12),
+        (Recipe(1, epochs=0.5, batch_size=32), 100, 2),
+        (Recipe(1, max_steps=7), 100, 7),
+        (Recipe(1, epochs=0.001), 10, 1),
+    ],
+)
 def test_budgets(recipe, n, steps):
     assert total_steps(recipe, n) == steps
 
@@ -88,7 +101,11 @@ def test_schedules():
     assert rates(schedule="linear") == pytest.approx([1 - s / 10 for s in range(10)])
     assert rates(schedule="cosine")[5] == pytest.approx(0.5)
     warm = rates(schedule="linear", warmup=0.5)
-    assert warm[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0]) and warm[5] == 1.0 and warm[9] == pytest.approx(0.2)
+    assert (
+        warm[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+        and warm[5] == 1.0
+        and warm[9] == pytest.approx(0.2)
+    )
 
 
 def test_the_final_score():

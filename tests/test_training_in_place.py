@@ -27,7 +27,10 @@ class Blocks(nn.Module):
         super().__init__()
         self.reentrant = reentrant
         self.words = nn.Embedding(300, width)
-        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(width, 2, 32, dropout=0.1, batch_first=True) for _ in range(2))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, 2, 32, dropout=0.1, batch_first=True)
+            for _ in range(2)
+        )
         self.out = nn.Linear(width, 300 if tied else 3)
         if tied:
             self.out.weight = self.words.weight
@@ -35,7 +38,11 @@ class Blocks(nn.Module):
     def forward(self, ids):
         x = self.words(ids)
         for layer in [*self.layers, self.layers[0]]:
-            x = layer(x) if self.reentrant is None else checkpoint(layer, x, use_reentrant=self.reentrant)
+            x = (
+                layer(x)
+                if self.reentrant is None
+                else checkpoint(layer, x, use_reentrant=self.reentrant)
+            )
         return self.out(x).mean(1)
 
 
@@ -69,11 +76,17 @@ def test_lean_trains_to_the_same_theta(family, tied, structure):
     torch.testing.assert_close(trained(whole), trained(lean), rtol=1e-4, atol=1e-5)
     block = lean.model.layers[0].linear1.weight
     with by_our_hand():
-        assert block.isnan().all() and block.untyped_storage().nbytes() == 4, "between its calls a block has no weights"
-    torch.testing.assert_close(block, whole.model.layers[0].linear1.weight, rtol=1e-4, atol=1e-5)  # and yet reads right
+        assert block.isnan().all() and block.untyped_storage().nbytes() == 4, (
+            "between its calls a block has no weights"
+        )
+    torch.testing.assert_close(
+        block, whole.model.layers[0].linear1.weight, rtol=1e-4, atol=1e-5
+    )  # and yet reads right
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(lean.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(trained(whole), trained(lean), rtol=1e-3, atol=1e-4)  # it goes on after its weights were looked at
+    torch.testing.assert_close(
+        trained(whole), trained(lean), rtol=1e-3, atol=1e-4
+    )  # it goes on after its weights were looked at
     start = made(tied=tied).state_dict()
     assert all(torch.equal(value, start[name]) for name, value in lean.undo().state_dict().items())
 
@@ -99,7 +112,11 @@ def test_lean_keeps_no_weights_between_the_passes(monkeypatch):
                     getattr(node, name)
             pending += [n for n, _ in node.next_functions]
     names = [s.name for s in sub.layout.slices]
-    assert named >= {i for i, name in enumerate(names) if name.startswith("layers.") and sub._origin[i].dim() == 2}
+    assert named >= {
+        i
+        for i, name in enumerate(names)
+        if name.startswith("layers.") and sub._origin[i].dim() == 2
+    }
 
 
 def test_lean_takes_blocks_of_several_dtypes():
@@ -121,7 +138,12 @@ def test_lean_keeps_no_row_of_an_embedding_beyond_a_step():
     looked_up = {1: IDS[1].unique(), 2: IDS[2].unique()}
     gone = torch.tensor(sorted(set(looked_up[1].tolist()) - set(looked_up[2].tolist())))
     table = sub._tables[0]
-    assert table.proven and len(gone) and not table.fresh[gone].any() and table.fresh[looked_up[2]].all()
+    assert (
+        table.proven
+        and len(gone)
+        and not table.fresh[gone].any()
+        and table.fresh[looked_up[2]].all()
+    )
 
 
 def test_lean_lets_blocks_go_whose_weights_are_not_all_used():
@@ -166,7 +188,12 @@ def mapped(path, n: int = 1 << 16) -> torch.Tensor:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told by /proc")
 def test_what_lies_in_a_file_is_told_from_what_was_changed(tmp_path):
     x = mapped(tmp_path / "weights")
-    assert memory.in_file(x) and memory.in_file(x[5:70].view(5, 13)) and not memory.in_file(x.clone()) and not memory.in_file(x[::2])
+    assert (
+        memory.in_file(x)
+        and memory.in_file(x[5:70].view(5, 13))
+        and not memory.in_file(x.clone())
+        and not memory.in_file(x[::2])
+    )
     memory.leave_to_file(x[3:])
     assert torch.equal(x, torch.arange(len(x), dtype=torch.float32))
     x[5] = -1
@@ -184,16 +211,23 @@ def test_lean_leaves_a_mapped_start_to_its_file(tmp_path):
         if from_file:
             whole = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
             whole.numpy().tofile(tmp_path / "weights")
-            parts = torch.from_file(str(tmp_path / "weights"), shared=False, size=len(whole)).split([p.numel() for p in model.parameters()])
+            parts = torch.from_file(str(tmp_path / "weights"), shared=False, size=len(whole)).split(
+                [p.numel() for p in model.parameters()]
+            )
             for p, part in zip(model.parameters(), parts, strict=True):
                 p.data = part.view(p.shape)
         with torch.no_grad():
             model.out.weight[0] += 1
             start.out.weight[0] += 1
         sub = Subspace(model, 40, lean=True)
-        assert {sub._names[i] for i in sub._filed} == ({name for name, _ in model.named_parameters()} - {"out.weight"} if from_file else set())
+        assert {sub._names[i] for i in sub._filed} == (
+            {name for name, _ in model.named_parameters()} - {"out.weight"} if from_file else set()
+        )
         thetas.append(trained(sub))
-        assert all(torch.equal(now, before) for now, before in zip(sub.undo().parameters(), start.parameters(), strict=True))
+        assert all(
+            torch.equal(now, before)
+            for now, before in zip(sub.undo().parameters(), start.parameters(), strict=True)
+        )
         with torch.no_grad():
             model.words.weight.fill_(5.0)
         sub.moves()
@@ -203,7 +237,10 @@ def test_lean_leaves_a_mapped_start_to_its_file(tmp_path):
 
 def test_lean_asks_for_gradients_folded_as_they_come():
     model = made()
-    with pytest.raises(IdimError, match="lean: expected a projection that takes gradients in as they come, as orthonormal does; got 'sparse'"):
+    with pytest.raises(
+        IdimError,
+        match="lean: expected a projection that takes gradients in as they come, as orthonormal does; got 'sparse'",
+    ):
         Subspace(model, 10, "sparse", lean=True)
     assert all(p.requires_grad for p in model.parameters()) and not model._forward_pre_hooks
 
@@ -211,7 +248,14 @@ def test_lean_asks_for_gradients_folded_as_they_come():
 class Image(nn.Module):
     def __init__(self):
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 3),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(128, 3),
+        )
 
     def forward(self, ids):
         x = ids[:, :3, None, None].float().expand(-1, -1, 8, 8) / 300
@@ -233,7 +277,14 @@ def bert(**kwargs):
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
-        vocab_size=300, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, num_labels=3, **kwargs)
+        vocab_size=300,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_labels=3,
+        **kwargs,
+    )
     return BertForSequenceClassification(config)
 
 
@@ -244,8 +295,13 @@ def test_gradient_checkpointing_changes_nothing(lean, reentrant):
     checked.gradient_checkpointing_enable({"use_reentrant": reentrant})
     if reentrant:
         checked.enable_input_require_grads()
-    a, b = Subspace(plain, 40, structure="layer"), Subspace(checked, 40, structure="layer", lean=lean)
-    torch.testing.assert_close(trained(b, call=lambda x: b.model(x).logits), trained(a, call=lambda x: a.model(x).logits))
+    a, b = (
+        Subspace(plain, 40, structure="layer"),
+        Subspace(checked, 40, structure="layer", lean=lean),
+    )
+    torch.testing.assert_close(
+        trained(b, call=lambda x: b.model(x).logits), trained(a, call=lambda x: a.model(x).logits)
+    )
 
 
 @pytest.mark.parametrize("lean", [True, False])
@@ -258,11 +314,17 @@ def test_a_shared_block_may_be_checkpointed(lean, reentrant):
 
 
 def test_a_compiled_model_trains_alike():
-    plain, compiled = (made(bert, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0) for _ in range(2))
+    plain, compiled = (
+        made(bert, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0) for _ in range(2)
+    )
     a, b = Subspace(plain, 40), Subspace(compiled, 40)
     call = torch.compile(compiled, backend="aot_eager")
     torch.testing.assert_close(
-        trained(b, call=lambda x: call(x).logits), trained(a, call=lambda x: a.model(x).logits), rtol=1e-4, atol=1e-5)
+        trained(b, call=lambda x: call(x).logits),
+        trained(a, call=lambda x: a.model(x).logits),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("lean", [True, False])
@@ -270,7 +332,15 @@ def test_a_wrapped_decoder_generates(lean):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     def decoder():
-        config = GPT2Config(vocab_size=300, n_positions=32, n_embd=16, n_layer=2, n_head=2, eos_token_id=299, pad_token_id=299)
+        config = GPT2Config(
+            vocab_size=300,
+            n_positions=32,
+            n_embd=16,
+            n_layer=2,
+            n_head=2,
+            eos_token_id=299,
+            pad_token_id=299,
+        )
         return GPT2LMHeadModel(config).eval()
 
     plain, wrapped = made(decoder), made(decoder)
@@ -291,7 +361,11 @@ def test_bf16_says_how_much_it_rounds_away():
     small = sub.rounded_away(torch.bfloat16)
     with torch.no_grad():
         sub.theta.fill_(10.0)
-    assert small > 0.8 and sub.rounded_away(torch.bfloat16) < 0.1 and sub.rounded_away(torch.float32) == 0
+    assert (
+        small > 0.8
+        and sub.rounded_away(torch.bfloat16) < 0.1
+        and sub.rounded_away(torch.float32) == 0
+    )
 
 
 def _rank(rank: int, port: int, where: str) -> None:
@@ -305,7 +379,7 @@ def _rank(rank: int, port: int, where: str) -> None:
     sub = Subspace(model, 40, structure="layer", group=distributed.group.WORLD)
     optimizer = torch.optim.Adam(sub.parameters(), lr=0.05)
     for ids in IDS:
-        mine = ids[2 * rank: 2 * rank + 2]
+        mine = ids[2 * rank : 2 * rank + 2]
         with sub.no_sync():
             (nn.functional.cross_entropy(model(mine[:1]), mine[:1, 0] % 3) / 2).backward()
         (nn.functional.cross_entropy(model(mine[1:]), mine[1:, 0] % 3) / 2).backward()

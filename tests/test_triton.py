@@ -38,12 +38,17 @@ print("the same")
 """
 
 
-@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: its kernels were not tried")
+@pytest.mark.skipif(
+    find_spec("triton") is None, reason="triton is not installed: its kernels were not tried"
+)
 def test_fused_kernels_are_the_plain_sums(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": _interpret()},
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TRITON_INTERPRET": _interpret()},
     )
     assert done.stdout.strip() == "the same", done.stderr
 

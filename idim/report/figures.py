@@ -16,7 +16,12 @@ from idim.errors import printable
 from idim.report.summary import score_of
 
 #: One colour and marker an arm, readable without colour too (Okabe & Ito's palette).
-STYLE = {"full": ("#000000", ""), "did": ("#0072B2", "o"), "said": ("#D55E00", "s"), "lora": ("#009E73", "^")}
+STYLE = {
+    "full": ("#000000", ""),
+    "did": ("#0072B2", "o"),
+    "said": ("#D55E00", "s"),
+    "lora": ("#009E73", "^"),
+}
 
 
 #: The longest name of a model or a task in a title.
@@ -30,7 +35,9 @@ def _png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
     def drawn(*args) -> bytes:
         out = io.BytesIO()
         with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")  # a script that the font lacks is drawn as boxes
+            warnings.filterwarnings(
+                "ignore", message="Glyph"
+            )  # a script that the font lacks is drawn as boxes
             draw(*args).savefig(out, format="png", dpi=140)
         return out.getvalue()
 
@@ -51,7 +58,10 @@ def score_against_d(records: list[dict], summaries: list[dict]) -> Figure:
     _curves(axes, records, summaries)
     first = summaries[0]
     _levels(axes, first)
-    axes.set_title(f"{_short(first['model'])} × {_short(first['task'])}  ({_short(first['protocol'])}, {first['steps']} steps, D = {first['D']:,})", fontsize=10)
+    axes.set_title(
+        f"{_short(first['model'])} × {_short(first['task'])}  ({_short(first['protocol'])}, {first['steps']} steps, D = {first['D']:,})",
+        fontsize=10,
+    )
     axes.set_ylabel(_short(first["metric"]))
     _legend(axes)
     return figure
@@ -63,43 +73,106 @@ def score_against_rank(records: list[dict], sweep: dict, searches: list[dict]) -
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     colour, marker = STYLE["lora"]
-    runs = [r for r in records if r["kind"] == "sweep" and r["key"] in sweep["keys"] and score_of(r) is not None]
-    left.plot([r["train_info"]["adaptation"]["rank"] for r in runs], [score_of(r) for r in runs], marker, color=colour, alpha=0.35, ms=5)
-    left.plot([c["rank"] for c in sweep["curve"]], [c["mean"] for c in sweep["curve"]], "-" + marker, color=colour, label="LoRA")
+    runs = [
+        r
+        for r in records
+        if r["kind"] == "sweep" and r["key"] in sweep["keys"] and score_of(r) is not None
+    ]
+    left.plot(
+        [r["train_info"]["adaptation"]["rank"] for r in runs],
+        [score_of(r) for r in runs],
+        marker,
+        color=colour,
+        alpha=0.35,
+        ms=5,
+    )
+    left.plot(
+        [c["rank"] for c in sweep["curve"]],
+        [c["mean"] for c in sweep["curve"]],
+        "-" + marker,
+        color=colour,
+        label="LoRA",
+    )
     left.set_xscale("log", base=2)
     left.set_xticks([c["rank"] for c in sweep["curve"]], [str(c["rank"]) for c in sweep["curve"]])
     rates = sorted({f"{c['rate']:.2g}" for c in sweep["curve"]}, key=float)
-    left.set_xlabel(f"rank r   ({_short(sweep['alpha_rule'])}, rate {' to '.join(dict.fromkeys((rates[0], rates[-1])))})")
+    left.set_xlabel(
+        f"rank r   ({_short(sweep['alpha_rule'])}, rate {' to '.join(dict.fromkeys((rates[0], rates[-1])))})"
+    )
     left.set_ylabel(_short(sweep["metric"]))
     if searches:
         _curves(right, records, searches)
     else:
-        right.text(0.5, 0.5, "no DID or SAID runs in this store", ha="center", va="center", transform=right.transAxes, color="0.4")
+        right.text(
+            0.5,
+            0.5,
+            "no DID or SAID runs in this store",
+            ha="center",
+            va="center",
+            transform=right.transAxes,
+            color="0.4",
+        )
         right.set_xticks([])
     for axes in (left, right):
         _levels(axes, sweep)
         _legend(axes)
-    figure.suptitle(f"{_short(sweep['model'])} × {_short(sweep['task'])}  ({_short(sweep['protocol'])})", fontsize=10)
+    figure.suptitle(
+        f"{_short(sweep['model'])} × {_short(sweep['task'])}  ({_short(sweep['protocol'])})",
+        fontsize=10,
+    )
     return figure
 
 
 def _curves(axes: Axes, records: list[dict], summaries: list[dict]) -> None:
     for summary in summaries:
         colour, marker = STYLE[summary["arm"]]
-        runs = [r for r in records if r["kind"] == "search" and r["key"] in summary["keys"] and score_of(r) is not None]
+        runs = [
+            r
+            for r in records
+            if r["kind"] == "search" and r["key"] in summary["keys"] and score_of(r) is not None
+        ]
         for stopped, fill in ((False, colour), (True, "none")):
             some = [r for r in runs if (r["status"] == "stopped") == stopped]
-            axes.plot([r["train_info"]["d_total"] for r in some], [score_of(r) for r in some], marker, color=colour, mfc=fill, alpha=0.5, ms=5,
-                      label=f"{summary['arm'].upper()}, stopped early" if stopped and some else None)
+            axes.plot(
+                [r["train_info"]["d_total"] for r in some],
+                [score_of(r) for r in some],
+                marker,
+                color=colour,
+                mfc=fill,
+                alpha=0.5,
+                ms=5,
+                label=f"{summary['arm'].upper()}, stopped early" if stopped and some else None,
+            )
         curve, fit = summary["curve"], summary["fit"]
         if fit:
-            axes.plot([f["d"] for f in fit], [f["mean"] for f in fit], color=colour, label=f"{summary['arm'].upper()}: posterior curve, 90 % band")
-            axes.fill_between([f["d"] for f in fit], [f["low"] for f in fit], [f["high"] for f in fit], color=colour, alpha=0.15, lw=0)
+            axes.plot(
+                [f["d"] for f in fit],
+                [f["mean"] for f in fit],
+                color=colour,
+                label=f"{summary['arm'].upper()}: posterior curve, 90 % band",
+            )
+            axes.fill_between(
+                [f["d"] for f in fit],
+                [f["low"] for f in fit],
+                [f["high"] for f in fit],
+                color=colour,
+                alpha=0.15,
+                lw=0,
+            )
         else:
-            axes.plot([c["d"] for c in curve], [c["mean"] for c in curve], "-" + marker, color=colour, ms=5, label=summary["arm"].upper())
+            axes.plot(
+                [c["d"] for c in curve],
+                [c["mean"] for c in curve],
+                "-" + marker,
+                color=colour,
+                ms=5,
+                label=summary["arm"].upper(),
+            )
         answer = summary["answer"]
         if answer and answer["high"]:
-            axes.axvspan(answer["low"] or answer["high"], answer["high"], color=colour, alpha=0.12, lw=0)
+            axes.axvspan(
+                answer["low"] or answer["high"], answer["high"], color=colour, alpha=0.12, lw=0
+            )
     axes.set_xscale("log", base=2)
     tried = sorted({c["d"] for summary in summaries for c in summary["curve"]})
     shown = _apart(tried)
@@ -121,13 +194,35 @@ def _apart(tried: list[int]) -> list[int]:
 def _levels(axes: Axes, summary: dict) -> None:
     full = summary["full"]
     spread = "" if full["se"] is None else f" ± {full['se']:.2g}"
-    axes.axhline(full["mean"], color="black", lw=1, label=f"full {full['mean']:.3f}{spread} (n={full['n']})")
+    axes.axhline(
+        full["mean"], color="black", lw=1, label=f"full {full['mean']:.3f}{spread} (n={full['n']})"
+    )
     if full["se"]:
-        axes.axhspan(full["mean"] - full["se"], full["mean"] + full["se"], color="black", alpha=0.08, lw=0)
+        axes.axhspan(
+            full["mean"] - full["se"], full["mean"] + full["se"], color="black", alpha=0.08, lw=0
+        )
     if summary["rule"] == "absolute":
-        axes.axhline(summary["tau"], color="#CC79A7", ls="-.", lw=1, label=f"absolute threshold {summary['tau']:.3f}")
-    axes.axhline(summary["tau_chance"], color="0.35", ls="--", lw=1, label=f"chance-corrected threshold {summary['tau_chance']:.3f}")
-    axes.axhline(summary["tau_raw"], color="0.35", ls=":", lw=1.2, label=f"raw threshold {summary['tau_raw']:.3f}")
+        axes.axhline(
+            summary["tau"],
+            color="#CC79A7",
+            ls="-.",
+            lw=1,
+            label=f"absolute threshold {summary['tau']:.3f}",
+        )
+    axes.axhline(
+        summary["tau_chance"],
+        color="0.35",
+        ls="--",
+        lw=1,
+        label=f"chance-corrected threshold {summary['tau_chance']:.3f}",
+    )
+    axes.axhline(
+        summary["tau_raw"],
+        color="0.35",
+        ls=":",
+        lw=1.2,
+        label=f"raw threshold {summary['tau_raw']:.3f}",
+    )
     axes.axhline(summary["chance"], color="0.75", lw=1, label=f"chance {summary['chance']:.3f}")
     axes.grid(alpha=0.2)
 

@@ -35,7 +35,11 @@ def derive(store: Store) -> list[dict]:
             continue
         summaries.append(made | {"study": q["study"], "id": q["id"], "keys": set(q["keys"])})
     if not summaries:
-        raise expected("store", "at least one search or sweep", f"{store.root} has none" + (", and files that do not fit" if store.skipped else ""))
+        raise expected(
+            "store",
+            "at least one search or sweep",
+            f"{store.root} has none" + (", and files that do not fit" if store.skipped else ""),
+        )
     return summaries
 
 
@@ -43,7 +47,11 @@ def keep(store: Store, summaries: list[dict]) -> None:
     """Write the summaries into the store."""
     for s in summaries:
         kept = {k: v for k, v in s.items() if k != "keys"}
-        store.keep("summaries", f"{s['id']}.json", (json.dumps(kept, indent=1, allow_nan=False) + "\n").encode())
+        store.keep(
+            "summaries",
+            f"{s['id']}.json",
+            (json.dumps(kept, indent=1, allow_nan=False) + "\n").encode(),
+        )
 
 
 def draw(store: Store, summaries: list[dict]) -> Iterator[tuple[str, Path | IdimError]]:
@@ -57,10 +65,20 @@ def draw(store: Store, summaries: list[dict]) -> Iterator[tuple[str, Path | Idim
         searches = [s for s in group if s["arm"] != "lora" and s["curve"]]
         if searches:
             name = searches[0]["id"]
-            yield name, _drawn(store, f"d-{name}.png", lambda: figures.score_against_d(records, searches))
+            yield (
+                name,
+                _drawn(store, f"d-{name}.png", lambda: figures.score_against_d(records, searches)),
+            )
         for sweep in (s for s in group if s["arm"] == "lora" and s["curve"]):
             name = sweep["id"]
-            yield name, _drawn(store, f"rank-{name}.png", lambda: figures.score_against_rank(records, sweep, searches))
+            yield (
+                name,
+                _drawn(
+                    store,
+                    f"rank-{name}.png",
+                    lambda: figures.score_against_rank(records, sweep, searches),
+                ),
+            )
 
 
 def _drawn(store: Store, name: str, make) -> Path | IdimError:
@@ -76,18 +94,26 @@ def write_html(summaries: list[dict], paths: list[Path], file: Path) -> None:
     """One page with nothing outside it: the table, then each answer, then the figures. Cost: the figures' bytes, in base64."""
     texts = [sweep_text(s) if s["arm"] == "lora" else search_text(s) for s in summaries]
     images = [
-        f'<img alt="{html.escape(printable(p.stem))}" src="data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()}">' for p in paths
+        f'<img alt="{html.escape(printable(p.stem))}" src="data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()}">'
+        for p in paths
     ]
     table = compare_frame(summaries).map(lambda v: printable(v) if isinstance(v, str) else v)
-    body = "\n".join([
-        table.to_html(index=False, float_format=lambda v: f"{v:.4f}", border=0, escape=True),
-        *images, *(f"<pre>{html.escape(printable(t))}</pre>" for t in texts),
-    ])
-    style = "body{font:15px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em}img{max-width:100%}" \
-            "td,th{padding:.2em .7em;text-align:left}pre{background:#f5f5f5;padding:1em;overflow:auto}table{border-collapse:collapse}" \
-            "tr:nth-child(even){background:#f7f7f7}"
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Intrinsic dimension</title><style>{style}</style>' \
-           f"<h1>Intrinsic dimension of fine-tuning</h1>{body}</html>\n"
+    body = "\n".join(
+        [
+            table.to_html(index=False, float_format=lambda v: f"{v:.4f}", border=0, escape=True),
+            *images,
+            *(f"<pre>{html.escape(printable(t))}</pre>" for t in texts),
+        ]
+    )
+    style = (
+        "body{font:15px/1.5 sans-serif;max-width:72em;margin:2em auto;padding:0 1em}img{max-width:100%}"
+        "td,th{padding:.2em .7em;text-align:left}pre{background:#f5f5f5;padding:1em;overflow:auto}table{border-collapse:collapse}"
+        "tr:nth-child(even){background:#f7f7f7}"
+    )
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Intrinsic dimension</title><style>{style}</style>'
+        f"<h1>Intrinsic dimension of fine-tuning</h1>{body}</html>\n"
+    )
     # In UTF-8 as the page says, whatever the locale; a name that is no text is shown by its escapes.
     data = page.encode("utf-8", "backslashreplace")
     try:

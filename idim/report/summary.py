@@ -13,14 +13,29 @@ from idim.search.design import ADAPTIVE, SURE
 from idim.search.isotonic import isotonic
 from idim.search.pairs import SURE as PAIRS_SURE
 from idim.search.pairs import Change
-from idim.search.threshold import Baseline, Point, Target, means, sampling_error, score_error, signal
+from idim.search.threshold import (
+    Baseline,
+    Point,
+    Target,
+    means,
+    sampling_error,
+    score_error,
+    signal,
+)
 
 #: How a run ends that has a score; the others failed.
 _SCORED = ("ok", "stopped")
 LEVELS = (0.5, 0.75, 0.9, 0.95)
 #: What a search can end with; README and science explain each.
 VERDICTS = (
-    "reached", "not_reached", "rate_failed", "trivial", "no_signal", "baseline_failed", "budget_limited", "unfinished",
+    "reached",
+    "not_reached",
+    "rate_failed",
+    "trivial",
+    "no_signal",
+    "baseline_failed",
+    "budget_limited",
+    "unfinished",
     "contradictory",
 )
 
@@ -48,7 +63,7 @@ def baseline_of(records: Iterable[dict], n_scored: int = 0, metric: str = "") ->
 
 def too_few(base: Baseline | None, search: dict) -> bool:
     """No full run ended well; or only one, where the design carries their error and so needs two."""
-    return base is None or base.n < 2 and search.get("design") in ADAPTIVE
+    return base is None or (base.n < 2 and search.get("design") in ADAPTIVE)
 
 
 def points_of(records: Iterable[dict], search: dict | None = None) -> list[Point]:
@@ -58,7 +73,14 @@ def points_of(records: Iterable[dict], search: dict | None = None) -> list[Point
     for r in records:
         if r["kind"] == "search":
             stopped = r["train_info"].get("stopped") or {}
-            points.append(Point(r["train_info"]["d_total"], score_of(r), **stopped, handicap=cost.get(r["key"], 0.0)))
+            points.append(
+                Point(
+                    r["train_info"]["d_total"],
+                    score_of(r),
+                    **stopped,
+                    handicap=cost.get(r["key"], 0.0),
+                )
+            )
     return points
 
 
@@ -68,7 +90,12 @@ def score_of(record: dict) -> float | None:
 
 def target_of(base: Baseline, search: dict) -> Target:
     return Target(
-        base, search["rule"], search["threshold"], search["absolute"], search["strict"], search.get("loss", 0.0)
+        base,
+        search["rule"],
+        search["threshold"],
+        search["absolute"],
+        search["strict"],
+        search.get("loss", 0.0),
     )
 
 
@@ -81,21 +108,44 @@ def summarise(records: Iterable[dict], search: dict) -> dict:
     base = baseline_of(mine, search["n_scored"], search["metric"])
     points = points_of(mine, search)
     out = {
-        "model": search["model"], "task": search["task"], "arm": search["arm"], "projection": search["projection"],
-        "protocol": search["protocol"], "metric": search["metric"], "D": search["D"], "m": search["m"],
-        "scope": search["scope"], "structure": search["structure"], "steps": search["steps"], "design": search.get("design", "bisect"),
-        "examples": _examples(mine, search), "verdict": None, "rule": search["rule"], "threshold": search["threshold"],
-        "tau": None, "tau_raw": None, "tau_chance": None, "chance": None, "full": None, "curve": [], "left_out": search["left_out"],
+        "model": search["model"],
+        "task": search["task"],
+        "arm": search["arm"],
+        "projection": search["projection"],
+        "protocol": search["protocol"],
+        "metric": search["metric"],
+        "D": search["D"],
+        "m": search["m"],
+        "scope": search["scope"],
+        "structure": search["structure"],
+        "steps": search["steps"],
+        "design": search.get("design", "bisect"),
+        "examples": _examples(mine, search),
+        "verdict": None,
+        "rule": search["rule"],
+        "threshold": search["threshold"],
+        "tau": None,
+        "tau_raw": None,
+        "tau_chance": None,
+        "chance": None,
+        "full": None,
+        "curve": [],
+        "left_out": search["left_out"],
     }
     if too_few(base, search):
         return out | {"verdict": "baseline_failed"} | _cost(mine)
     target = target_of(base, search)
     out |= _thresholds(target) | {
         "curve": [
-            {"d": d, "mean": s, "n": sum(p.d == d for p in points), "stopped": sum(bool(p.side) for p in points if p.d == d),
-             "passes": target.passes(s)}
+            {
+                "d": d,
+                "mean": s,
+                "n": sum(p.d == d for p in points),
+                "stopped": sum(bool(p.side) for p in points if p.d == d),
+                "passes": target.passes(s),
+            }
             for d, s in means(points, base.chance).items()
-        ],
+        ]
     }
     belief, gain = None, base.mean - base.chance
     if points and gain > 0 and base.chance < target.tau < base.mean + 0.05 * gain:
@@ -103,7 +153,9 @@ def summarise(records: Iterable[dict], search: dict) -> dict:
     sampling = sampling_error(base, search["n_scored"], search["metric"], search["threshold"])
     out["interval"] = belief and belief.interval(target)
     # For other examples than those of this evaluation split.
-    out["interval_new_data"] = belief.interval(target, sampling / gain) if belief and sampling else None
+    out["interval_new_data"] = (
+        belief.interval(target, sampling / gain) if belief and sampling else None
+    )
     out["reachable"] = belief and belief.reached
     adaptive = belief is not None and out["design"] in ADAPTIVE
     tried = [row["d"] for row in out["curve"]]
@@ -116,7 +168,9 @@ def summarise(records: Iterable[dict], search: dict) -> dict:
         return dataclasses.replace(target, rule=rule, fraction=fraction)
 
     for level in LEVELS:
-        out[f"d{level * 100:.0f}"] = answer(asked(search["rule"] if search["rule"] != "absolute" else "chance", level))
+        out[f"d{level * 100:.0f}"] = answer(
+            asked(search["rule"] if search["rule"] != "absolute" else "chance", level)
+        )
     out["d90_raw"], out["d90_chance"] = answer(asked("raw")), answer(asked("chance"))
     # The search's own question; it is d90 unless another threshold or an absolute one was asked for.
     out["answer"] = found = answer(target)
@@ -130,14 +184,18 @@ def summarise(records: Iterable[dict], search: dict) -> dict:
 
 def _examples(records: list[dict], search: dict) -> dict[str, int]:
     """How many examples train, tune, measure and are locked."""
-    sizes = next((r["train_info"].get("splits") for r in records if r["train_info"].get("splits")), None)
+    sizes = next(
+        (r["train_info"].get("splits") for r in records if r["train_info"].get("splits")), None
+    )
     return sizes or {"measure": search["n_scored"]}
 
 
 def _thresholds(target: Target) -> dict:
     base = target.baseline
     return {
-        "tau": target.tau, "chance": base.chance, "full": {"mean": base.mean, "se": base.se, "n": base.n},
+        "tau": target.tau,
+        "chance": base.chance,
+        "full": {"mean": base.mean, "se": base.se, "n": base.n},
         **{f"tau_{rule}": Target(base, rule, target.fraction).tau for rule in ("raw", "chance")},
     }
 
@@ -155,16 +213,34 @@ def _locked(records: list[dict], found: dict | None) -> dict | None:
         value = r["train_info"].get("locked")
         if value is not None and r["kind"] == "baseline":
             scores["full"].append(value)
-        elif value is not None and abs(math.log2(r["train_info"]["d_total"] / found["estimate"])) <= _LOCKED_NEAR:
+        elif (
+            value is not None
+            and abs(math.log2(r["train_info"]["d_total"] / found["estimate"])) <= _LOCKED_NEAR
+        ):
             scores["d90"].append(value)
-    return {k: {"mean": fmean(v), "n": len(v)} for k, v in scores.items()} if all(scores.values()) else None
+    return (
+        {k: {"mean": fmean(v), "n": len(v)} for k, v in scores.items()}
+        if all(scores.values())
+        else None
+    )
 
 
 def checks_of(
-    records: list[dict], base: Baseline, target: Target, belief: Belief | None, found: dict | None, search: dict,
+    records: list[dict],
+    base: Baseline,
+    target: Target,
+    belief: Belief | None,
+    found: dict | None,
+    search: dict,
 ) -> dict:
     """What the checks say so far; each is None where it was not made."""
-    out: dict = {"converged": None, "budget": None, "rate": None, "isotonic": None, "witness": _witness(records, base)}
+    out: dict = {
+        "converged": None,
+        "budget": None,
+        "rate": None,
+        "isotonic": None,
+        "witness": _witness(records, base),
+    }
     gain = base.mean - base.chance
     spread = base.se * math.sqrt(base.n) if base.se else 0.02 * gain
     longer = pairs_of(records, base.chance, "check", "full")
@@ -172,7 +248,14 @@ def checks_of(
     if full:
         low, high = full.interval()
         sure = full.above(UNDERTRAINED * gain)
-        out["converged"] = {"pairs": full.n, "gain": full.mean, "low": low, "high": high, "probability": sure, "undertrained": sure >= 0.95}
+        out["converged"] = {
+            "pairs": full.n,
+            "gain": full.mean,
+            "low": low,
+            "high": high,
+            "probability": sure,
+            "undertrained": sure >= 0.95,
+        }
     if belief is None or not found or not found["estimate"]:
         return out
     known, steep = belief.known, belief.slope(found["estimate"])
@@ -183,7 +266,8 @@ def checks_of(
         change = Change.of([b - a for a, b, _ in budget], noise)
         weight = target.at(1.0) - target.at(0.0)
         out["budget"] = {
-            "pairs": change.n, "octaves": (change.mean - (weight * full.mean if full else 0.0)) / steep,
+            "pairs": change.n,
+            "octaves": (change.mean - (weight * full.mean if full else 0.0)) / steep,
             "probability": change.above(moves, full, weight),
         }
     rate = pairs_of(records, base.chance, "rate", search["arm"])
@@ -191,20 +275,36 @@ def checks_of(
         out["rate"] = {}
         for factor in sorted({f for *_, f in rate}):
             change = Change.of([b - a for a, b, f in rate if f == factor], noise)
-            out["rate"][f"{factor:g}"] = {"pairs": change.n, "octaves": change.mean / steep, "probability": change.above(moves)}
+            out["rate"][f"{factor:g}"] = {
+                "pairs": change.n,
+                "octaves": change.mean / steep,
+                "probability": change.above(moves),
+            }
     if search.get("design") in ADAPTIVE:
         crossing = isotonic([*belief.points], target)
-        out["isotonic"] = {"d": None if crossing is None else round(2**crossing), "agrees": belief.agrees(target)}
+        out["isotonic"] = {
+            "d": None if crossing is None else round(2**crossing),
+            "agrees": belief.agrees(target),
+        }
     return out
 
 
-def pairs_of(records: Iterable[dict], floor: float, kind: str, arm: str) -> list[tuple[float, float, float]]:
+def pairs_of(
+    records: Iterable[dict], floor: float, kind: str, arm: str
+) -> list[tuple[float, float, float]]:
     """Score of a run, of the same run with one change, and the factor by which the rate was changed. A failed run scores the floor."""
+
     def same(r: dict) -> str:
         config = r["run_info"]["config"]
-        return json.dumps([config["arm"], config["seeds"], r["train_info"]["d_total"]], sort_keys=True)
+        return json.dumps(
+            [config["arm"], config["seeds"], r["train_info"]["d_total"]], sort_keys=True
+        )
 
-    first = {same(r): r for r in records if r["kind"] in ("search", "baseline") and r["status"] != "stopped"}
+    first = {
+        same(r): r
+        for r in records
+        if r["kind"] in ("search", "baseline") and r["status"] != "stopped"
+    }
     found = []
     for r in records:
         if r["kind"] != kind or r["run_info"]["config"]["arm"] != arm or same(r) not in first:
@@ -235,7 +335,9 @@ def _witness(records: list[dict], base: Baseline) -> dict | None:
     return {"d": d, "share": median(shares), "n": len(shares)}
 
 
-def _verdict(target: Target, found: dict | None, search: dict, belief: Belief | None, checks: dict) -> str:
+def _verdict(
+    target: Target, found: dict | None, search: dict, belief: Belief | None, checks: dict
+) -> str:
     base = target.baseline
     if not signal(base, search["n_scored"], search["metric"]):
         return "no_signal"
@@ -244,7 +346,9 @@ def _verdict(target: Target, found: dict | None, search: dict, belief: Belief | 
     if not search["finished"]:
         return "unfinished"
     witness = checks["witness"]
-    failed = witness is not None and witness["share"] < min(WITNESS, (target.tau - base.chance) / (base.mean - base.chance))
+    failed = witness is not None and witness["share"] < min(
+        WITNESS, (target.tau - base.chance) / (base.mean - base.chance)
+    )
     whole = witness is not None and witness["d"] >= (search["D"] + search["m"]) / 2
     missed = "rate_failed" if failed and whole else "not_reached"
     if found is None or found["estimate"] is None:
@@ -279,11 +383,18 @@ def summarise_sweep(records: Iterable[dict], search: dict) -> dict:
     rank = {id(r): r["train_info"]["adaptation"]["rank"] for r in swept}
     points = [Point(rank[id(r)], score_of(r)) for r in swept]
     out = {
-        "model": search["model"], "task": search["task"], "arm": "lora", "protocol": search["protocol"], "n_scored": search["n_scored"],
-        "metric": search["metric"], "D": search["D"], "tuned": search["tuned"],
+        "model": search["model"],
+        "task": search["task"],
+        "arm": "lora",
+        "protocol": search["protocol"],
+        "n_scored": search["n_scored"],
+        "metric": search["metric"],
+        "D": search["D"],
+        "tuned": search["tuned"],
         "alpha_rule": swept[0]["train_info"]["adaptation"]["alpha_rule"] if swept else None,
         "targets": swept[0]["train_info"]["adaptation"]["targets"] if swept else None,
-        "verdict": "baseline_failed", "full": None,
+        "verdict": "baseline_failed",
+        "full": None,
     }
     if base is None:
         return out | _cost(mine)
@@ -292,9 +403,26 @@ def summarise_sweep(records: Iterable[dict], search: dict) -> dict:
     trained = {rank[id(r)]: r["train_info"]["d_total"] for r in swept}
     rates = {rank[id(r)]: r["run_info"]["config"]["recipe"]["learning_rate"] for r in swept}
     found = bracketed(points, target)
-    return out | _thresholds(target) | {
-        "verdict": _verdict(target, found, search, None, NO_CHECKS), "rule": search["rule"],
-        "curve": [{"rank": r, "d_total": trained[r], "rate": rates[r], "mean": s, "n": sum(p.d == r for p in points),
-                   "passes": target.passes(s)} for r, s in average.items()],
-        "r90": found, "r90_raw": bracketed(points, Target(base, "raw")), "r90_chance": bracketed(points, Target(base, "chance")),
-    } | _cost(mine)
+    return (
+        out
+        | _thresholds(target)
+        | {
+            "verdict": _verdict(target, found, search, None, NO_CHECKS),
+            "rule": search["rule"],
+            "curve": [
+                {
+                    "rank": r,
+                    "d_total": trained[r],
+                    "rate": rates[r],
+                    "mean": s,
+                    "n": sum(p.d == r for p in points),
+                    "passes": target.passes(s),
+                }
+                for r, s in average.items()
+            ],
+            "r90": found,
+            "r90_raw": bracketed(points, Target(base, "raw")),
+            "r90_chance": bracketed(points, Target(base, "chance")),
+        }
+        | _cost(mine)
+    )

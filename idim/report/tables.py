@@ -37,18 +37,27 @@ def answer_text(interval: dict | None) -> str:
 
 def search_text(s: dict) -> str:
     """The end of `idim search`."""
-    lines = [f"{s['model']} × {s['task']}, arm {s['arm']}, protocol {s['protocol']}: {s['verdict']} — {_MEANING[s['verdict']]}"]
+    lines = [
+        f"{s['model']} × {s['task']}, arm {s['arm']}, protocol {s['protocol']}: {s['verdict']} — {_MEANING[s['verdict']]}"
+    ]
     if not s["full"]:
         return lines[0]
     full, gain = s["full"], s["full"]["mean"] - s["chance"]
     if s["rule"] == "raw" and gain > 0:
         asked = (s["tau"] - s["chance"]) / gain
-        lines.append(f"The raw rule asks for {max(asked, 0):.0%} of what full fine-tuning gains over chance.")
-    spread = "one run, no error" if full["se"] is None else f"± {full['se']:.4f} (standard error of {full['n']} runs)"
+        lines.append(
+            f"The raw rule asks for {max(asked, 0):.0%} of what full fine-tuning gains over chance."
+        )
+    spread = (
+        "one run, no error"
+        if full["se"] is None
+        else f"± {full['se']:.4f} (standard error of {full['n']} runs)"
+    )
     lines += [
         f"full fine-tuning {s['metric']} {full['mean']:.4f} {spread}; chance {s['chance']:.4f}; D = {s['D']:,}; {s['steps']} steps a run",
         f"projection {s['projection']}, scope {s['scope']}, scales: "
-        + (f"{s['m']} (by {s['structure']}), counted in d" if s["m"] else "none") + "; head inside D",
+        + (f"{s['m']} (by {s['structure']}), counted in d" if s["m"] else "none")
+        + "; head inside D",
         "examples: " + ", ".join(f"{n:,} {split}" for split, n in s["examples"].items()),
         "",
     ]
@@ -61,17 +70,27 @@ def search_text(s: dict) -> str:
     rules = [("chance-corrected", "tau_chance", "d90_chance"), ("raw", "tau_raw", "d90_raw")]
     for name, tau, d in rules:
         used = "  <- the rule of this search" if s["rule"] == name.split("-")[0] else ""
-        lines.append(f"d90, {name:<16} threshold {s[tau]:.4f}: {answer_text(s.get(d)):<18}{used}".rstrip())
+        lines.append(
+            f"d90, {name:<16} threshold {s[tau]:.4f}: {answer_text(s.get(d)):<18}{used}".rstrip()
+        )
     if s["rule"] == "absolute":
-        lines.append(f"d at the absolute  threshold {s['tau']:.4f}: {answer_text(s['answer']):<18}  <- the rule of this search")
+        lines.append(
+            f"d at the absolute  threshold {s['tau']:.4f}: {answer_text(s['answer']):<18}  <- the rule of this search"
+        )
     levels = ", ".join(f"{k} {answer_text(s[k])}" for k in ("d50", "d75", "d90", "d95") if s.get(k))
     lines.append(f"by {'chance' if s['rule'] == 'absolute' else s['rule']} rule: {levels}")
     if s["answer"] and s["answer"]["level"]:
-        lines.append(f"estimate [low, high]: low and high are the ends of a {s['answer']['level']:.0%} interval; '..' lies beyond what can be tried.")
+        lines.append(
+            f"estimate [low, high]: low and high are the ends of a {s['answer']['level']:.0%} interval; '..' lies beyond what can be tried."
+        )
     else:
-        lines.append("A bracket is (largest failing d, smallest passing d]; it is not a confidence interval.")
+        lines.append(
+            "A bracket is (largest failing d, smallest passing d]; it is not a confidence interval."
+        )
         if s.get("interval"):
-            lines.append(f"{s['interval']['level']:.0%} interval of the same runs, by the model of the curve: {answer_text(s['interval'])}")
+            lines.append(
+                f"{s['interval']['level']:.0%} interval of the same runs, by the model of the curve: {answer_text(s['interval'])}"
+            )
     if s.get("interval_new_data"):
         lines.append(
             f"That is for these {s['examples'].get('measure', 0):,} evaluation examples; for others like them: "
@@ -94,11 +113,14 @@ def search_text(s: dict) -> str:
 
 def _checks_text(checks: dict) -> list[str]:
     lines = []
-    full, budget, rate, shape, witness = (checks.get(k) for k in ("converged", "budget", "rate", "isotonic", "witness"))
+    full, budget, rate, shape, witness = (
+        checks.get(k) for k in ("converged", "budget", "rate", "isotonic", "witness")
+    )
     if full:
         lines.append(
             f"check, full fine-tuning at twice the budget ({full['pairs']} pairs): gains {full['gain']:+.4f} "
-            f"[{full['low']:+.4f}, {full['high']:+.4f}]" + (": FULL IS UNDERTRAINED" if full["undertrained"] else "")
+            f"[{full['low']:+.4f}, {full['high']:+.4f}]"
+            + (": FULL IS UNDERTRAINED" if full["undertrained"] else "")
         )
     if budget:
         lines.append(f"check, twice the budget ({budget['pairs']} pairs): {_moved(budget)}")
@@ -111,7 +133,9 @@ def _checks_text(checks: dict) -> list[str]:
             + ("leave the interval standing" if shape["agrees"] else "CONTRADICT THE INTERVAL")
         )
     if witness:
-        lines.append(f"largest d tried, {witness['d']:,}: {witness['share']:.0%} of full's gain (n = {witness['n']})")
+        lines.append(
+            f"largest d tried, {witness['d']:,}: {witness['share']:.0%} of full's gain (n = {witness['n']})"
+        )
     return lines
 
 
@@ -129,9 +153,13 @@ _FEW_STEPS, _FEW_EXAMPLES = 100, 500
 def _warnings(s: dict) -> list[str]:
     lines, measured = [], s["examples"].get("measure", 0)
     if 1 < s["steps"] < _FEW_STEPS:
-        lines.append(f"warning: {s['steps']} steps are few; full fine-tuning may not have converged")
+        lines.append(
+            f"warning: {s['steps']} steps are few; full fine-tuning may not have converged"
+        )
     if 10 < measured < _FEW_EXAMPLES:
-        lines.append(f"warning: {measured} evaluation examples are few; their error is that of the interval for other examples")
+        lines.append(
+            f"warning: {measured} evaluation examples are few; their error is that of the interval for other examples"
+        )
     return lines
 
 
@@ -142,21 +170,32 @@ def sweep_text(s: dict) -> str:
         return lines[0]
     frame = pd.DataFrame(s["curve"])
     frame["passes"] = frame["passes"].map({True: "yes", False: "no"})
-    return "\n".join([
-        *lines, f"{s['alpha_rule']}, rates {'tuned' if s['tuned'] else 'not tuned'}, targets {', '.join(s['targets'])}; head trained freely and counted in d_total",
-        f"full {s['full']['mean']:.4f} (n = {s['full']['n']}); chance {s['chance']:.4f}", "",
-        frame.to_string(index=False, float_format=lambda v: f"{v:.4f}"), "",
-        f"r90, chance-corrected threshold {s['tau_chance']:.4f}: {answer_text(s['r90_chance'])}",
-        f"r90, raw              threshold {s['tau_raw']:.4f}: {answer_text(s['r90_raw'])}",
-        _cost_text(s),
-    ])
+    return "\n".join(
+        [
+            *lines,
+            f"{s['alpha_rule']}, rates {'tuned' if s['tuned'] else 'not tuned'}, targets {', '.join(s['targets'])}; head trained freely and counted in d_total",
+            f"full {s['full']['mean']:.4f} (n = {s['full']['n']}); chance {s['chance']:.4f}",
+            "",
+            frame.to_string(index=False, float_format=lambda v: f"{v:.4f}"),
+            "",
+            f"r90, chance-corrected threshold {s['tau_chance']:.4f}: {answer_text(s['r90_chance'])}",
+            f"r90, raw              threshold {s['tau_raw']:.4f}: {answer_text(s['r90_raw'])}",
+            _cost_text(s),
+        ]
+    )
 
 
 #: An adapter that grows by so much is worth a word.
 _GROWS = 1000
 
 
-def export_text(folder: str, layers: list[dict], scores: dict[str, float], metric: str | None, sizes: tuple[int, int] = (0, 0)) -> str:
+def export_text(
+    folder: str,
+    layers: list[dict],
+    scores: dict[str, float],
+    metric: str | None,
+    sizes: tuple[int, int] = (0, 0),
+) -> str:
     """The end of `idim export`. ``sizes``: bytes of the weights before and after."""
     lines = [f"wrote {folder}"]
     if layers:
@@ -170,7 +209,9 @@ def export_text(folder: str, layers: list[dict], scores: dict[str, float], metri
             f"weights: {before:,} bytes as a subspace, {after:,} bytes as LoRA",
         ]
         if before and after >= _GROWS * before:
-            lines.append(f"warning: the adapter grows {after / before:,.0f} times; --rank or a smaller --energy keeps less of the move")
+            lines.append(
+                f"warning: the adapter grows {after / before:,.0f} times; --rank or a smaller --energy keeps less of the move"
+            )
     lines += [f"{metric} of the {name}: {score:.4f}" for name, score in scores.items()]
     return "\n".join(lines)
 
@@ -187,11 +228,21 @@ def compare_frame(summaries: list[dict]) -> pd.DataFrame:
     for s in summaries:
         letter = "r" if s["arm"] == "lora" else "d"
         full = s["full"] or {}
-        rows.append({
-            "model": s["model"], "task": s["task"], "arm": s["arm"], "protocol": s["protocol"], "D": s["D"],
-            "full": full.get("mean"), "n": full.get("n"), "chance": s.get("chance"), "verdict": s["verdict"],
-            "90 % chance-corrected": f"{letter} {answer_text(s.get(letter + '90_chance'))}",
-            "90 % raw": f"{letter} {answer_text(s.get(letter + '90_raw'))}",
-            "runs": sum(s["runs"].values()), "seconds": round(sum(s["seconds"].values())),
-        })
+        rows.append(
+            {
+                "model": s["model"],
+                "task": s["task"],
+                "arm": s["arm"],
+                "protocol": s["protocol"],
+                "D": s["D"],
+                "full": full.get("mean"),
+                "n": full.get("n"),
+                "chance": s.get("chance"),
+                "verdict": s["verdict"],
+                "90 % chance-corrected": f"{letter} {answer_text(s.get(letter + '90_chance'))}",
+                "90 % raw": f"{letter} {answer_text(s.get(letter + '90_raw'))}",
+                "runs": sum(s["runs"].values()),
+                "seconds": round(sum(s["seconds"].values())),
+            }
+        )
     return pd.DataFrame(rows)

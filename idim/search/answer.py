@@ -35,8 +35,10 @@ class Belief:
         low, middle, high = self.known.interval(TAILS, target, spread)
         bottom = math.log2(self.limits.smallest)
         return {
-            "estimate": self._within(middle, math.ceil), "low": None if low < bottom else self._within(low, math.floor),
-            "high": self._within(high, math.ceil), "level": LEVEL,
+            "estimate": self._within(middle, math.ceil),
+            "low": None if low < bottom else self._within(low, math.floor),
+            "high": self._within(high, math.ceil),
+            "level": LEVEL,
         }
 
     def _within(self, x: float, rounded) -> int | None:

@@ -92,12 +92,16 @@ def posterior(history: Sequence[Point], target: Target, limits: Limits) -> Next 
 def quantiles(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
     """As posterior, with its quantiles .5, .25, .75, .1, .9 in turn."""
     return _adapt(
-        history, target, limits,
+        history,
+        target,
+        limits,
         lambda known, history, limits: [float(known.quantile(_CYCLE[len(history) % len(_CYCLE)]))],
     )
 
 
-def _adapt(history: Sequence[Point], target: Target, limits: Limits, choose: Callable) -> Next | Stop:
+def _adapt(
+    history: Sequence[Point], target: Target, limits: Limits, choose: Callable
+) -> Next | Stop:
     known = Posterior(history, target, *limits.octaves)
     low, middle, high = known.interval(((1 - ENOUGH) / 2, 0.5, (1 + ENOUGH) / 2))
     bottom, top = math.log2(limits.smallest), math.log2(limits.largest)
@@ -109,7 +113,8 @@ def _adapt(history: Sequence[Point], target: Target, limits: Limits, choose: Cal
         if known.rank(bottom) > SURE and sum(math.log2(p.d) < bottom + 1 for p in history) >= 2:
             return Stop("the smallest d passes")
         narrow = math.isfinite(high) and (
-            max(high - middle, middle - low) <= math.log2(limits.ratio) or math.ceil(2**low) == math.ceil(2**high)
+            max(high - middle, middle - low) <= math.log2(limits.ratio)
+            or math.ceil(2**low) == math.ceil(2**high)
         )
         if near >= _RUNS_NEAR and narrow:
             return Stop("the interval is narrow enough")
@@ -124,7 +129,9 @@ def _adapt(history: Sequence[Point], target: Target, limits: Limits, choose: Cal
     done, runs = Counter(p.d for p in history), []
     for x in places:
         d = min(max(round(2 ** min(max(x, bottom), top)), limits.smallest), limits.largest)
-        runs.append(Run(d, done[d], abs(math.log2(d) - middle) > NEAR and len(history) >= _RUNS_NEAR))
+        runs.append(
+            Run(d, done[d], abs(math.log2(d) - middle) > NEAR and len(history) >= _RUNS_NEAR)
+        )
         done[d] += 1
     return Next(tuple(runs))
 
@@ -136,7 +143,9 @@ def wants_baseline(history: Sequence[Point], target: Target, limits: Limits) -> 
     exact = replace(target, baseline=replace(target.baseline, se=0.0))
     widths = []
     for question in (target, exact):
-        low, middle, high = Posterior(history, question, *limits.octaves).quantile(((1 - ENOUGH) / 2, 0.5, (1 + ENOUGH) / 2))
+        low, middle, high = Posterior(history, question, *limits.octaves).quantile(
+            ((1 - ENOUGH) / 2, 0.5, (1 + ENOUGH) / 2)
+        )
         widths.append(max(high - middle, middle - low) if math.isfinite(high) else math.inf)
     return widths[0] > math.log2(limits.ratio) and widths[1] < _DOMINATES * widths[0]
 
@@ -147,11 +156,19 @@ def _informative(known: Posterior, history: Sequence[Point], limits: Limits) -> 
     low, middle, high = (min(max(float(v), bottom - 1), top + 1) for v in known.quantile(TAILS))
     # Once only the count of near runs is missing, no other place is any use.
     room = NEAR if high - low <= 2 * NEAR else max(high - middle, middle - low) + 1.5
-    places = [min(max(middle + room * (2 * i / (_CANDIDATES - 1) - 1), bottom), top) for i in range(_CANDIDATES)]
+    places = [
+        min(max(middle + room * (2 * i / (_CANDIDATES - 1) - 1), bottom), top)
+        for i in range(_CANDIDATES)
+    ]
     # What early stopping saves far away. In steps, not in seconds: those hardly depend on d, and decisions must not depend on the machine.
     far = [p.share for p in history if abs(math.log2(p.d) - middle) > NEAR]
     cost = fmean(far) if far else 1.0
-    return [max(dict.fromkeys(places), key=lambda x: known.information(x) / (cost if abs(x - middle) > NEAR else 1.0))]
+    return [
+        max(
+            dict.fromkeys(places),
+            key=lambda x: known.information(x) / (cost if abs(x - middle) > NEAR else 1.0),
+        )
+    ]
 
 
 def bisect(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
@@ -192,7 +209,10 @@ def grid(history: Sequence[Point], target: Target, limits: Limits) -> Next | Sto
 
 #: By the name that ``--design`` takes.
 DESIGNS: dict[str, Callable[[Sequence[Point], Target, Limits], Next | Stop]] = {
-    "posterior": posterior, "quantiles": quantiles, "bisect": bisect, "grid": grid,
+    "posterior": posterior,
+    "quantiles": quantiles,
+    "bisect": bisect,
+    "grid": grid,
 }
 #: Those that end in an interval, not in a bracket.
 ADAPTIVE = ("posterior", "quantiles")
@@ -201,4 +221,8 @@ ADAPTIVE = ("posterior", "quantiles")
 def _ask(d: int, done: int, history: Sequence[Point], limits: Limits) -> Next | Stop:
     left = limits.max_runs - len(history)
     runs = tuple(Run(d, i) for i in range(done, min(limits.repeats, done + left)))
-    return Next(runs) if runs else Stop(f"the cap of {limits.max_runs} runs is reached", finished=False)
+    return (
+        Next(runs)
+        if runs
+        else Stop(f"the cap of {limits.max_runs} runs is reached", finished=False)
+    )

@@ -16,8 +16,10 @@ _SPARE, _BEGUN = 0.02, 0.2
 _NOISES = 4.0
 
 
-def outlook(curve: Sequence[tuple[float, float]], tau: float, chance: float, noise: float = 0.0) -> str:
-    """"above" or "below" tau, where the run is all but sure to end there; else "".
+def outlook(
+    curve: Sequence[tuple[float, float]], tau: float, chance: float, noise: float = 0.0
+) -> str:
+    """ "above" or "below" tau, where the run is all but sure to end there; else "".
 
     ``curve``: (share of the budget, score), the untouched score first. ``noise``: standard deviation of one run's score. Above: the last score and the mean of the last three pass with something to
     spare. Below: not even half the average pace so far would reach tau in the rest of the budget. A run that has not begun to learn is left alone:

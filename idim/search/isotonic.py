@@ -24,14 +24,18 @@ class Block:
     runs: int
 
 
-def blocks(points: Sequence[Point], floor: float, middle: Callable[[list[float]], float] = fmean) -> list[Block]:
+def blocks(
+    points: Sequence[Point], floor: float, middle: Callable[[list[float]], float] = fmean
+) -> list[Block]:
     """The best non-decreasing curve, by pooling adjacent violators (Ayer et al. 1955). A failed run scores the floor.
 
     ``middle`` of a block's scores is its value: the mean for least squares, the median for least absolute error.
     """
     pools: list[tuple[list[float], list[float]]] = []  # scores, log2 d
     for d in sorted({p.d for p in points}):
-        pools.append(([floor if p.score is None else p.score for p in points if p.d == d], [math.log2(d)]))
+        pools.append(
+            ([floor if p.score is None else p.score for p in points if p.d == d], [math.log2(d)])
+        )
         while len(pools) > 1 and middle(pools[-2][0]) >= middle(pools[-1][0]):
             scores, xs = pools.pop()
             pools[-1] = (pools[-1][0] + scores, pools[-1][1] + xs)
@@ -43,7 +47,9 @@ def isotonic(points: Sequence[Point], target: Target) -> float | None:
     found = blocks(points, target.baseline.chance)
     for left, right in zip(found, found[1:], strict=False):
         if left.value < target.tau <= right.value:
-            return left.last + (right.first - left.last) * (target.tau - left.value) / (right.value - left.value)
+            return left.last + (right.first - left.last) * (target.tau - left.value) / (
+                right.value - left.value
+            )
     return None
 
 

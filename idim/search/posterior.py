@@ -57,7 +57,9 @@ _PASSES, _EVEN = 3, 0.1
 _BIN, _BEYOND = 0.01, 30.0
 #: Probabilities between which full fine-tuning's true score takes one node each: fine in the tails,
 #: because the mean of two runs has Cauchy's.
-_FULL_EDGES = np.array([0, .002, .01, .025, .05, .1, .2, .35, .5, .65, .8, .9, .95, .975, .99, .998, 1])
+_FULL_EDGES = np.array(
+    [0, 0.002, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.975, 0.99, 0.998, 1]
+)
 #: The error of one full run, in shares of the gain, where nothing else is known of it.
 _ONE_RUN = 0.02
 #: Shares are rounded here, so that scores in percent give the same bits.
@@ -95,7 +97,12 @@ class Shares:
 
     def height(self, edges: np.ndarray) -> np.ndarray:
         """Edges of A cells -> (A, F): the prior mass of each cell with each true score of full fine-tuning."""
-        return _mass(edges[:, None] / self.full[None, :], _HEIGHT, _HEIGHT_SPREAD, _HEIGHT_ODD, _HEIGHTS) * self.odds
+        return (
+            _mass(
+                edges[:, None] / self.full[None, :], _HEIGHT, _HEIGHT_SPREAD, _HEIGHT_ODD, _HEIGHTS
+            )
+            * self.odds
+        )
 
 
 def failed(share: float, low: bool = False) -> float:
@@ -111,7 +118,9 @@ def misfit_variance(distance: np.ndarray) -> np.ndarray:
     return square / (1 + square / MISFIT_MOST**2)
 
 
-def _mass(edges: np.ndarray, middle: float, spread: float, odd: float, ends: tuple[float, float]) -> np.ndarray:
+def _mass(
+    edges: np.ndarray, middle: float, spread: float, odd: float, ends: tuple[float, float]
+) -> np.ndarray:
     """Of each cell between edges (along the first axis): a normal density, and the rest anywhere between the ends.
 
     Masses, not densities in the middle: a peak that is narrower than a cell must not be lost in it.
@@ -144,7 +153,15 @@ class Axes:
         prior = pairs[:, :, None, None, None] * of_at[:, None, None] * of_slope[:, None] * of_height
         # Weights in single precision: they are sums of densities, good to a part in a million.
         prior = (prior / prior.max()).astype(np.float32)
-        return cls(tuple(edges), at, np.exp(slope), height, np.exp(noise), prior, joint / of_height[:, None])
+        return cls(
+            tuple(edges),
+            at,
+            np.exp(slope),
+            height,
+            np.exp(noise),
+            prior,
+            joint / of_height[:, None],
+        )
 
     def curve(self, x: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The curve at x in shares, its slope an octave, and its variance over a cell. () -> (X, K, A) each.
@@ -169,7 +186,6 @@ class Axes:
         gain = self.height * level[:, :, None]
         within = self.height**2 * spread[:, :, None] + height_cell**2 / 12 * (level**2)[:, :, None]
         return gain, self.height * steep[:, :, None], within
-
 
     def middles(self, x: float) -> tuple[np.ndarray, np.ndarray]:
         """The curve at x and its slope an octave, of each cell's middle alone. () -> (X, K, A) each."""
@@ -203,7 +219,9 @@ class Posterior:
         edges = [np.linspace(*pair, n + 1) for pair, n in zip(ends, _COARSE, strict=True)]
         for cells in (_COARSE,) * (_PASSES - 1) + (_FINE,):
             _, weight = _weighed(self.shares, edges, seen)
-            edges = [_finer(e, mass, n) for e, mass, n in zip(edges, _masses(weight), cells, strict=True)]
+            edges = [
+                _finer(e, mass, n) for e, mass, n in zip(edges, _masses(weight), cells, strict=True)
+            ]
         self.axes, weight = _weighed(self.shares, edges, seen)
         #: Of the curve alone: (X, K, A).
         self.joint = weight.sum(axis=(0, 1))
@@ -243,18 +261,24 @@ class Posterior:
         inside = (g > 0) & (g < 1)
         with np.errstate(divide="ignore", invalid="ignore"):
             to = np.where(inside, np.log(g / (1 - g)), np.where(g >= 1, np.inf, -np.inf)) - _PLACE
-        mass = self.joint[:, :, :, None] * (odds * weight).reshape(len(axes.height), -1)  # (X, K, A, F * E)
+        mass = self.joint[:, :, :, None] * (odds * weight).reshape(
+            len(axes.height), -1
+        )  # (X, K, A, F * E)
         offset = to.reshape(len(axes.height), -1)[None] / axes.k[:, None, None]  # (K, A, F * E)
         first, last = axes.edges[0][0] - _BEYOND, axes.edges[0][-1] + _BEYOND
         n = math.ceil((last - first) / _BIN)
         # Each cell's mass lies evenly over its bins: the sum of a step up and a step down.
-        length = np.maximum(np.rint(np.diff(axes.edges[0]) / _BIN), 1).astype(np.int64)[:, None, None, None]
+        length = np.maximum(np.rint(np.diff(axes.edges[0]) / _BIN), 1).astype(np.int64)[
+            :, None, None, None
+        ]
         with np.errstate(invalid="ignore"):
             start = np.rint((axes.edges[0][:-1, None, None, None] + offset - first) / _BIN)
         mass = np.where(start > n - 1, 0.0, mass / length)
         start = np.clip(np.nan_to_num(start, posinf=0.0, neginf=0.0), 0, n - 1).astype(np.int64)
         stop = np.minimum(start + length, n)
-        steps = np.bincount(start.ravel(), mass.ravel(), n + 1) - np.bincount(stop.ravel(), mass.ravel(), n + 1)
+        steps = np.bincount(start.ravel(), mass.ravel(), n + 1) - np.bincount(
+            stop.ravel(), mass.ravel(), n + 1
+        )
         return first + _BIN * np.arange(1, n + 1), steps.cumsum().cumsum()[:n]
 
     def quantile(self, p: float | np.ndarray) -> np.ndarray:
@@ -265,16 +289,26 @@ class Posterior:
         """P(x90 <= x)."""
         return float(np.interp(x, self._x, self._below))
 
-    def interval(self, p: Sequence[float], target: Target | None = None, spread: float = 0.0) -> tuple[float, float, float]:
+    def interval(
+        self, p: Sequence[float], target: Target | None = None, spread: float = 0.0
+    ) -> tuple[float, float, float]:
         """Lower end, middle and upper end of x90: quantiles, but what the runs bracket is never left out.
 
         For another ``target``, where the search did not look, they are quantiles alone. An end is infinite where that much of the mass never crosses.
         ``spread``: a further standard error of the threshold, in shares of the gain.
         """
-        crossings = (self._x, self._below) if target is None and not spread else self._crossings(target or self.target, spread)
+        crossings = (
+            (self._x, self._below)
+            if target is None and not spread
+            else self._crossings(target or self.target, spread)
+        )
         low, middle, high = (float(v) for v in _quantile(*crossings, np.asarray(p)))
         between = neighbours(self._history, self.target) if target in (None, self.target) else None
-        return (min(low, between[0]), middle, max(high, between[1])) if between else (low, middle, high)
+        return (
+            (min(low, between[0]), middle, max(high, between[1]))
+            if between
+            else (low, middle, high)
+        )
 
     # The curve, in units of the score.
 
@@ -315,7 +349,11 @@ class Posterior:
         axes = self.axes
         g = self.shares.tau / axes.height
         with np.errstate(divide="ignore", invalid="ignore"):
-            to = np.where(g < 1, np.log(g / (1 - g)), np.inf) - _PLACE if self.shares.tau > 0 else np.full(g.shape, -np.inf)
+            to = (
+                np.where(g < 1, np.log(g / (1 - g)), np.inf) - _PLACE
+                if self.shares.tau > 0
+                else np.full(g.shape, -np.inf)
+            )
         x90 = axes.at[:, None, None] + to[None, :] / axes.k[:, None]
         finite = x90[np.isfinite(x90)]
         edges = self.quantile(np.linspace(0, 1, 33)[1:-1])
@@ -331,14 +369,23 @@ class Posterior:
         """
         bins, n = self._bins
         gain, steep = self.axes.middles(x)
-        noise = self._sigma2 + misfit_variance(gain - self.shares.tau) + self._projection2 * steep**2
+        noise = (
+            self._sigma2 + misfit_variance(gain - self.shares.tau) + self._projection2 * steep**2
+        )
         flat, joint = bins.ravel(), self.joint
-        p, mean, square = (np.bincount(flat, v.ravel(), n) for v in (joint, joint * gain, joint * (gain**2 + 2 * noise)))
+        p, mean, square = (
+            np.bincount(flat, v.ravel(), n)
+            for v in (joint, joint * gain, joint * (gain**2 + 2 * noise))
+        )
         held = p > 1e-9
         p, mean, square = p[held], mean[held] / p[held], square[held] / p[held]
         spread = np.sqrt(np.maximum(square - mean**2, 1e-12))
         y = np.linspace((mean - 4 * spread).min(), (mean + 4 * spread).max(), 161)
-        density = (p / spread) @ np.exp(-0.5 * ((y[None, :] - mean[:, None]) / spread[:, None]) ** 2) / math.sqrt(2 * math.pi)
+        density = (
+            (p / spread)
+            @ np.exp(-0.5 * ((y[None, :] - mean[:, None]) / spread[:, None]) ** 2)
+            / math.sqrt(2 * math.pi)
+        )
         whole = -(density * np.log(np.maximum(density, 1e-300))).sum() * (y[1] - y[0])
         return float(whole - (p * 0.5 * np.log(2 * math.pi * math.e * spread**2)).sum())
 
@@ -351,11 +398,16 @@ def _quantile(x: np.ndarray, below: np.ndarray, p: float | np.ndarray) -> np.nda
 def _masses(weight: np.ndarray) -> list[np.ndarray]:
     """Marginals along place, slope, height and sigma."""
     joint = weight.sum(axis=(0, 1))
-    return [joint.sum(axis=(1, 2)), joint.sum(axis=(0, 2)), joint.sum(axis=(0, 1)), weight.sum(axis=(1, 2, 3, 4))]
+    return [
+        joint.sum(axis=(1, 2)),
+        joint.sum(axis=(0, 2)),
+        joint.sum(axis=(0, 1)),
+        weight.sum(axis=(1, 2, 3, 4)),
+    ]
 
 
 def _weighed(
-    shares: Shares, edges: Sequence[np.ndarray], seen: Sequence[tuple[float, float, str, float]],
+    shares: Shares, edges: Sequence[np.ndarray], seen: Sequence[tuple[float, float, str, float]]
 ) -> tuple[Axes, np.ndarray]:
     """Prior times likelihood, normalised: (S, W, X, K, A)."""
     axes = Axes.of(shares, edges)
@@ -390,7 +442,13 @@ def _weighed(
 
 
 def _take(
-    weight: np.ndarray, axes: Axes, gain: np.ndarray, misfit: np.ndarray, tilt: np.ndarray, score: float, side: str,
+    weight: np.ndarray,
+    axes: Axes,
+    gain: np.ndarray,
+    misfit: np.ndarray,
+    tilt: np.ndarray,
+    score: float,
+    side: str,
 ) -> None:
     """Multiply the weights, in place, by the likelihood of one run."""
     off, lost = np.float32(score) - gain, np.float32(FAILED * failed(score))

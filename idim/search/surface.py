@@ -60,7 +60,14 @@ class Surface:
     Rates are natural logarithms. Cost: some 50 ms.
     """
 
-    def __init__(self, trials: Sequence[Trial], guess: float, law: Law = SUBSPACE, known: bool = False, noise: float = 0.0):
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        guess: float,
+        law: Law = SUBSPACE,
+        known: bool = False,
+        noise: float = 0.0,
+    ):
         self._law = law
         spread = 0.05 if known else _FULL_SPREAD
         reach = 4 * spread if known else _FULL_REACH
@@ -74,7 +81,9 @@ class Surface:
             - 0.5 * ((self._offset - law.offset) / law.offset_spread)[None, None, :] ** 2
         )
         shape = np.log(
-            np.array(_CURVATURE_ODDS)[:, None, None] * np.array(_FALL_ODDS)[None, :, None] * np.array(_NOISE_ODDS)
+            np.array(_CURVATURE_ODDS)[:, None, None]
+            * np.array(_FALL_ODDS)[None, :, None]
+            * np.array(_NOISE_ODDS)
         )
         joint = shape[:, :, :, None, None, None] + log  # (Q, R, S, L, a, b)
         for place in sorted({t.place for t in trials}, key=lambda p: (p is not None, p or 0.0)):
@@ -92,7 +101,11 @@ class Surface:
         shape = (len(self._full), len(self._slope), len(self._offset))
         if place is None:
             return np.broadcast_to(self._full[:, None, None], shape)
-        return self._full[:, None, None] + self._slope[None, :, None] * place + self._offset[None, None, :]
+        return (
+            self._full[:, None, None]
+            + self._slope[None, :, None] * place
+            + self._offset[None, None, :]
+        )
 
     def best(self, place: float | None) -> tuple[float, float]:
         """Mean and standard deviation of the log of the best rate at a place; None is full fine-tuning."""

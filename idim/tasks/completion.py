@@ -42,15 +42,29 @@ class Completion(Task):
     #: No guess applies: what the untouched model scores is chance.
     majority = None
 
-    def __init__(self, name: str, metric: str, tables: dict[str, Table], tokenizer, max_seq_length: int):
+    def __init__(
+        self, name: str, metric: str, tables: dict[str, Table], tokenizer, max_seq_length: int
+    ):
         if tokenizer.eos_token_id is None:
-            raise expected("model", "one whose tokenizer has an end-of-sequence token, as completions ask", "none")
+            raise expected(
+                "model",
+                "one whose tokenizer has an end-of-sequence token, as completions ask",
+                "none",
+            )
         if max_seq_length < 2:
-            raise expected("--max-seq-length", "at least 2, a token of the prompt and one of the completion", max_seq_length)
+            raise expected(
+                "--max-seq-length",
+                "at least 2, a token of the prompt and one of the completion",
+                max_seq_length,
+            )
         # Larger must be better; from the untouched model's loss to full training's is the way of which d90 asks 90 %.
         self.name, self.metric = name, "-loss" if metric == "loss" else metric
         digest = hashlib.sha256(f"{metric} {max_seq_length}".encode())
-        self._pad, self._eos, self._most = tokenizer.pad_token_id, tokenizer.eos_token_id, max_seq_length
+        self._pad, self._eos, self._most = (
+            tokenizer.pad_token_id,
+            tokenizer.eos_token_id,
+            max_seq_length,
+        )
         self._before, self._after = _around(tokenizer)
         # Without a token before it the completion's first could not be predicted.
         self._start = self._eos if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -58,25 +72,38 @@ class Completion(Task):
         for split, table in tables.items():
             check_split(len(table.texts), f"{name}, {split} split")
             digest.update(repr((split, table.texts, table.labels)).encode())
-            self._pairs[split] = _tokenised([text for (text,) in table.texts], list(table.labels), tokenizer)
-        self._lengths = {split: torch.tensor([len(p.prompt) + len(p.rest) + 2 for p in pairs]) for split, pairs in self._pairs.items()}
+            self._pairs[split] = _tokenised(
+                [text for (text,) in table.texts], list(table.labels), tokenizer
+            )
+        self._lengths = {
+            split: torch.tensor([len(p.prompt) + len(p.rest) + 2 for p in pairs])
+            for split, pairs in self._pairs.items()
+        }
         cut = sum(int((lengths > max_seq_length).sum()) for lengths in self._lengths.values())
         if cut:
-            self.notes = (f"{name}: {cut} examples have more than {max_seq_length} tokens, prompt and completion together; a decoder sees them cut",)
+            self.notes = (
+                f"{name}: {cut} examples have more than {max_seq_length} tokens, prompt and completion together; a decoder sees them cut",
+            )
         self.fingerprint = digest.hexdigest()[:16]
 
-    def example(self, split: str, i: int, encoder_decoder: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def example(
+        self, split: str, i: int, encoder_decoder: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """What the model reads, and of each of the tokens that it predicts which it must be (or -100). -> (n,), (m,); of a decoder n = m + 1"""
         pair, most = self._pairs[split][i], self._most
         if encoder_decoder:
             target = pair.target if pair.target[-1:] == [self._eos] else [*pair.target, self._eos]
             ends = len(self._before) + len(self._after)
-            return torch.tensor([*self._before, *pair.prompt[: max(1, most - ends)], *self._after]), torch.tensor(target[:most])
+            return torch.tensor(
+                [*self._before, *pair.prompt[: max(1, most - ends)], *self._after]
+            ), torch.tensor(target[:most])
         rest = [*pair.rest, self._eos]
         rest = rest[: max(most // 2, most - len(self._before) - len(pair.prompt))]
         room = max(0, most - len(self._before) - len(rest))
-        prompt = [*self._before, *pair.prompt[max(0, len(pair.prompt) - room):]] or [self._start]
-        return torch.tensor([*prompt, *rest]), torch.tensor([*[_IGNORED] * (len(prompt) - 1), *rest])
+        prompt = [*self._before, *pair.prompt[max(0, len(pair.prompt) - room) :]] or [self._start]
+        return torch.tensor([*prompt, *rest]), torch.tensor(
+            [*[_IGNORED] * (len(prompt) - 1), *rest]
+        )
 
     def train_size(self) -> int:
         return len(self._pairs["train"])
@@ -105,19 +132,36 @@ class Completion(Task):
             hit = logits.argmax(-1) == wanted
             right, tokens = right + int(hit.sum()), tokens + hit.numel()
             exact += len(index) - row[~hit].unique().numel()
-        return {"-loss": -lost / tokens, "token_accuracy": right / tokens, "exact_match": exact / len(self._pairs[split])}[self.metric]
+        return {
+            "-loss": -lost / tokens,
+            "token_accuracy": right / tokens,
+            "exact_match": exact / len(self._pairs[split]),
+        }[self.metric]
 
     def check(self, module: nn.Module) -> None:
         super().check(module)
         if not is_encoder_decoder(module):
             # An encoder would see what it has to predict.
-            ids = torch.tensor([self._pairs["train"][0].rest[:1] * 3 or [self._eos] * 3], device=next(module.parameters()).device)
+            ids = torch.tensor(
+                [self._pairs["train"][0].rest[:1] * 3 or [self._eos] * 3],
+                device=next(module.parameters()).device,
+            )
             other = ids.clone()
             other[0, -1] = self._eos if ids[0, -1] != self._eos else 0
-            if not torch.allclose(module(input_ids=ids).logits[:, :-1], module(input_ids=other).logits[:, :-1], atol=1e-4):
-                raise expected("model", "a decoder or an encoder-decoder, as completions ask", "one whose outputs depend on later tokens")
+            if not torch.allclose(
+                module(input_ids=ids).logits[:, :-1],
+                module(input_ids=other).logits[:, :-1],
+                atol=1e-4,
+            ):
+                raise expected(
+                    "model",
+                    "a decoder or an encoder-decoder, as completions ask",
+                    "one whose outputs depend on later tokens",
+                )
 
-    def _predicted(self, module: nn.Module, split: str, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _predicted(
+        self, module: nn.Module, split: str, index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits of the completions' n tokens, those tokens, and the example of each. -> (n, V), (n,), (n,)"""
         device, both = next(module.parameters()).device, is_encoder_decoder(module)
         inputs, labels = zip(*(self.example(split, i, both) for i in index.tolist()), strict=True)
@@ -125,7 +169,11 @@ class Completion(Task):
         ids = pad_sequence(inputs, batch_first=True, padding_value=self._pad).to(device)
         wanted = pad_sequence(labels, batch_first=True, padding_value=_IGNORED).to(device)
         # transformers makes a decoder's inputs of the labels; of a decoder alone the last output has nothing to foretell.
-        logits = module(input_ids=ids, attention_mask=mask, labels=wanted).logits if both else module(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        logits = (
+            module(input_ids=ids, attention_mask=mask, labels=wanted).logits
+            if both
+            else module(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        )
         asked = wanted != _IGNORED
         return logits[asked].float(), wanted[asked], asked.nonzero()[:, 0]
 
@@ -133,15 +181,20 @@ class Completion(Task):
 def _around(tokenizer) -> tuple[list[int], list[int]]:
     """The special tokens that the tokenizer puts before and after a text."""
     plain, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
-    at = next(i for i in range(len(whole) - len(plain) + 1) if whole[i: i + len(plain)] == plain)
-    return whole[:at], whole[at + len(plain):]
+    at = next(i for i in range(len(whole) - len(plain) + 1) if whole[i : i + len(plain)] == plain)
+    return whole[:at], whole[at + len(plain) :]
 
 
 def _tokenised(prompts: list[str], rests: list[str], tokenizer) -> list[_Pair]:
     """A completion's tokens are those that follow the prompt's in the joint text; where the prompt's do not begin it, its own."""
-    first, apart = (tokenizer(texts, add_special_tokens=False).input_ids for texts in (prompts, rests))
-    joint = tokenizer([p + r for p, r in zip(prompts, rests, strict=True)], add_special_tokens=False).input_ids
+    first, apart = (
+        tokenizer(texts, add_special_tokens=False).input_ids for texts in (prompts, rests)
+    )
+    joint = tokenizer(
+        [p + r for p, r in zip(prompts, rests, strict=True)], add_special_tokens=False
+    ).input_ids
     targets = tokenizer(text_target=rests).input_ids
     return [
-        _Pair(p, j[len(p):] if j[: len(p)] == p else r, t) for p, r, j, t in zip(first, apart, joint, targets, strict=True)
+        _Pair(p, j[len(p) :] if j[: len(p)] == p else r, t)
+        for p, r, j, t in zip(first, apart, joint, targets, strict=True)
     ]

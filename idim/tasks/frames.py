@@ -248,7 +248,7 @@ def named(column, options: Options, where: str) -> Classes | None:
     column = column[_said(column, where)]
     names = {as_written(v) for v in column}
     plain = as_numbers(column) is not None
-    if not names or plain and not names <= set(dict(options.labels)):
+    if not names or (plain and not names <= set(dict(options.labels))):
         return None
     return classes_of(names, options.labels, where)
 

@@ -143,7 +143,7 @@ class Given(Task):
         )
         self._padder = self._numbers = self._meant = None
         # A collator that reads what the model does not take gets the examples as they are.
-        self._prepares = not self._collate or bool(takes.fields) and _reads(ready["train"][0])
+        self._prepares = not self._collate or (bool(takes.fields) and _reads(ready["train"][0]))
         if self._prepares:
             brought = _with_tokenizer(ready["train"][0], takes, brought)
             self._padder = brought.tokenizer and padder(brought.tokenizer)
@@ -219,7 +219,7 @@ class Given(Task):
             )
         # A loss of the caller's own may ask for any numbers, and so may one output.
         free = outputs == 1 or not default or any(isinstance(v, float) for v in train)
-        if not train or not names and not self._classes and free:
+        if not train or (not names and not self._classes and free):
             return
         number = {v: int(v) for v in train} if not names else {}
         if names:
@@ -238,7 +238,7 @@ class Given(Task):
         wrong = sorted(
             v
             for v in train
-            if number[v] < 0 or number[v] >= most or not isinstance(v, str) and v != int(v)
+            if number[v] < 0 or number[v] >= most or (not isinstance(v, str) and v != int(v))
         )
         if wrong:
             raise expected(
@@ -258,7 +258,7 @@ class Given(Task):
                 strange[0],
             )
         self._meant = number | {v: int(v) for v in evaluation if v not in number}
-        if names or default and any(isinstance(v, (bool, float)) or number[v] != v for v in train):
+        if names or (default and any(isinstance(v, (bool, float)) or number[v] != v for v in train)):
             self._numbers = self._meant
 
     def _truth(self, labels: torch.Tensor) -> torch.Tensor:
@@ -266,8 +266,8 @@ class Given(Task):
         if (
             self._meant is None
             or self._numbers is not None
-            or labels.dim() > 1
-            and labels.shape[-1] > 1
+            or (labels.dim() > 1
+            and labels.shape[-1] > 1)
         ):
             return labels
         return torch.tensor([self._meant[v] for v in labels.flatten().tolist()], dtype=torch.long)
@@ -608,8 +608,8 @@ def _plain(what: str, label):
     """The label, or _MANY for one that is a list or a vector. Errors: anything but text and
     numbers."""
     if (
-        isinstance(label, (torch.Tensor, np.ndarray))
-        and label.ndim
+        (isinstance(label, (torch.Tensor, np.ndarray))
+        and label.ndim)
         or isinstance(label, (list, tuple))
     ):
         return _MANY

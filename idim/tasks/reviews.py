@@ -12,8 +12,11 @@ from idim.tasks.frames import Table, divide, renumbered
 from idim.tasks.text import Text
 
 _SOURCE = Pinned(
-    "vaderSentiment==3.3.2", "vaderSentiment-3.3.2.tar.gz",
-    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9", "movie reviews", source=True,
+    "vaderSentiment==3.3.2",
+    "vaderSentiment-3.3.2.tar.gz",
+    "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    "movie reviews",
+    source=True,
 )
 _INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 _FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
@@ -24,7 +27,15 @@ def movie_reviews(tokenizer, options: Options) -> Text:
     rated = [(rating, text) for rating, text in _snippets() if abs(rating) >= 0.5]
     parts = _parts(Table([(text,) for _, text in rated], [int(rating > 0) for rating, _ in rated]))
     parts, named = renumbered(parts, ("negative", "positive"), options, "movie-reviews")
-    return Text("movie-reviews", "accuracy", divide(parts, options), len(named.names), tokenizer, options.max_seq_length, named)
+    return Text(
+        "movie-reviews",
+        "accuracy",
+        divide(parts, options),
+        len(named.names),
+        tokenizer,
+        options.max_seq_length,
+        named,
+    )
 
 
 def movie_completion(tokenizer, options: Options) -> Completion:
@@ -36,7 +47,13 @@ def movie_completion(tokenizer, options: Options) -> Completion:
             half = len(words) // 2
             prompts.append((" ".join(words[:half]),))
             rests.append(" " + " ".join(words[half:]))
-    return Completion("movie-completion", options.metric or "loss", divide(_parts(Table(prompts, rests)), options), tokenizer, options.max_seq_length)
+    return Completion(
+        "movie-completion",
+        options.metric or "loss",
+        divide(_parts(Table(prompts, rests)), options),
+        tokenizer,
+        options.max_seq_length,
+    )
 
 
 def _parts(whole: Table) -> dict[str, Table]:

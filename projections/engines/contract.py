@@ -50,14 +50,23 @@ class Engine(ABC):
         raise NotImplementedError
 
     def shift_rows(
-        self, values: torch.Tensor, start: int, rows: torch.Tensor, table: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float,
+        self,
+        values: torch.Tensor,
+        start: int,
+        rows: torch.Tensor,
+        table: torch.Tensor,
+        origin: torch.Tensor,
+        scale: torch.Tensor | float,
     ) -> None:
         """The same for rows ``(k,)`` of a table and of its origin, ``(n, width)`` both, which begins at ``start`` in D."""
         raise NotImplementedError
 
     @abstractmethod
     def fold_all(
-        self, sums: torch.Tensor, jobs: list[tuple[int | torch.Tensor, torch.Tensor, int]], values: torch.Tensor | None = None,
+        self,
+        sums: torch.Tensor,
+        jobs: list[tuple[int | torch.Tensor, torch.Tensor, int]],
+        values: torch.Tensor | None = None,
         scales: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
         """For each ``(starts, v, group)`` add v on the ranges to the sums, times its group's scale where there are scales ``(groups,)``.
@@ -68,5 +77,7 @@ class Engine(ABC):
 
 def merged(starts: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Ranges ``(k,)`` and ``(k, length)`` without repetition: what repeats is added up, in a fixed order on every device."""
-    whole = torch.sparse_coo_tensor(starts[None], v, (int(starts.max()) + 1, v.shape[1]), check_invariants=True).coalesce()
+    whole = torch.sparse_coo_tensor(
+        starts[None], v, (int(starts.max()) + 1, v.shape[1]), check_invariants=True
+    ).coalesce()
     return whole.indices()[0], whole.values()

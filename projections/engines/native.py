@@ -47,8 +47,15 @@ class Ranges(ctypes.Structure):
     """``Ranges`` of native.c: ranges of D and the memory that holds them."""
 
     _fields_ = [
-        ("start", c_int64), ("count", c_int64), ("length", c_int64), ("group", c_int64), ("starts", c_void_p), ("at", c_void_p),
-        ("memory", c_void_p), ("origin", c_void_p), ("factor", c_double),
+        ("start", c_int64),
+        ("count", c_int64),
+        ("length", c_int64),
+        ("group", c_int64),
+        ("starts", c_void_p),
+        ("at", c_void_p),
+        ("memory", c_void_p),
+        ("origin", c_void_p),
+        ("factor", c_double),
     ]
 
 
@@ -61,9 +68,18 @@ def address(x: torch.Tensor | None) -> int | None:
     return None if x is None else x.data_ptr()
 
 
-def call(loop: str, dtype: torch.dtype, work: int, *arguments: int | torch.Tensor | ctypes.Array | None) -> None:
+def call(
+    loop: str, dtype: torch.dtype, work: int, *arguments: int | torch.Tensor | ctypes.Array | None
+) -> None:
     """A loop of native_sums.h, on as many threads as torch uses, on one where the work (floats) is small."""
-    given = [c_int64(x) if isinstance(x, int) else x if isinstance(x, ctypes.Array) else c_void_p(address(x)) for x in arguments]
+    given = [
+        c_int64(x)
+        if isinstance(x, int)
+        else x
+        if isinstance(x, ctypes.Array)
+        else c_void_p(address(x))
+        for x in arguments
+    ]
     getattr(_LIBRARY, f"idim_{loop}_{_FORMS[dtype]}")(*given, _threads(work))
 
 
@@ -75,18 +91,28 @@ def words(key: tuple[int, int], stream: int, first: int, blocks: int) -> torch.T
     """The words of Philox blocks ``first .. first + blocks``, in order: ``(4 blocks,)`` int64. The bits of ``random.philox``."""
     out = torch.empty(4 * blocks, dtype=torch.int64)
     numbers = c_uint32(stream), c_uint32(key[0]), c_uint32(key[1])
-    _LIBRARY.idim_words(c_int64(first), c_int64(blocks), *numbers, c_void_p(out.data_ptr()), _threads(out.numel()))
+    _LIBRARY.idim_words(
+        c_int64(first), c_int64(blocks), *numbers, c_void_p(out.data_ptr()), _threads(out.numel())
+    )
     return out
 
 
-def permute(position: torch.Tensor, n: int, low: int, high: int, keys: torch.Tensor) -> torch.Tensor:
+def permute(
+    position: torch.Tensor, n: int, low: int, high: int, keys: torch.Tensor
+) -> torch.Tensor:
     """Position ``(k,)`` or ``(rows, k)`` through the network of ``random.permute`` with keys ``(rows, rounds)``."""
     position, keys = position.contiguous(), keys.contiguous()
     out = torch.empty_like(position)
     rows, rounds = keys.shape
     sizes = c_int64(rows), c_int64(position.numel() // rows), c_int64(n), c_int(low), c_int(high)
     _LIBRARY.idim_permute(
-        c_void_p(position.data_ptr()), *sizes, c_void_p(keys.data_ptr()), c_int64(rounds), c_void_p(out.data_ptr()), _threads(out.numel()))
+        c_void_p(position.data_ptr()),
+        *sizes,
+        c_void_p(keys.data_ptr()),
+        c_int64(rounds),
+        c_void_p(out.data_ptr()),
+        _threads(out.numel()),
+    )
     return out
 
 
@@ -139,30 +165,71 @@ class NativeSums:
 
     def form(self, values, starts, out) -> None:
         _inside("starts", starts, out.shape[1], self.p.D)
-        made = out if out.is_contiguous() and out.dtype == self.p.dtype else torch.empty(out.shape, dtype=self.p.dtype)
+        made = (
+            out
+            if out.is_contiguous() and out.dtype == self.p.dtype
+            else torch.empty(out.shape, dtype=self.p.dtype)
+        )
         start, places = (0, _places(starts)) if isinstance(starts, torch.Tensor) else (starts, None)
-        self._read(values, out.numel(), [(start, *out.shape, 0, address(places), None, made.data_ptr(), None, 1.0)])
+        self._read(
+            values,
+            out.numel(),
+            [(start, *out.shape, 0, address(places), None, made.data_ptr(), None, 1.0)],
+        )
         if made is not out:
             out.copy_(made)
 
     def shift_all(self, values, jobs) -> None:
         for start, out, _, _ in jobs:
             _inside("starts", start, out.numel(), self.p.D)
-        self._read(values, sum(out.numel() for _, out, _, _ in jobs), [
-            (start, 1, out.numel(), 0, None, None, out.data_ptr(), origin.data_ptr(), float(scale)) for start, out, origin, scale in jobs
-        ])
+        self._read(
+            values,
+            sum(out.numel() for _, out, _, _ in jobs),
+            [
+                (
+                    start,
+                    1,
+                    out.numel(),
+                    0,
+                    None,
+                    None,
+                    out.data_ptr(),
+                    origin.data_ptr(),
+                    float(scale),
+                )
+                for start, out, origin, scale in jobs
+            ],
+        )
 
     def shift_rows(self, values, start, rows, table, origin, scale) -> None:
         width, rows = table.shape[1], _places(rows)
         _inside("rows", rows, 1, len(table))
         starts = rows * width
-        self._read(values, len(rows) * width, [
-            (start, len(rows), width, 0, starts.data_ptr(), rows.data_ptr(), table.data_ptr(), origin.data_ptr(), float(scale))
-        ])
+        self._read(
+            values,
+            len(rows) * width,
+            [
+                (
+                    start,
+                    len(rows),
+                    width,
+                    0,
+                    starts.data_ptr(),
+                    rows.data_ptr(),
+                    table.data_ptr(),
+                    origin.data_ptr(),
+                    float(scale),
+                )
+            ],
+        )
 
     def fold_all(self, sums, jobs, values=None, scales=None):
         factors = None if scales is None else scales.tolist()
-        along = None if scales is None else torch.zeros(len(factors), self._parts(sums), dtype=torch.float64)
+        along = (
+            None
+            if scales is None
+            else torch.zeros(len(factors), self._parts(sums), dtype=torch.float64)
+        )
         kept, given = [], []
         for starts, v, group in jobs:
             if v.dtype != self.p.dtype or not v.is_contiguous():
@@ -174,6 +241,23 @@ class NativeSums:
             _inside("starts", starts, shape[1], self.p.D)
             kept.append((places, order, v))
             scale = (0, 1.0) if factors is None else (group, factors[group])
-            given.append((start, *shape, scale[0], address(places), address(order), v.data_ptr(), None, scale[1]))
-        self._add(sums, sum(v.numel() for _, v, _ in jobs), given, None if scales is None else values, along)
+            given.append(
+                (
+                    start,
+                    *shape,
+                    scale[0],
+                    address(places),
+                    address(order),
+                    v.data_ptr(),
+                    None,
+                    scale[1],
+                )
+            )
+        self._add(
+            sums,
+            sum(v.numel() for _, v, _ in jobs),
+            given,
+            None if scales is None else values,
+            along,
+        )
         return None if along is None else along.sum(1)

@@ -47,8 +47,12 @@ class PlainRuns(RunEngine):
         L = self.p.run
         entered = values.unfold(0, L, 1)  # row s: a run that is entered at s
         for first, last, lo, hi in self._spans(starts, out.shape[1]):
-            x = entered.index_select(0, self.p.shifts[first:last]).mul_(self._signs(first, last)).view(-1)
-            out[0, lo - starts: hi - starts] = x[lo - first * L: hi - first * L]
+            x = (
+                entered.index_select(0, self.p.shifts[first:last])
+                .mul_(self._signs(first, last))
+                .view(-1)
+            )
+            out[0, lo - starts : hi - starts] = x[lo - first * L : hi - first * L]
 
     def fold_all(self, sums, jobs, values=None, scales=None):
         along = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
@@ -74,7 +78,7 @@ class PlainRuns(RunEngine):
             # Each run twice, end to end: a range of that is the run turned back to coordinate 0.
             twice = torch.zeros(n, 2, L, dtype=self.p.dtype, device=self.p.device)
             once = torch.zeros(n * L, dtype=self.p.dtype, device=self.p.device)
-            once[lo - first * L: hi - first * L] = v[lo - starts: hi - starts]
+            once[lo - first * L : hi - first * L] = v[lo - starts : hi - starts]
             torch.mul(once.view(n, L), self._signs(first, last), out=twice[:, 0])
             twice[:, 1] = twice[:, 0]
             at = 2 * L * torch.arange(n, device=self.p.device) + L - self.p.shifts[first:last]

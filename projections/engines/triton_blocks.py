@@ -37,8 +37,20 @@ def _middle(pointer, block, entry, m: tl.constexpr, packed: tl.constexpr):
 
 
 @triton.jit
-def _form(half, middle, out, origin, scale, start, n, J, shifted: tl.constexpr,
-          packed: tl.constexpr, a: tl.constexpr, b: tl.constexpr):
+def _form(
+    half,
+    middle,
+    out,
+    origin,
+    scale,
+    start,
+    n,
+    J,
+    shifted: tl.constexpr,
+    packed: tl.constexpr,
+    a: tl.constexpr,
+    b: tl.constexpr,
+):
     m: tl.constexpr = a * b
     block = start // m + tl.program_id(0).to(tl.int64)
     entry = tl.arange(0, a)[:, None] * b + tl.arange(0, b)[None, :]
@@ -52,8 +64,22 @@ def _form(half, middle, out, origin, scale, start, n, J, shifted: tl.constexpr,
 
 
 @triton.jit
-def _fold(buckets, middle, v, factor, half, along, start, n, J, count, scaled: tl.constexpr, packed: tl.constexpr,
-          a: tl.constexpr, b: tl.constexpr):
+def _fold(
+    buckets,
+    middle,
+    v,
+    factor,
+    half,
+    along,
+    start,
+    n,
+    J,
+    count,
+    scaled: tl.constexpr,
+    packed: tl.constexpr,
+    a: tl.constexpr,
+    b: tl.constexpr,
+):
     # One program a bucket: it goes through the bucket's blocks in order, so no sum depends on who came first.
     m: tl.constexpr = a * b
     first = start // m
@@ -80,7 +106,11 @@ class TritonBlocks(PlainBlocks):
     def __init__(self, p):
         super().__init__(p)
         bits = p.m.bit_length() - 1
-        self._shape = {"a": 1 << (bits // 2), "b": 1 << (bits - bits // 2), "packed": p.middle.dtype == torch.uint8}
+        self._shape = {
+            "a": 1 << (bits // 2),
+            "b": 1 << (bits - bits // 2),
+            "packed": p.middle.dtype == torch.uint8,
+        }
         self._shape["num_warps"] = 4 if p.m <= 1 << 11 else 8
 
     def form(self, half, starts, out) -> None:
@@ -96,8 +126,16 @@ class TritonBlocks(PlainBlocks):
         p, n = self.p, out.numel()
         factor = torch.as_tensor(scale, dtype=p.dtype, device=p.device)
         _form[(-(-(start + n) // p.m) - start // p.m,)](
-            half, p.middle, out, out if origin is None else origin, factor, start, n, p.halves,
-            shifted=origin is not None, **self._shape,
+            half,
+            p.middle,
+            out,
+            out if origin is None else origin,
+            factor,
+            start,
+            n,
+            p.halves,
+            shifted=origin is not None,
+            **self._shape,
         )
 
     def _fold(self, buckets, starts, v, factor, half):
@@ -108,7 +146,17 @@ class TritonBlocks(PlainBlocks):
         programs = min(count, p.halves)
         along = torch.zeros(programs if half is not None else 1, device=p.device)
         _fold[(programs,)](
-            buckets, p.middle, v.contiguous(), torch.as_tensor(factor, dtype=p.dtype, device=p.device),
-            buckets if half is None else half, along, starts, n, p.halves, count, scaled=half is not None, **self._shape,
+            buckets,
+            p.middle,
+            v.contiguous(),
+            torch.as_tensor(factor, dtype=p.dtype, device=p.device),
+            buckets if half is None else half,
+            along,
+            starts,
+            n,
+            p.halves,
+            count,
+            scaled=half is not None,
+            **self._shape,
         )
         return along.double().sum()
