@@ -27,8 +27,7 @@ class _Buffer:
             x is None
             or now is None
             or now.shape != x.shape
-            or (now.is_inference()
-            and not torch.is_inference_mode_enabled())
+            or (now.is_inference() and not torch.is_inference_mode_enabled())
         ):
             self.owner._buffers[self.key] = None if x is None else x.clone()
         else:

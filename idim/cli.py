@@ -38,8 +38,7 @@ Threshold = Annotated[
     float | None, typer.Option(help="The fraction of full fine-tuning to reach. Default: 0.9.")
 ]
 Out = Annotated[
-    str | None,
-    typer.Option(help="The store: a folder for records and figures. Default: idim-out."),
+    str | None, typer.Option(help="The store: a folder for records and figures. Default: idim-out.")
 ]
 Seed = Annotated[
     int | None, typer.Option(help="The master seed; each run draws four fresh ones from it.")
@@ -89,15 +88,10 @@ Lean = Annotated[
     ),
 ]
 Length = Annotated[
-    int | None,
-    typer.Option(help="Tokens a text is cut to. Default: 128, or the quick protocol's."),
+    int | None, typer.Option(help="Tokens a text is cut to. Default: 128, or the quick protocol's.")
 ]
-TrainCap = Annotated[
-    int | None, typer.Option(help="Train on a fixed random subset of this size.")
-]
-EvalCap = Annotated[
-    int | None, typer.Option(help="Score on a fixed random subset of this size.")
-]
+TrainCap = Annotated[int | None, typer.Option(help="Train on a fixed random subset of this size.")]
+EvalCap = Annotated[int | None, typer.Option(help="Score on a fixed random subset of this size.")]
 Baselines = Annotated[int | None, typer.Option(help="Full runs that set the threshold.")]
 Repeats = Annotated[int | None, typer.Option(help="Runs with fresh seeds at each d or rank.")]
 MaxRuns = Annotated[
@@ -145,8 +139,7 @@ AsJson = Annotated[
     ),
 ]
 ConfigFile = Annotated[
-    str | None,
-    typer.Option("--config", help="A TOML file; every flag has a key of the same name."),
+    str | None, typer.Option("--config", help="A TOML file; every flag has a key of the same name.")
 ]
 Projection = Annotated[
     str | None, typer.Option(help="A family of projections; see `idim ls projections`.")
@@ -281,9 +274,7 @@ def sweep(
 def train(
     model: Model = None,
     task: TaskName = None,
-    arm: Annotated[
-        str | None, typer.Option(help="full, did, said or lora. Default: said.")
-    ] = None,
+    arm: Annotated[str | None, typer.Option(help="full, did, said or lora. Default: said.")] = None,
     d: Annotated[int | None, typer.Option(help="Trained numbers, scales included.")] = None,
     rank: Annotated[int | None, typer.Option(help="LoRA's rank.")] = None,
     projection: Projection = None,
@@ -465,9 +456,7 @@ def export(
     merged: Annotated[
         str | None, typer.Option(help="Write the model with plain weights into this folder.")
     ] = None,
-    lora: Annotated[
-        str | None, typer.Option(help="Write a LoRA adapter into this folder.")
-    ] = None,
+    lora: Annotated[str | None, typer.Option(help="Write a LoRA adapter into this folder.")] = None,
     rank: Annotated[
         int, typer.Option(help="LoRA's rank, for every layer. Default: what --energy asks for.")
     ] = 0,

@@ -70,7 +70,11 @@ def check_search(study: Study) -> None:
         )
 
 
-def search(config: Config, watcher: Watcher = Watcher()) -> dict:
+#: Tells nobody anything.
+SILENT = Watcher()
+
+
+def search(config: Config, watcher: Watcher = SILENT) -> dict:
     """Measure d90: the summary as one JSON-ready object. Every run is kept in ``config.out`` as it finishes."""
     study = Study(config, watcher)
     check_search(study)
@@ -286,7 +290,7 @@ class _Search:
         return max((v["probability"] for v in (checks["rate"] or {}).values()), default=0.0)
 
 
-def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
+def sweep(config: Config, watcher: Watcher = SILENT) -> dict:
     """Score against LoRA rank, under the same budget and evaluation rule as a search."""
     study = Study(config, watcher)
     ranks = sorted(config.ranks or (1, 2, 4, 8, 16))
@@ -307,7 +311,7 @@ def sweep(config: Config, watcher: Watcher = Watcher()) -> dict:
     return summarise_sweep(store.all(), question) | {"id": question["id"]}
 
 
-def train_one(config: Config, watcher: Watcher = Watcher()) -> dict:
+def train_one(config: Config, watcher: Watcher = SILENT) -> dict:
     """One run of one arm: its record."""
     study = Study(config, watcher)
     arm = config.arm

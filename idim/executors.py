@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import weakref
@@ -111,8 +112,6 @@ def _start(threads: int, watched: Connection) -> None:
 
 def _end_with(watched: Connection) -> None:
     """End this worker when the other end of the pipe is closed, or its process gone: a search that is killed leaves no worker behind."""
-    try:
+    with contextlib.suppress(EOFError, OSError):
         watched.recv_bytes()
-    except (EOFError, OSError):
-        pass
     os._exit(1)

@@ -163,7 +163,7 @@ def _shapes(adapter: str) -> dict[str, tuple[int, ...]]:
         raise expected("adapter", "a folder with adapter_model.safetensors", adapter)
     try:
         with safe_open(path, "pt") as file:
-            for key in file.keys():
+            for key in file:
                 tensor = file.get_tensor(key)
                 if not torch.isfinite(tensor).all():
                     raise expected(f"{path}: {key}", "finite numbers", "NaN or infinity")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -37,7 +38,7 @@ class Loaded:
 def mlp(sizes: list[int]) -> nn.Module:
     """Fully connected ReLU net, as in Li et al. 2018."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
         layers += [nn.ReLU()] if i else []
         layers.append(nn.Linear(a, b))
     return nn.Sequential(*layers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from huggingface_hub import ModelCard
@@ -216,7 +217,7 @@ class SubspaceTuner(BaseTuner):
 
     prefix = _PREFIX
     tuner_layer_cls = Held
-    target_module_mapping: dict[str, list[str]] = {}
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def __init__(
         self, model: nn.Module, peft_config: PeftConfig | dict[str, PeftConfig], *args, **kwargs
@@ -306,7 +307,7 @@ class SubspaceTuner(BaseTuner):
 
 def _check(needed: dict[str, torch.Tensor], came: dict[str, torch.Tensor]) -> None:
     """An adapter that lacks something, or is not of numbers, would leave the model as it is and say nothing."""
-    for key, place in needed.items():
+    for key in needed:
         if key not in came and not key.startswith("buffer_"):
             raise expected(
                 "adapter", f"a file with {key}", f"one with {', '.join(sorted(came)) or 'nothing'}"

@@ -219,9 +219,10 @@ def flags(r: random.Random, place: Place) -> list[str]:
     if command == "report":
         words += [r.choice([str(place.out), *TEXTS])]
     if command == "export":
-        words += [r.choice([str(place.kept["adapter"]), *TEXTS])] + r.choice(
-            [[], ["--lora", str(place.out / "l")], ["--merged", str(place.out / "m")]]
-        )
+        words += [
+            r.choice([str(place.kept["adapter"]), *TEXTS]),
+            *r.choice([[], ["--lora", str(place.out / "l")], ["--merged", str(place.out / "m")]]),
+        ]
     for _ in range(r.randint(0, 4)):
         flag = r.choice([*sorted(options), "--nosuch"])
         words.append(flag)
@@ -351,7 +352,7 @@ def tables(r: random.Random, place: Place) -> list[str]:
     )
     if r.random() < 0.15:
         declared = {"train": name} | {
-            k: r.choice(VALUES + [name, "text", "label", "accuracy"])
+            k: r.choice([*VALUES, name, "text", "label", "accuracy"])
             for k in r.sample(
                 ["train", "evaluation", "text", "label", "metric", "chance", "name", "x"], 2
             )

@@ -62,17 +62,21 @@ def judged(curves: Curves, full: list[float], chance: float) -> dict:
     erring = set()
     for d0, there in curves.items():
         tau = fmean(c[-1][1] for c in there)
-        for d, i in (
-            (d, i) for d in curves if abs(math.log2(d / d0)) > NEAR for i in range(len(curves[d]))
-        ):
-            curve = curves[d][i]
+        far = [
+            (d, i)
+            for d, c in curves.items()
+            if abs(math.log2(d / d0)) > NEAR
+            for i in range(len(c))
+        ]
+        for run in far:
+            curve = curves[run[0]][run[1]]
             asked += tau > chance
             for n in range(1, len(curve)) if tau > chance else ():
                 if side := outlook(curve[:n], tau, chance, noise):
                     stopped += 1
                     if (curve[-1][1] >= tau) != (side == "above"):
                         wrong += 1
-                        erring.add((d, i))
+                        erring.add(run)
                     break
     # One run judged at forty thresholds is still one run.
     runs = sum(map(len, curves.values()))

@@ -88,7 +88,13 @@ def tasks(
     data_dir: str | None, store: str, workers: int
 ) -> list[tuple[Config, tuple[int, ...], int]]:
     """What is trained, at which d, with how many seeds each."""
-    common = dict(arm="did", out=store, workers=workers, learning_rate=3e-3, baselines=BASELINES)
+    common = {
+        "arm": "did",
+        "out": store,
+        "workers": workers,
+        "learning_rate": 3e-3,
+        "baselines": BASELINES,
+    }
     listed = [
         (
             Config("mlp:64-200-200-10", "digits", batch_size=64, num_train_epochs=20, **common),

@@ -83,11 +83,13 @@ class Scenario:
         g = (tau - self.chance) / span if self.reachable else 0.9
         steep = slope * g * (1 - g)
         if self.shape == "step":
-            level = lambda u: (
-                float(u >= 0)
-                if math.isinf(slope)
-                else 1 / (1 + math.exp(min(-(slope * u + math.log(g / (1 - g))), 600)))
-            )
+
+            def level(u):
+                return (
+                    float(u >= 0)
+                    if math.isinf(slope)
+                    else 1 / (1 + math.exp(min(-(slope * u + math.log(g / (1 - g))), 600)))
+                )
         elif self.shape == "logistic":
             at = math.log(g / (1 - g))
             level = lambda u: 1 / (1 + math.exp(-(slope * u + at)))  # noqa: E731
@@ -143,7 +145,7 @@ class Scenario:
         return (mean + noise) * self.unit
 
 
-VISION = dict(vision=True)
+VISION = {"vision": True}
 OLD = (
     *(Scenario(f"logistic-{k:g}", k, specified=True, **VISION) for k in (0.3, 0.5, 0.7, 1.0, 1.5)),
     Scenario("weibull", shape="weibull", **VISION),
@@ -159,7 +161,7 @@ OLD = (
     Scenario("edge-high", x90=(math.log2(199_210) - 1, math.log2(199_210))),
     Scenario("mrpc-like", chance=0.684, full=0.78, sigma=0.012, full_noise=0.012, specified=True),
 )
-MRPC = dict(chance=0.684, full=0.78, sigma=0.012, full_noise=0.012)
+MRPC = {"chance": 0.684, "full": 0.78, "sigma": 0.012, "full_noise": 0.012}
 NEW = (
     # The same runs in other units must give the same answers.
     *(Scenario(f"unit-{u:g}", unit=u) for u in (100.0, 0.01)),

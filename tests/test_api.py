@@ -367,11 +367,11 @@ def test_mistakes(tmp_path, change, says):
             "train: example: expected what the model takes",
         ),
         (
-            nothing_to_read() + [{"input_ids": [3]}],
+            [*nothing_to_read(), {"input_ids": [3]}],
             {},
             "train: example: expected a value of labels",
         ),
-        (nothing_to_read() + [{"labels": 1}], {}, "train: example: expected a value of input_ids"),
+        ([*nothing_to_read(), {"labels": 1}], {}, "train: example: expected a value of input_ids"),
         (nothing_to_read(labels=2), {}, "train: labels: expected classes 0..1"),
         (nothing_to_read(input_ids=[99]), {}, "--model: expected one that takes"),
         (nothing_to_read() + nothing_to_read(labels="x"), {}, "not both"),

@@ -32,7 +32,7 @@ WORDS = [
     "<s>",
     "a",
 ]
-SIZES = dict(vocab_size=len(WORDS), pad_token_id=0, eos_token_id=1, bos_token_id=12)
+SIZES = {"vocab_size": len(WORDS), "pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 12}
 #: What each tokenizer puts around a text, as Llama, T5 and BART do.
 AROUND = {"decoder": "<s> $A", "encoder-decoder": "$A </s>", "bart": "<s> $A </s>"}
 KINDS = tuple(AROUND)
@@ -96,7 +96,12 @@ def folders(tmp_path_factory) -> dict[str, Path]:
         raw.post_processor = processors.TemplateProcessing(
             single=AROUND[name], special_tokens=[("<s>", 12), ("</s>", 1)]
         )
-        special = dict(pad_token="<pad>", eos_token="</s>", bos_token="<s>", unk_token="<unk>")
+        special = {
+            "pad_token": "<pad>",
+            "eos_token": "</s>",
+            "bos_token": "<s>",
+            "unk_token": "<unk>",
+        }
         t.PreTrainedTokenizerFast(tokenizer_object=raw, **special).save_pretrained(made[name])
         model.save_pretrained(made[name])
     return made
@@ -164,7 +169,7 @@ def test_exact_match_is_what_greedy_decoding_gives(kind, folders, counting):
     task = tasks.load(str(counting), reader, Options(metric="exact_match"))
     module = models.load(str(folders[kind]), 0, 0, task.head).module
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
-    for step, batch in zip(
+    for _step, batch in zip(
         range(70), (b for epoch in range(20) for b in task.batches(16, epoch)), strict=False
     ):
         task.loss(module, batch).backward()

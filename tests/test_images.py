@@ -190,7 +190,7 @@ def test_pictures_that_cannot_be_used(vit, pictures, tiny_bert):
     with pytest.raises(IdimError, match="one that reads text"):
         tasks.load("movie-reviews", reader, Options())
     (pictures / "train/dark/3.png").write_bytes(b"no picture")
-    with pytest.raises(IdimError, match="3.png: expected a readable picture"):
+    with pytest.raises(IdimError, match=r"3\.png: expected a readable picture"):
         tasks.load(str(pictures), reader, Options())
     (pictures / "train/dark/3.png").unlink()
     (pictures / "validation/odd").mkdir(parents=True)

@@ -414,7 +414,7 @@ def test_another_base_model_is_called_that(tiny_bert, tmp_path):
     larger.resize_token_embeddings(20, mean_resizing=False)
     with pytest.raises(
         IdimError,
-        match="base model: expected one of which the adapter moves .* weights, as where it was made",
+        match=r"base model: expected one of which the adapter moves .* weights, as where it was made",
     ):
         PeftModel.from_pretrained(larger, tmp_path)
     assert not larger._forward_pre_hooks
@@ -505,7 +505,7 @@ def adapter(tmp_path_factory, tiny_bert):
         "--save",
         folder / "adapter",
     ]
-    code, stdout, stderr = command(*words)
+    code, _stdout, stderr = command(*words)
     assert code == 0, stderr
     return folder
 

@@ -542,7 +542,7 @@ def test_bad_vectors_are_refused(family):
 def test_a_dense_matrix_that_may_not_be_regenerated_names_its_bytes():
     with pytest.raises(
         ProjectionError,
-        match="expected a matrix of at most 1,000 bytes; 10000 x 100 in torch.float32 takes 4,000,000",
+        match=r"expected a matrix of at most 1,000 bytes; 10000 x 100 in torch\.float32 takes 4,000,000",
     ):
         projections.make("dense", 10_000, 100, memory=1000, regenerate=False)
     with pytest.raises(ProjectionError, match="orthonormal: expected no options; got 'memory'"):

@@ -206,8 +206,13 @@ def test_the_two_searches_with_different_master_seeds_agree_as_it_says():
         json.loads(path.read_text()) for path in (ROOT / "results/vision/summaries").glob("*.json")
     ]
     want = {
-        tuple(f"{s[k]['estimate']} [{s[k]['low']}, {s[k]['high']}]" for k in ("d90", "d90_raw"))
-        + (str(sum(s["runs"].values())), f"{sum(s['seconds'].values()):.0f}")
+        (
+            *tuple(
+                f"{s[k]['estimate']} [{s[k]['low']}, {s[k]['high']}]" for k in ("d90", "d90_raw")
+            ),
+            str(sum(s["runs"].values())),
+            f"{sum(s['seconds'].values()):.0f}",
+        )
         for s in found
     }
     assert {

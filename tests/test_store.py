@@ -163,7 +163,7 @@ def test_two_writers_with_one_process_number_do_not_share_a_file(tmp_path, monke
 
 
 def test_a_number_that_json_lacks_is_refused(tmp_path):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"score": float("nan")})
     assert not (tmp_path / "x.json").exists()
 
@@ -415,20 +415,13 @@ def test_a_question_with_a_broken_field_is_skipped(tmp_path, path):
             "metric",
         )
         if (
-            (free
-            and isinstance(wrong, str)
-            and name != "half a character")
-            or (name == "null"
-            and path[-1] in ("structure", "absolute"))
-            or (name == "missing"
-            and path[-1] in ("design", 0))
+            (free and isinstance(wrong, str) and name != "half a character")
+            or (name == "null" and path[-1] in ("structure", "absolute"))
+            or (name == "missing" and path[-1] in ("design", 0))
         ):
             continue
-        if (
-            (name == "true"
-            and path[-1] in ("finished", "strict"))
-            or (path == ("absolute",)
-            and name == "negative")
+        if (name == "true" and path[-1] in ("finished", "strict")) or (
+            path == ("absolute",) and name == "negative"
         ):
             continue
         (tmp_path / "searches").mkdir(exist_ok=True)
@@ -451,7 +444,7 @@ def test_an_id_that_is_no_name_of_a_file_leads_nowhere(tmp_path, name):
     store.put_question(question(name="fine"))
     with pytest.warns(IdimWarning, match="q-1.json"):
         assert [q["id"] for q in store.questions()] == ["fine"]
-    code, stdout, stderr = idim("report", root)
+    code, _stdout, stderr = idim("report", root)
     assert code == 0 and "skipped 1 file" in stderr
     assert {p.relative_to(tmp_path).parts[:2] for p in tmp_path.rglob("*")} == {
         ("a",),
@@ -564,7 +557,7 @@ def test_a_record_of_a_kind_nobody_knows_ends_no_search_in_a_circle(mine, kind):
 
 
 def test_doctor_names_every_file_that_does_not_fit(mine):
-    out, words, _ = mine
+    out, _words, _ = mine
     assert idim("doctor", "--verify", out)[0] == 0
     (out / "runs" / "x.json").write_text("{")
     (out / "searches" / "y.json").write_text("[]")

@@ -51,7 +51,7 @@ def tuned(made: Study, tmp_path, arm: str = "did") -> rates.Rates:
 def test_rates_come_near_the_best_at_every_d_from_few_runs(
     monkeypatch, tmp_path, arm, slope, factor
 ):
-    made, tried = study(monkeypatch, lambda arm, d: 1.0, arm=arm)
+    made, _tried = study(monkeypatch, lambda arm, d: 1.0, arm=arm)
     monkeypatch.setattr(
         made, "execute", study(monkeypatch, law(made, slope, factor), arm=arm)[0].execute
     )
@@ -70,7 +70,7 @@ def test_full_is_tuned_by_more_than_one_argmax(monkeypatch, tmp_path):
 
 def test_a_size_where_nothing_learns_sends_the_search_to_larger_ones(monkeypatch, tmp_path):
     said = []
-    made, tried = study(
+    made, _tried = study(
         monkeypatch, lambda arm, d: FULL, learns=lambda arm, size: arm == "full" or size > 600
     )
     monkeypatch.setattr(made, "watch", type(made.watch)(say=said.append))

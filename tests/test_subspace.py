@@ -605,6 +605,6 @@ def test_a_model_of_which_all_is_frozen_is_refused():
     model.out.bias.requires_grad_(True)
     with pytest.raises(
         IdimError,
-        match="d: expected at most D = 23, the number of weights that may be trained; .* tensors are frozen; got 24",
+        match=r"d: expected at most D = 23, the number of weights that may be trained; .* tensors are frozen; got 24",
     ):
         Subspace(model, 24)

@@ -345,9 +345,12 @@ def test_glue_is_numbered_as_the_model_numbers_its_names(name, tmp_path, tiny_be
         frame[frame.label < (len(names) or 9)].to_parquet(
             tmp_path / f"{part}-00000-of-00001.parquet"
         )
-    load = lambda known: tasks.load(
-        name, models.reader(str(tiny_bert)), Options(data_dir=str(tmp_path)), known
-    )
+
+    def load(known):
+        return tasks.load(
+            name, models.reader(str(tiny_bert)), Options(data_dir=str(tmp_path)), known
+        )
+
     plain, turned = load({}), load({label: i for i, label in enumerate(reversed(names))})
     assert plain.names == names and turned.names == names[::-1]
     assert torch.equal(
@@ -364,7 +367,12 @@ def test_a_tokenizer_without_a_padding_token_pads_all_the_same(pad, tmp_path, re
 
     raw = Tokenizer(
         parts.WordLevel(
-            {w: i for i, w in enumerate(["the", "very", "good", "bad", "film", "<unk>", "<pad>", "</s>"])},
+            {
+                w: i
+                for i, w in enumerate(
+                    ["the", "very", "good", "bad", "film", "<unk>", "<pad>", "</s>"]
+                )
+            },
             unk_token="<unk>",
         )
     )

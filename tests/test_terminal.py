@@ -221,7 +221,7 @@ def test_names_in_a_store_reach_no_terminal_as_commands(tmp_path):
         ["report", tmp_path, "--html", tmp_path / "x.html"],
         ["doctor", "--verify", tmp_path],
     ):
-        code, stdout, stderr = idim(*words)
+        _code, stdout, stderr = idim(*words)
         assert not any(c in stdout + stderr for c in "\x1b\x07\x9b\u202e"), stdout
     assert "\\x1b" in idim("report", tmp_path)[1]
 
@@ -499,7 +499,7 @@ def test_numbers_and_names_that_nothing_holds(tmp_path, monkeypatch, flag, value
 
 def test_a_full_disk_under_the_records_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fails(OSError(28, "No space left on device")))
-    code, stdout, stderr = idim("train", *NET[:8], "--arm", "full", "--out", tmp_path / "o")
+    code, _stdout, stderr = idim("train", *NET[:8], "--arm", "full", "--out", tmp_path / "o")
     assert (
         code == 2
         and "No space left on device" in stderr.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def blocks(
 def isotonic(points: Sequence[Point], target: Target) -> float | None:
     """log2 d where the isotonic curve of mean scores crosses tau, on a line between neighbours; None where it does not."""
     found = blocks(points, target.baseline.chance)
-    for left, right in zip(found, found[1:], strict=False):
+    for left, right in itertools.pairwise(found):
         if left.value < target.tau <= right.value:
             return left.last + (right.first - left.last) * (target.tau - left.value) / (
                 right.value - left.value
@@ -56,7 +57,7 @@ def isotonic(points: Sequence[Point], target: Target) -> float | None:
 def neighbours(points: Sequence[Point], target: Target) -> tuple[float, float] | None:
     """log2 of the two neighbouring d between which the isotonic curve of medians crosses tau; None where it does not."""
     found = blocks(points, target.baseline.chance, median)
-    for left, right in zip(found, found[1:], strict=False):
+    for left, right in itertools.pairwise(found):
         if left.value < target.tau <= right.value:
             return left.last, right.first
     return None

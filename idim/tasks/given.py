@@ -258,7 +258,9 @@ class Given(Task):
                 strange[0],
             )
         self._meant = number | {v: int(v) for v in evaluation if v not in number}
-        if names or (default and any(isinstance(v, (bool, float)) or number[v] != v for v in train)):
+        if names or (
+            default and any(isinstance(v, (bool, float)) or number[v] != v for v in train)
+        ):
             self._numbers = self._meant
 
     def _truth(self, labels: torch.Tensor) -> torch.Tensor:
@@ -266,8 +268,7 @@ class Given(Task):
         if (
             self._meant is None
             or self._numbers is not None
-            or (labels.dim() > 1
-            and labels.shape[-1] > 1)
+            or (labels.dim() > 1 and labels.shape[-1] > 1)
         ):
             return labels
         return torch.tensor([self._meant[v] for v in labels.flatten().tolist()], dtype=torch.long)
@@ -607,10 +608,8 @@ def _scalar(label):
 def _plain(what: str, label):
     """The label, or _MANY for one that is a list or a vector. Errors: anything but text and
     numbers."""
-    if (
-        (isinstance(label, (torch.Tensor, np.ndarray))
-        and label.ndim)
-        or isinstance(label, (list, tuple))
+    if (isinstance(label, (torch.Tensor, np.ndarray)) and label.ndim) or isinstance(
+        label, (list, tuple)
     ):
         return _MANY
     label = _scalar(label)

@@ -38,11 +38,8 @@ class Declared:
 
     def resolved(self, columns: Iterable[str]) -> Declared:
         """A table with a column ``completion`` and nothing said of labels is one of prompts and completions."""
-        completes = (
-            self.metric in COMPLETION
-            or (not (self.metric or self.label)
-            and "completion" in columns
-            and "label" not in columns)
+        completes = self.metric in COMPLETION or (
+            not (self.metric or self.label) and "completion" in columns and "label" not in columns
         )
         text = ("prompt",) if completes else ("text", "text2") if "text2" in columns else ("text",)
         label, metric = ("completion", "loss") if completes else ("label", "accuracy")

@@ -26,10 +26,10 @@ class Engine(ABC):
     def __init__(self, p: Projection):
         self.p = p
 
-    def share(self, other: Engine) -> None:
+    def share(self, other: Engine) -> None:  # noqa: B027 (most engines keep no buffers)
         """Be left what the other is left, too: the two are used in turn."""
 
-    def leave(self, x: torch.Tensor) -> None:
+    def leave(self, x: torch.Tensor) -> None:  # noqa: B027 (most engines keep no buffers)
         """Values or sums that nobody reads any more: the engine may make the next ones in their memory."""
 
     @property

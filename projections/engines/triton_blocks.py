@@ -117,6 +117,7 @@ class TritonBlocks(PlainBlocks):
         if not isinstance(starts, int):
             return super().form(half, starts, out)
         self._form(half, starts, out)
+        return None
 
     def shift_all(self, half, jobs) -> None:
         for start, out, origin, scale in jobs:
