@@ -1,68 +1,184 @@
-"""What a user asked for, checked and frozen. Flags and TOML keys are the fields of Config; unknown ones are errors."""
+"""What a user asked for, checked and frozen.
+
+Flags and TOML keys are the fields of Config. An unknown key is an error. A flag's help, its panel
+and the values that it takes are declared here, once, beside the field.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from idim.errors import expected, first_line, is_unicode, one_of
 from idim.protocols import PROTOCOLS, Protocol
-from idim.search.design import DESIGNS
 
 EXECUTORS = ("local",)
 PRECISIONS = ("fp32", "bf16", "fp16")
 ENGINES = ("auto", "plain", "native", "triton", "fht")
 ARMS = ("full", "did", "said", "lora")
 
+#: The panels of the help, in the order in which it shows them.
+WHAT, BUDGET, DATA, SUBSPACE, LORA, OUTPUT = PANELS = (
+    "What to measure",
+    "Budget",
+    "Data",
+    "Subspace",
+    "LoRA",
+    "Output",
+)
+
+
+def _flag(
+    panel: str,
+    about: str,
+    default: object = dataclasses.MISSING,
+    *,
+    choices: Iterable[str] = (),
+    least: int | None = None,
+) -> Any:
+    """A field with its flag's panel and help.
+
+    Args:
+        panel: one of ``PANELS``.
+        about: the help, one or two short sentences.
+        default: what holds where the user says nothing. Without it the field must be given.
+        choices: the only values that a string takes.
+        least: the smallest value that a number takes.
+    """
+    metadata = {"panel": panel, "about": about, "choices": tuple(choices), "least": least}
+    return dataclasses.field(default=default, metadata=metadata)
+
 
 @dataclass(frozen=True)
 class Config:
-    """One measurement. 0, None and the empty string mean: let the protocol or the kind of model decide."""
+    """One measurement.
 
-    model: str
-    task: str
-    arm: str = "said"
-    protocol: str = "trust"
-    projection: str = ""
-    engine: str = "auto"
-    design: str = ""
-    threshold: float = 0.9
-    absolute: float | None = None
-    grid: tuple[int, ...] = ()
-    d: int = 0
-    rank: int = 0
-    ranks: tuple[int, ...] = ()
-    targets: tuple[str, ...] = ()
-    lora_alpha: int = 0
-    learning_rate: float = 0.0
-    subspace_learning_rate: float = 0.0
-    lora_learning_rate: float = 0.0
-    num_train_epochs: float = 0.0
-    max_steps: int = 0
-    batch_size: int = 0
-    precision: str = "fp32"
-    lean: bool = False
-    max_seq_length: int = 0
-    max_train_samples: int = 0
-    max_eval_samples: int = 0
-    baselines: int = 0
-    repeats: int = 0
-    max_runs: int = 30
-    tune: bool = True
-    early: bool = True
-    checks: bool = True
-    seed: int = 0
-    data_dir: str = ""
-    text_columns: tuple[str, ...] = ()
-    label_column: str = ""
-    metric: str = ""
-    out: str = "idim-out"
-    save: str = ""
-    workers: int = 1
-    executor: str = "local"
+    0, None and the empty string mean: let the protocol or the kind of model decide.
+    """
+
+    model: str = _flag(
+        WHAT, "A built-in net, an alias, a folder or a hub id; see `idim ls models`."
+    )
+    task: str = _flag(
+        WHAT, "A task, a table of your own, or a folder of pictures; see `idim ls tasks`."
+    )
+    arm: str = _flag(
+        WHAT, "What is trained; see `idim ls arms`. Default: said.", "said", choices=ARMS
+    )
+    protocol: str = _flag(
+        WHAT, "A preset; see `idim ls protocols`. Default: trust.", "trust", choices=PROTOCOLS
+    )
+    projection: str = _flag(SUBSPACE, "A family of projections; see `idim ls projections`.", "")
+    engine: str = _flag(
+        SUBSPACE,
+        "What computes the projection: auto, plain, native, triton or fht. Default: auto.",
+        "auto",
+        choices=ENGINES,
+    )
+    design: str = _flag(
+        WHAT,
+        "How the next d is chosen: posterior, quantiles, bisect or grid. Default: the protocol's.",
+        "",
+    )
+    threshold: float = _flag(WHAT, "The fraction of full fine-tuning to reach. Default: 0.9.", 0.9)
+    absolute: float | None = _flag(
+        WHAT, "A score to reach, in place of a fraction of full fine-tuning.", None
+    )
+    grid: tuple[int, ...] = _flag(WHAT, "Try exactly these d, with commas between.", ())
+    d: int = _flag(WHAT, "How many numbers to train, scales included.", 0, least=0)
+    rank: int = _flag(LORA, "LoRA's rank.", 0, least=0)
+    ranks: tuple[int, ...] = _flag(LORA, "Ranks, with commas between. Default: 1,2,4,8,16.", ())
+    targets: tuple[str, ...] = _flag(
+        LORA, "The modules that LoRA adapts, with commas. Default: peft's for the model.", ()
+    )
+    lora_alpha: int = _flag(LORA, "LoRA's alpha. Default: twice the rank.", 0, least=0)
+    learning_rate: float = _flag(BUDGET, "The learning rate of full fine-tuning.", 0.0, least=0)
+    subspace_learning_rate: float = _flag(
+        SUBSPACE, "One learning rate for every d, in place of the rate law.", 0.0, least=0
+    )
+    lora_learning_rate: float = _flag(
+        LORA, "The learning rate of LoRA, in place of tuning.", 0.0, least=0
+    )
+    num_train_epochs: float = _flag(
+        BUDGET, "Passes over the training split, for every arm.", 0.0, least=0
+    )
+    max_steps: int = _flag(
+        BUDGET, "Optimiser steps, for every arm; in place of epochs.", 0, least=0
+    )
+    batch_size: int = _flag(BUDGET, "Examples a step.", 0, least=0)
+    precision: str = _flag(
+        BUDGET,
+        "fp32, or bf16 or fp16 by autocast (weights and theta stay fp32). Default: fp32.",
+        "fp32",
+        choices=PRECISIONS,
+    )
+    lean: bool = _flag(
+        SUBSPACE,
+        "Hold theta_0 alone and form a block's weights while it runs: less memory, more time. "
+        "Default: off.",
+        False,
+    )
+    max_seq_length: int = _flag(
+        DATA, "Cut a text to this many tokens. Default: 128, or the protocol's.", 0, least=0
+    )
+    max_train_samples: int = _flag(DATA, "Train on a fixed random subset of this size.", 0, least=0)
+    max_eval_samples: int = _flag(DATA, "Score on a fixed random subset of this size.", 0, least=0)
+    baselines: int = _flag(BUDGET, "Full runs that set the threshold.", 0, least=0)
+    repeats: int = _flag(BUDGET, "Runs with fresh seeds at each d or rank.", 0, least=0)
+    max_runs: int = _flag(
+        BUDGET, "The most runs of a search, baselines and tuning aside. Default: 30.", 30, least=1
+    )
+    tune: bool = _flag(
+        BUDGET,
+        "Choose rates on the tuning split first, or use the default rate law. "
+        "Default: the protocol's.",
+        True,
+    )
+    early: bool = _flag(
+        BUDGET,
+        "Stop runs far from d90 once it is known on which side they end. Default: the protocol's.",
+        True,
+    )
+    checks: bool = _flag(
+        BUDGET,
+        "After a search, run pairs at twice the budget and at twice and half the rate. "
+        "Default: on.",
+        True,
+    )
+    seed: int = _flag(
+        BUDGET, "The master seed; each run draws four fresh ones from it. Default: 0.", 0, least=0
+    )
+    data_dir: str = _flag(DATA, "A folder with the task's files, in place of the hub.", "")
+    text_columns: tuple[str, ...] = _flag(
+        DATA,
+        "In a table of your own: the column with the text, or two with a comma for pairs. "
+        "Default: text, text2; or prompt.",
+        (),
+    )
+    label_column: str = _flag(
+        DATA,
+        "In a table of your own: the column with the class or number, or with what follows the "
+        "prompt. Default: label; or completion.",
+        "",
+    )
+    metric: str = _flag(
+        DATA,
+        "For a table of your own: accuracy or matthews for classes, pearson or spearman for "
+        "numbers; loss, token_accuracy or exact_match for completions. "
+        "Default: accuracy; or loss.",
+        "",
+    )
+    out: str = _flag(
+        OUTPUT, "The store: a folder for records and figures. Default: idim-out.", "idim-out"
+    )
+    save: str = _flag(OUTPUT, "A folder for what was trained: an adapter, or a full model.", "")
+    workers: int = _flag(BUDGET, "Local processes that share the cores. Default: 1.", 1, least=1)
+    executor: str = _flag(BUDGET, "Where runs go: local.", "local", choices=EXECUTORS)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -70,38 +186,37 @@ class Config:
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, str) and ("\0" in part or not is_unicode(part)):
                     raise expected(
-                        _flag(field.name), "text in Unicode without a null character", part
+                        _flag_name(field.name), "text in Unicode without a null character", part
                     )
                 if isinstance(part, int) and not -(1 << 63) <= part < 1 << 63:
-                    raise expected(_flag(field.name), "a number of at most 64 bits", part)
+                    raise expected(_flag_name(field.name), "a number of at most 64 bits", part)
         if not self.out:
             raise expected("--out", "the name of a folder", self.out)
-        for name, known in (
-            ("arm", ARMS),
-            ("protocol", PROTOCOLS),
-            ("executor", EXECUTORS),
-            ("precision", PRECISIONS),
-            ("engine", ENGINES),
-        ):
-            if getattr(self, name) not in known:
-                raise one_of(_flag(name), known, getattr(self, name))
+        for field in dataclasses.fields(self):
+            choices, value = field.metadata["choices"], getattr(self, field.name)
+            if choices and value not in choices:
+                raise one_of(_flag_name(field.name), choices, value)
+        # Here, because the search loads NumPy and SciPy, and a flag's help must not wait for them.
+        from idim.search.design import DESIGNS
+
         if self.design and self.design not in DESIGNS:
             raise one_of("--design", DESIGNS, self.design)
         if not 0 < self.threshold < 1:
             raise expected("--threshold", "a fraction between 0 and 1", self.threshold)
-        for name in ("max_runs", "workers"):
-            if getattr(self, name) < 1:
-                raise expected(_flag(name), "a whole number of at least 1", getattr(self, name))
         if self.absolute is not None and not math.isfinite(self.absolute):
             raise expected("--absolute", "a finite score", self.absolute)
-        for name in _NOT_NEGATIVE:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise expected(_flag(name), "a number that is not negative", getattr(self, name))
+        for field in dataclasses.fields(self):
+            least, value = field.metadata["least"], getattr(self, field.name)
+            if least is not None and not least <= value < math.inf:
+                what = "a whole number of at least 1" if least else "a number that is not negative"
+                raise expected(_flag_name(field.name), what, value)
         for name in ("grid", "ranks"):
             values = getattr(self, name)
             if any(v < 1 for v in values) or len(set(values)) != len(values):
                 raise expected(
-                    _flag(name), "distinct whole numbers of at least 1", ",".join(map(str, values))
+                    _flag_name(name),
+                    "distinct whole numbers of at least 1",
+                    ",".join(map(str, values)),
                 )
 
     @property
@@ -135,27 +250,10 @@ class Config:
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 
 
-_NOT_NEGATIVE = (
-    "d",
-    "rank",
-    "lora_alpha",
-    "learning_rate",
-    "subspace_learning_rate",
-    "lora_learning_rate",
-    "num_train_epochs",
-    "max_steps",
-    "batch_size",
-    "max_seq_length",
-    "max_train_samples",
-    "max_eval_samples",
-    "baselines",
-    "repeats",
-    "seed",
-)
 _KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 
-def _flag(name: str) -> str:
+def _flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
@@ -202,6 +300,6 @@ def make(given: dict[str, object], config_file: str | None = None) -> Config:
     for name in ("model", "task"):
         if not values.get(name):
             raise expected(
-                _flag(name), "a name; `idim ls models` and `idim ls tasks` list them", None
+                _flag_name(name), "a name; `idim ls models` and `idim ls tasks` list them", None
             )
     return Config(**values)
