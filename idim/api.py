@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from idim import conductor, config, models, tasks
+from idim import conductor, config, models
 from idim.errors import expected
-from idim.run import task_for
+from idim.source import InMemory
 from idim.study import Watcher
 from idim.tasks.given import Brought, Loss, Metric, Takes, given
 
@@ -89,28 +88,7 @@ def measure(
         (columns,) if isinstance(columns, str) else tuple(columns),
         options.pop("label_column", ""),
     )
-    with _known(
-        name, made, task, given(task, train, evaluation, metric, loss, Takes.of(first), brought)
-    ):
-        return conductor.search(
-            config.make({"model": name, "task": task, **options}), Watcher(say=say)
-        )
-
-
-@contextmanager
-def _known(name: str, model: Callable[[int], nn.Module], task: str, loader: Callable):
-    """Both under their names in the catalogues, as long as the measurement runs."""
-    for kind, taken, new in (
-        ("name", [*models.NETS, *models.ALIASES], name),
-        ("task", tasks.CATALOGUE, task),
-    ):
-        if new in taken:
-            raise expected(kind, "one that idim does not use itself", new)
-    models.GIVEN[name], tasks.GIVEN[task] = model, loader
-    # Kept by name; another measurement may have used the same one.
-    task_for.cache_clear()
-    try:
-        yield
-    finally:
-        del models.GIVEN[name], tasks.GIVEN[task]
-        task_for.cache_clear()
+    read = given(task, train, evaluation, metric, loss, Takes.of(first), brought)
+    source = InMemory(name, made, task, read)
+    asked = config.make({"model": name, "task": task, **options})
+    return conductor.search(asked, Watcher(say=say), source)

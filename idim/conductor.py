@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from idim import arms, models, rates
+from idim import arms, rates
 from idim.config import Config
 from idim.errors import IdimError, expected, one_of
 from idim.rates import Rates
@@ -22,6 +22,7 @@ from idim.search import pairs
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE, DESIGNS, SURE, Limits, Stop, wants_baseline
 from idim.search.threshold import Baseline, Point, Target, signal
+from idim.source import CATALOGUES, Source
 from idim.store import Store
 from idim.study import Study, Watcher
 
@@ -74,9 +75,12 @@ def check_search(study: Study) -> None:
 SILENT = Watcher()
 
 
-def search(config: Config, watcher: Watcher = SILENT) -> dict:
-    """Measure d90: the summary as one JSON-ready object. Every run is kept in ``config.out`` as it finishes."""
-    study = Study(config, watcher)
+def search(config: Config, watcher: Watcher = SILENT, source: Source = CATALOGUES) -> dict:
+    """Measure d90: the summary as one JSON-ready object.
+
+    Every run is kept in ``config.out`` as it finishes.
+    """
+    study = Study(config, watcher, source)
     check_search(study)
     return _Search(study, Store(config.out)).measured()
 
@@ -290,9 +294,9 @@ class _Search:
         return max((v["probability"] for v in (checks["rate"] or {}).values()), default=0.0)
 
 
-def sweep(config: Config, watcher: Watcher = SILENT) -> dict:
+def sweep(config: Config, watcher: Watcher = SILENT, source: Source = CATALOGUES) -> dict:
     """Score against LoRA rank, under the same budget and evaluation rule as a search."""
-    study = Study(config, watcher)
+    study = Study(config, watcher, source)
     ranks = sorted(config.ranks or (1, 2, 4, 8, 16))
     _lora_fits(study, max(ranks))
     store = Store(config.out)
@@ -324,7 +328,7 @@ def train_one(config: Config, watcher: Watcher = SILENT) -> dict:
             f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})",
             size,
         )
-    if config.save and not models.is_pretrained(config.model):
+    if config.save and not study.source.is_pretrained(config.model):
         raise expected(
             "--save", "a transformers model, whose start can be loaded again", config.model
         )
@@ -353,9 +357,7 @@ def _limits(study: Study, arm: str) -> Limits:
 
 
 def _lora_fits(study: Study, rank: int) -> None:
-    loaded = models.load(
-        study.config.model, study.task.classes, 0, study.task.head, study.task.names
-    )
+    loaded = study.source.load(study.config.model, study.task, 0)
     settings = {
         "rank": rank,
         "targets": list(study.config.targets),

@@ -16,6 +16,7 @@ from threading import Thread
 import torch
 
 from idim.run import Spec, execute, lost
+from idim.source import CATALOGUES, Source
 
 Progress = Callable[[int, int, float | None], None]
 
@@ -23,8 +24,8 @@ Progress = Callable[[int, int, float | None], None]
 class Local:
     """Yields ``(spec, record)`` as runs finish. With one worker, in this process and in order."""
 
-    def __init__(self, workers: int = 1):
-        self.workers = workers
+    def __init__(self, workers: int = 1, source: Source = CATALOGUES):
+        self.workers, self._source = workers, source
         self._pool: ProcessPoolExecutor | None = None
         self._alive: Connection | None = None
 
@@ -37,7 +38,7 @@ class Local:
         """
         if self.workers == 1 or len(specs) <= 1:
             for spec in specs:
-                yield spec, execute(spec, progress, save)
+                yield spec, execute(spec, progress, save, self._source)
             return
         try:
             killed: list[Spec] = []
@@ -53,6 +54,7 @@ class Local:
                         lost(
                             spec,
                             "its worker process was killed twice; the usual cause is a lack of memory",
+                            source=self._source,
                         ),
                     )
         except BaseException:
@@ -62,7 +64,7 @@ class Local:
     def _together(self, specs: Sequence[Spec], killed: list[Spec]) -> Iterator[tuple[Spec, dict]]:
         """Those that a worker's death left undone go into ``killed``."""
         pool = self._started()
-        futures = {pool.submit(execute, spec): spec for spec in specs}
+        futures = {pool.submit(execute, spec, None, "", self._source): spec for spec in specs}
         broken = []
         for future in as_completed(futures):
             error = future.exception()

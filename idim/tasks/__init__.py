@@ -36,8 +36,6 @@ CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
         for name in text.GLUE
     },
 }
-#: What a program brought, in the same form.
-GIVEN: dict[str, Callable[[object, Options], Task]] = {}
 _IMAGES = ("digits", "idx")
 _COMPLETIONS = ("movie-completion",)
 
@@ -50,8 +48,6 @@ def load(
     ``labels``: what the model calls its classes, and their numbers (``models.labels``).
     """
     options = dataclasses.replace(options, labels=tuple((labels or {}).items()))
-    if name in GIVEN:
-        return GIVEN[name](reader, options)
     # Before anything is fetched or read.
     own_task = _is_path(name)
     images = name in _IMAGES or (own_task and vision.is_folder(name))

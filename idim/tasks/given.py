@@ -410,11 +410,9 @@ def given(
     loss: Loss | None,
     takes: Takes = Takes(),
     brought: Brought = Brought(),
-) -> Callable[[object, Options], Given]:
-    """A loader for the catalogue."""
-    return lambda tokenizer, options: Given(
-        name, train, evaluation, metric, loss, options, takes, brought
-    )
+) -> Callable[[Options], Given]:
+    """What makes the task, once its options are known."""
+    return lambda options: Given(name, train, evaluation, metric, loss, options, takes, brought)
 
 
 def _reads(example) -> bool:
