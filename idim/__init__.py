@@ -11,10 +11,11 @@ import importlib.util
 import sys
 
 __version__ = "0.1.0"
-__all__ = ["IdimError", "Subspace", "SubspaceConfig", "measure"]
+__all__ = ["IdimError", "Measurement", "Subspace", "SubspaceConfig", "measure"]
 
 _WHERE = {
     "IdimError": "idim.errors",
+    "Measurement": "idim.measurement",
     "Subspace": "idim.subspace",
     "measure": "idim.api",
     "SubspaceConfig": "idim.peft_plugin",
@@ -26,6 +27,10 @@ def __getattr__(name: str):
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'idim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 class _WhenPeftComes(importlib.abc.MetaPathFinder):

@@ -1,78 +1,120 @@
-"""``idim.measure``: the search for a model and data that a program holds in memory."""
+"""``idim.measure``: the search or the sweep for a model and data that a program holds in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from idim import conductor, config, models
-from idim.errors import expected
+from idim.errors import expected, first_line, one_of
+from idim.measurement import Measurement
+from idim.progress import watching
 from idim.source import InMemory
-from idim.study import Watcher
-from idim.tasks.given import Brought, Loss, Metric, Takes, given
+from idim.tasks.given import Brought, Loss, Takes, given
+from idim.tasks.user_metric import ComputeMetrics, Metric, chosen
+
+_ARMS = ("did", "said", "lora")
+#: What measure takes by names of its own, or cannot do with what is in memory.
+_NOT_HERE = ("model", "task", "metric", "data_dir", "save")
+_MODEL = "a module, or a function of a seed that makes one"
 
 
 def measure(
     model: nn.Module | Callable[[int], nn.Module],
-    train: Sequence,
-    evaluation: Sequence,
-    metric: str | Metric = "accuracy",
+    train: object,
+    evaluation: object,
+    metric: str | Metric | None = None,
     *,
     loss: Loss | None = None,
     tokenizer: object = None,
-    data_collator: Callable[[list], object] | None = None,
+    data_collator: Callable[[list[Any]], object] | None = None,
+    compute_metrics: ComputeMetrics | None = None,
     name: str = "model",
     task: str = "task",
-    say: Callable[[str], None] = lambda line: None,
-    **options: object,
-) -> dict:
-    """Find d90 of this model on this data, as ``idim search`` does, and return its summary (the fields of ``idim search --json``).
+    progress: bool | None = None,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Measurement:
+    """Find d90 of this model on this data, or with ``arm="lora"`` the score at each rank and r90.
 
     Args:
-        model: a module, copied for every run, whose weights are theta_0; or a function of a seed that makes one, where the start is random.
-        train, evaluation: a ``datasets.Dataset``, a list, a DataLoader (whose data set and collator
-            are used), a pandas data frame, columns by name, or anything with a length that is
-            indexed by number. Examples are pairs ``(inputs, label)`` or mappings with ``labels`` or
-            ``label``. Of a mapping a transformers model gets the fields that it takes; rows of
-            unequal length are padded at their end; texts are tokenised. Labels are classes 0..C-1,
-            names, truth values, -1 and 1, or numbers for a regression. A tenth of train (at most
-            1,000 each) is set aside for tuning rates and for the locked score.
-        metric: "accuracy", "matthews", "pearson", "spearman", or a function
-            ``(outputs, labels) -> float`` of the whole split, larger being better.
-        loss: ``(module, batch) -> scalar``; default: the model's own for mappings, cross entropy
+        model: a module, whose weights are theta_0 and which is copied for every run. Or a function
+            of a seed that makes a module, where the start is random.
+        train: a ``datasets.Dataset``, a list, a DataLoader (whose data set and collator are used),
+            a pandas data frame, columns by name, or anything with a length that is indexed by
+            number. Examples are pairs ``(inputs, label)`` or mappings with ``labels`` or ``label``.
+            Of a mapping a transformers model gets the fields that it takes. Rows of unequal length
+            are padded at their end. Texts are tokenised. Labels are classes 0..C-1, names, truth
+            values, -1 and 1, or numbers for a regression. A tenth of train (at most 1,000 each) is
+            set aside for tuning rates and for the locked score.
+        evaluation: the examples that every run is scored on, in the same form.
+        metric: "accuracy" (the default), "matthews", "pearson", "spearman", or a function
+            ``(outputs, labels) -> float`` of the whole split. Larger is better. With
+            ``compute_metrics``: which of its entries is measured.
+        loss: ``(module, batch) -> scalar``. Default: the model's own for mappings, cross entropy
             for pairs.
-        tokenizer: for texts, and for padding; default: the one beside the model's checkpoint.
+        tokenizer: for texts, and for padding. Default: the one beside the model's checkpoint.
         data_collator: from a list of examples to a batch: a pair or a mapping with ``labels``.
-        name, task: what records and tables call them.
-        say: gets a line for each run.
-        options: as on the command line, with underscores: ``arm="did"``, ``protocol="trust"``, ``out="idim-out"``, ``learning_rate=1e-3``, ``seed=0`` …
+        compute_metrics: as Trainer takes it: a function of an ``EvalPrediction`` (logits and
+            labels of the whole split, as arrays) that returns a dict of scores.
+        name: what records and tables call the model.
+        task: what they call the task.
+        progress: whether a bar and a line a run are shown on standard error. Default: only where
+            that is a terminal. Without a bar the lines go to the logger ``idim``, level INFO.
+        say: a function that gets each line instead.
+        options: as on the command line, with underscores: ``arm="did"``, ``protocol="trust"``,
+            ``ranks=(1, 2, 4)``, ``out="idim-out"``, ``learning_rate=1e-3``, ``seed=0`` …
 
-    Every run is a record in ``out``; the same call finds them there. One process: ``workers`` must be 1, because what is in memory does not travel.
-    Errors: ``IdimError``, one line, before anything is trained.
+    Returns:
+        The summary: the dict that ``idim search --json`` or ``idim sweep --json`` prints. ``print``
+        shows it as text, and ``figure()`` draws it.
+
+    Raises:
+        IdimError: one line, before anything is trained.
+
+    Every run is a record in ``out``, and the same call finds them there. One process does all:
+    ``workers`` must be 1, because what is in memory does not travel.
     """
-    if options.get("workers", 1) != 1:
-        raise expected(
-            "workers", "1: a model and data in memory stay in this process", options["workers"]
-        )
-    if not callable(model):
-        raise expected(
-            "model", "a module, or a function of a seed that makes one", type(model).__name__
-        )
-    made: Callable[[int], nn.Module] = (
-        (lambda seed: models.copied(model)) if isinstance(model, nn.Module) else model
+    make, first = _maker(model)
+    columns = options.pop("text_columns", ())
+    brought = Brought(
+        tokenizer,
+        data_collator,
+        (columns,) if isinstance(columns, str) else tuple(columns),
+        options.pop("label_column", ""),
     )
-    # Draws of the caller's own function must not move anybody else's.
-    with torch.random.fork_rng(devices=[]):
-        try:
-            first = model if isinstance(model, nn.Module) else made(0)
-        except Exception as error:  # whatever a function that takes no seed raises
-            raise expected(
-                "model",
-                "a module, or a function of a seed that makes one",
-                f"{type(error).__name__}: {error}"[:160],
-            ) from None
+    asked = _config(name, task, options)
+    wanted = chosen(metric, compute_metrics)
+    read = given(task, train, evaluation, wanted, loss, Takes.of(first), brought)
+    source = InMemory(name, make, task, read)
+    run = conductor.sweep if asked.arm == "lora" else conductor.search
+    with watching(progress, say) as watcher:
+        return Measurement.read(run(asked, watcher, source), asked.out)
+
+
+def _maker(
+    model: nn.Module | Callable[[int], nn.Module],
+) -> tuple[Callable[[int], nn.Module], nn.Module]:
+    """A function of a seed that makes the model, and the model that it makes of seed 0."""
+    if isinstance(model, nn.Module):
+        module = model
+        make: Callable[[int], nn.Module] = lambda seed: models.copied(module)  # noqa: E731
+        first: object = module
+    elif callable(model):
+        make = model
+        # Draws of the caller's own function must not move anybody else's.
+        with torch.random.fork_rng(devices=[]):
+            try:
+                first = make(0)
+            except Exception as error:  # whatever a function that takes no seed raises
+                said = f"{type(error).__name__}: {error}"[:160]
+                raise expected("model", _MODEL, said) from None
+    else:
+        raise expected("model", _MODEL, type(model).__name__)
     if not isinstance(first, nn.Module) or not any(
         p.is_floating_point() for p in first.parameters()
     ):
@@ -81,14 +123,26 @@ def measure(
             "a module with weights, or a function of a seed that makes one",
             type(first).__name__,
         )
-    columns = options.pop("text_columns", ())
-    brought = Brought(
-        tokenizer,
-        data_collator,
-        (columns,) if isinstance(columns, str) else tuple(columns),
-        options.pop("label_column", ""),
-    )
-    read = given(task, train, evaluation, metric, loss, Takes.of(first), brought)
-    source = InMemory(name, made, task, read)
-    asked = config.make({"model": name, "task": task, **options})
-    return conductor.search(asked, Watcher(say=say), source)
+    return make, first
+
+
+def _config(name: str, task: str, options: dict[str, Any]) -> config.Config:
+    """The options of the command line, checked as they are there."""
+    if options.get("workers", 1) != 1:
+        raise expected(
+            "workers", "1: a model and data in memory stay in this process", options["workers"]
+        )
+    known = [f.name for f in dataclasses.fields(config.Config) if f.name not in _NOT_HERE]
+    for option in options:
+        if option not in known:
+            raise one_of("options", known, option)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    try:
+        asked = config.make({"model": name, "task": task, **values})
+    except TypeError as error:  # text in place of a number
+        raise expected(
+            "options", "values as the command line takes them", first_line(error)
+        ) from None
+    if asked.arm not in _ARMS:
+        raise one_of("--arm", _ARMS, asked.arm)
+    return asked

@@ -1,4 +1,4 @@
-"""Where the model and the task of a measurement come from: the catalogues, or a program's memory."""
+"""Where a measurement's model and task come from: the catalogues, or a program's memory."""
 
 from __future__ import annotations
 

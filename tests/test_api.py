@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import pickle
+import shutil
+
+import matplotlib.figure
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +20,9 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
+    BertForTokenClassification,
     DataCollatorWithPadding,
+    EvalPrediction,
 )
 
 import idim
@@ -23,6 +31,7 @@ from idim.errors import IdimError
 from idim.source import InMemory
 from idim.study import Study
 from idim.tasks.given import Brought, Given, Takes, given
+from idim.tasks.user_metric import chosen
 
 FAST = {
     "arm": "did",
@@ -292,6 +301,11 @@ def test_a_model_in_bf16_is_measured(tmp_path, tiny_bert):
     assert summary["full"]["mean"] == 1.0 and summary["chance"] == 0.5
 
 
+def two_scores(prediction: EvalPrediction) -> dict:
+    hits = float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())
+    return {"hits": hits, "misses": hits - 1}
+
+
 class Endless(IterableDataset):
     def __iter__(self):
         yield from TRAIN
@@ -343,9 +357,21 @@ def nothing_to_read(**more) -> list[dict]:
             {"evaluation": [(torch.zeros(3 + i), 1) for i in range(9)]},
             "evaluation: expected examples that make a batch",
         ),
-        ({"metric": lambda out, y: "high"}, "--model: expected one that takes the inputs"),
+        ({"metric": lambda out, y: "high"}, "metric <lambda>: expected one that gives a score"),
+        ({"metric": lambda out, y: out}, "metric <lambda>: expected one that gives a score"),
         ({"metric": lambda out, y: 1 / 0}, "ZeroDivisionError"),
         ({"metric": 7}, "metric: expected a name, or"),
+        ({"compute_metrics": 7}, "compute_metrics: expected a function"),
+        ({"compute_metrics": two_scores}, "metric: expected one of hits, misses; got None"),
+        ({"compute_metrics": two_scores, "metric": "f1"}, "metric: expected one of hits, misses"),
+        ({"compute_metrics": two_scores, "metric": two_scores}, "the name of an entry"),
+        ({"compute_metrics": lambda p: 0.5}, "compute_metrics: expected a dict of scores by name"),
+        ({"compute_metrics": lambda p: {}}, "compute_metrics: expected a dict of scores by name"),
+        ({"compute_metrics": lambda p: {"f1": None}}, "expected one that gives a score"),
+        ({"arm": "full"}, "--arm: expected one of did, said, lora"),
+        ({"learning_rte": 0.1}, "options: expected one of arm, protocol"),
+        ({"data_dir": "x"}, "options: expected one of arm, protocol"),
+        ({"max_steps": "60"}, "options: expected values as the command line takes them"),
     ],
 )
 def test_mistakes(tmp_path, change, says):
@@ -446,3 +472,115 @@ def test_two_measurements_at_once_under_the_same_names_keep_apart():
         about = record["meta_info"]
         assert about["model_fingerprint"] == fingerprint
         assert about["task_fingerprint"] == study.task.fingerprint
+
+
+#: Two baselines and two d, in seconds.
+SHORT = FAST | {"grid": (8, 64), "repeats": 1}
+
+
+@pytest.mark.parametrize(
+    ("entry", "prefix"),
+    [("hits", ""), ("hits", "eval_"), ("eval_hits", ""), ("eval_hits", "eval_")],
+)
+def test_an_entry_of_compute_metrics_is_found_with_trainers_prefix_or_without(entry, prefix):
+    seen = []
+
+    def compute(prediction: EvalPrediction) -> dict:
+        seen.append(prediction)
+        return {prefix + name: value for name, value in two_scores(prediction).items()}
+
+    module = net(0)
+    made = Given("t", TRAIN, TEST, chosen(entry, compute), None)
+    with torch.no_grad():
+        score = made.score(module, "measure")
+        outputs = torch.cat([module(x[None]) for x, _ in TEST])
+    labels = torch.stack([y for _, y in TEST])
+    assert made.metric == entry and score == pytest.approx(
+        float((outputs.argmax(-1) == labels).double().mean())
+    )
+    assert isinstance(seen[0].predictions, np.ndarray) and isinstance(seen[0].label_ids, np.ndarray)
+    np.testing.assert_allclose(seen[0].predictions, outputs.numpy(), atol=1e-6)
+    assert seen[0].label_ids.tolist() == labels.tolist()
+
+
+def test_rows_of_unequal_length_reach_compute_metrics_padded(tiny_bert):
+    """As with Trainer, a label of -100 is a place where nothing is asked."""
+    config = BertConfig.from_pretrained(tiny_bert, num_labels=2)
+    model = BertForTokenClassification(config).eval()
+    rows = [
+        {
+            "input_ids": [5 + (i + j) % 6 for j in range(n)],
+            "labels": [(i + j) % 2 for j in range(n)],
+        }
+        for i, n in enumerate([3] * 20 + [7] * 20)
+    ]
+    seen = []
+
+    def compute(prediction: EvalPrediction) -> dict:
+        asked = prediction.label_ids != -100
+        seen.append(asked)
+        right = prediction.predictions.argmax(-1) == prediction.label_ids
+        return {"share": float(right[asked].mean())}
+
+    made = Given("t", rows, rows, chosen(None, compute), None, takes=Takes.of(model))
+    with torch.no_grad():
+        score = made.score(model, "measure")
+        right = [
+            guess == label
+            for row in rows
+            for guess, label in zip(
+                model(torch.tensor([row["input_ids"]])).logits[0].argmax(-1).tolist(),
+                row["labels"],
+                strict=True,
+            )
+        ]
+    assert score == pytest.approx(np.mean(right)) and seen[0].sum() == 20 * 3 + 20 * 7
+
+
+def test_what_is_returned_is_a_dict_and_prints_and_draws_itself(tmp_path, caplog, capsys):
+    with caplog.at_level(logging.INFO, "idim"):
+        found = idim.measure(net(0), TRAIN, TEST, out=str(tmp_path / "out"), **SHORT)
+    assert any("baseline full" in line for line in caplog.messages)
+    assert capsys.readouterr() == ("", "")  # standard error is no terminal
+    assert json.loads(json.dumps(found)) == found == pickle.loads(pickle.dumps(found))
+    assert isinstance(found, idim.Measurement) and str(found).startswith("model × task, arm did")
+    shutil.rmtree(tmp_path / "out")  # the runs are drawn all the same
+    figure = found.figure()
+    assert isinstance(figure, matplotlib.figure.Figure)
+    drawn = [line for line in figure.axes[0].lines if list(line.get_xdata()) == [8, 64]]
+    assert [list(line.get_ydata()) for line in drawn] == [[c["mean"] for c in found["curve"]]] * 2
+    assert found._repr_png_().startswith(b"\x89PNG")
+    assert all(part in found._repr_html_() for part in ("<pre>model", "data:image/png;base64,"))
+
+
+def test_without_a_full_run_there_is_text_and_no_figure():
+    found = idim.Measurement(
+        {"verdict": "baseline_failed", "full": None, "id": "q"}
+        | dict.fromkeys(("model", "task", "arm", "protocol"), "x")
+    )
+    assert found._repr_png_() is None and found._repr_html_().startswith("<pre>x")
+    with pytest.raises(IdimError, match="figure: expected a full run that ended well"):
+        found.figure()
+
+
+def test_progress_is_shown_where_it_is_asked_for(tmp_path, capsys):
+    idim.measure(net(0), TRAIN, TEST, out=str(tmp_path), progress=True, **SHORT)
+    out, err = capsys.readouterr()
+    assert out == "" and "baseline full" in err and "search did d=64" in err
+
+
+def test_lora_is_swept_over_its_ranks(tmp_path):
+    idim.measure(net(0), TRAIN, TEST, out=str(tmp_path), **SHORT)
+    found = idim.measure(
+        net(0), TRAIN, TEST, out=str(tmp_path), **FAST | {"arm": "lora", "ranks": [1, 3]}, repeats=1
+    )
+    assert [c["rank"] for c in found["curve"]] == [1, 3] and "r90" in found
+    assert found["runs"] == {"baseline": 2, "sweep": 2}
+    assert "LoRA" in str(found) and found._repr_png_().startswith(b"\x89PNG")
+    # The curve of the search that lies in the same store stands beside it.
+    assert len(found.figure().axes[1].lines) > 3
+
+
+def test_the_public_names_are_listed_and_there():
+    assert {*idim.__all__} <= {*dir(idim)} and "sys" not in dir(idim)
+    assert all(getattr(idim, name) is not None for name in idim.__all__)

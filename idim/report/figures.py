@@ -1,4 +1,4 @@
-"""Figures: score against d, and score against LoRA rank beside it. Each is returned as the bytes of a PNG."""
+"""Figures: score against d, and score against LoRA rank beside it."""
 
 from __future__ import annotations
 
@@ -28,20 +28,38 @@ STYLE = {
 _NAME = 48
 
 
-def _png(draw: Callable[..., Figure]) -> Callable[..., bytes]:
-    """Names are text: a folder may have two dollar signs, between which matplotlib would read mathematics."""
+#: Names are text. A folder may have two dollar signs, between which matplotlib would read
+#: mathematics.
+_NAMES = {"text.parse_math": False}
 
+
+def _plain(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
-    def drawn(*args) -> bytes:
-        out = io.BytesIO()
-        with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Glyph"
-            )  # a script that the font lacks is drawn as boxes
-            draw(*args).savefig(out, format="png", dpi=140)
-        return out.getvalue()
+    def drawn(*args) -> Figure:
+        with matplotlib.rc_context(_NAMES):
+            return draw(*args)
 
     return drawn
+
+
+def png(figure: Figure) -> bytes:
+    """A figure of this module as a picture."""
+    out = io.BytesIO()
+    with matplotlib.rc_context(_NAMES), warnings.catch_warnings():
+        # A script that the font lacks is drawn as boxes.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(out, format="png", dpi=140)
+    return out.getvalue()
+
+
+def score_against_d(records: list[dict], summaries: list[dict]) -> bytes:
+    """``figure_against_d`` as a PNG."""
+    return png(figure_against_d(records, summaries))
+
+
+def score_against_rank(records: list[dict], sweep: dict, searches: list[dict]) -> bytes:
+    """``figure_against_rank`` as a PNG."""
+    return png(figure_against_rank(records, sweep, searches))
 
 
 def _short(name: str) -> str:
@@ -50,8 +68,8 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME else "…" + name[-_NAME:]
 
 
-@_png
-def score_against_d(records: list[dict], summaries: list[dict]) -> Figure:
+@_plain
+def figure_against_d(records: list[dict], summaries: list[dict]) -> Figure:
     """Every run a point, means joined, full training and both thresholds as lines, the bracket shaded."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
@@ -67,8 +85,8 @@ def score_against_d(records: list[dict], summaries: list[dict]) -> Figure:
     return figure
 
 
-@_png
-def score_against_rank(records: list[dict], sweep: dict, searches: list[dict]) -> Figure:
+@_plain
+def figure_against_rank(records: list[dict], sweep: dict, searches: list[dict]) -> Figure:
     """LoRA over its rank at the left; DID and SAID over d at the right, on the same scale of scores."""
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)

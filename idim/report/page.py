@@ -90,19 +90,27 @@ def _drawn(store: Store, name: str, make) -> Path | IdimError:
         return IdimError(f"figure {name}: not drawn; {type(error).__name__}: {first_line(error)}")
 
 
+def image(png: bytes, name: str) -> str:
+    """A picture as HTML that needs no other file."""
+    data = base64.b64encode(png).decode()
+    return f'<img alt="{html.escape(printable(name))}" src="data:image/png;base64,{data}">'
+
+
+def text(lines: str) -> str:
+    """Text as HTML that keeps its lines."""
+    return f"<pre>{html.escape(printable(lines))}</pre>"
+
+
 def write_html(summaries: list[dict], paths: list[Path], file: Path) -> None:
     """One page with nothing outside it: the table, then each answer, then the figures. Cost: the figures' bytes, in base64."""
     texts = [sweep_text(s) if s["arm"] == "lora" else search_text(s) for s in summaries]
-    images = [
-        f'<img alt="{html.escape(printable(p.stem))}" src="data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()}">'
-        for p in paths
-    ]
+    images = [image(p.read_bytes(), p.stem) for p in paths]
     table = compare_frame(summaries).map(lambda v: printable(v) if isinstance(v, str) else v)
     body = "\n".join(
         [
             table.to_html(index=False, float_format=lambda v: f"{v:.4f}", border=0, escape=True),
             *images,
-            *(f"<pre>{html.escape(printable(t))}</pre>" for t in texts),
+            *map(text, texts),
         ]
     )
     style = (

@@ -8,6 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, IterableDataset, default_collate, default_convert
+from transformers.trainer_pt_utils import nested_concat
 
 from idim.errors import IdimError, expected, one_of
 from idim.models import labels_of, positions_of, reader
@@ -30,9 +32,9 @@ from idim.tasks.base import (
     shuffled,
 )
 from idim.tasks.text import padder, padding_shows, tokenised
+from idim.tasks.user_metric import UserMetric
 
 Loss = Callable[[nn.Module, object], torch.Tensor]
-Metric = Callable[[torch.Tensor, torch.Tensor], float]
 #: What a label may be called among an example's fields.
 _LABELS = ("labels", "label", "label_ids")
 #: The label of a token that nothing is asked of, as transformers has it.
@@ -105,7 +107,7 @@ class Given(Task):
         name: str,
         train: Sequence,
         evaluation: Sequence,
-        metric: str | Metric,
+        metric: str | UserMetric,
         loss: Loss | None,
         options: Options = Options(),
         takes: Takes = Takes(),
@@ -113,8 +115,6 @@ class Given(Task):
     ):
         if isinstance(metric, str) and metric not in METRICS | REGRESSION:
             raise one_of("metric", METRICS | REGRESSION, metric)
-        if not (isinstance(metric, str) or callable(metric)):
-            raise expected("metric", "a name, or a function of outputs and labels", metric)
         if takes.language and isinstance(metric, str):
             raise expected(
                 "metric", "a function of outputs and labels, for a language model", metric
@@ -132,7 +132,7 @@ class Given(Task):
             metric,
             takes,
         )
-        self.metric = metric if isinstance(metric, str) else getattr(metric, "__name__", "score")
+        self.metric = metric if isinstance(metric, str) else metric.name
         found = {
             what: _indexed(what, data)
             for what, data in (("train", train), ("evaluation", evaluation))
@@ -352,11 +352,11 @@ class Given(Task):
                 out, truth = out[asked], truth[asked]
             outputs.append(out)
             labels.append(truth)
-        out, truth = torch.cat(outputs), torch.cat(labels)
+        out, truth = _joined(outputs), _joined(labels)
         if not torch.isfinite(out).all():
             return float("nan")
-        if callable(self._metric):
-            return float(self._metric(out, truth))
+        if isinstance(self._metric, UserMetric):
+            return self._metric(out, truth)
         if self._metric in REGRESSION:
             return REGRESSION[self._metric](truth.float().flatten(), out.flatten())
         # One output is a yes or a no.
@@ -406,7 +406,7 @@ def given(
     name: str,
     train: Sequence,
     evaluation: Sequence,
-    metric: str | Metric,
+    metric: str | UserMetric,
     loss: Loss | None,
     takes: Takes = Takes(),
     brought: Brought = Brought(),
@@ -630,6 +630,13 @@ def _outputs(module: nn.Module, batch) -> torch.Tensor:
         return out["logits"]
     out = getattr(out, "logits", out)
     return out[0] if isinstance(out, (tuple, list)) else out
+
+
+def _joined(batches: list[torch.Tensor]) -> torch.Tensor:
+    """All batches as one. Where their rows differ in length, they are padded as Trainer does."""
+    if len({batch.shape[1:] for batch in batches}) == 1:
+        return torch.cat(batches)
+    return reduce(partial(nested_concat, padding_index=_IGNORED), batches)
 
 
 def _labels(batch) -> torch.Tensor:
