@@ -40,7 +40,7 @@ def examine() -> Iterator[tuple[str, bool | None, str]]:
     yield "random bits", _known_answer(), "Philox4x32-10 gives its known answer"
     device = torch.device("cuda" if cuda else "cpu")
     for name in projections.ENGINES[1:]:
-        why = engines.obstacle(name, device, torch.float32)
+        why = engines.why_unavailable(name, device, torch.float32)
         yield f"engine {name}", None if why else True, why or f"works on {device.type}"
     for family in projections.KINDS:
         yield (

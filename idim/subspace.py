@@ -32,7 +32,7 @@ class _Now:
         None  # enabled, theta, scales: what the weights were last formed from
     )
     image: projections.Image | None = None
-    shares: projections.Shares | None = None
+    gradient: projections.ScaledGradient | None = None
     waiting: dict[int, torch.Tensor] = field(default_factory=dict)
     floats: int = 0  # that wait
     running: bool = (
@@ -277,7 +277,7 @@ class Subspace(nn.Module):
         with by_our_hand():
             if not _in_backward():
                 # Left over only where a backward pass broke off.
-                now.shares, now.floats = None, 0
+                now.gradient, now.floats = None, 0
                 now.waiting.clear()
             self._renew()
             if awake:
@@ -370,7 +370,10 @@ class Subspace(nn.Module):
         """``theta_0 + scale * P theta`` of the weights with these indices, into contiguous memory."""
         slices, scale = self.layout.slices, self._scale_of()
         self._now.image.shift_all(
-            [(slices[i].start, x, self._origin[i], scale(i)) for i, x in out.items()]
+            [
+                projections.Shift(slices[i].start, x, self._origin[i], scale(i))
+                for i, x in out.items()
+            ]
         )
         self._leave_to_file(out)
 
@@ -437,7 +440,7 @@ class Subspace(nn.Module):
         """Weight i has its gradient."""
         now = self._now
         grad, p.grad = p.grad, None
-        if now.shares is None:
+        if now.gradient is None:
             self._begin()
         if i in self._tables and not (grad.is_sparse and self._tables[i].proven):
             self._settle(i, grad)
@@ -472,13 +475,15 @@ class Subspace(nn.Module):
         torch.autograd.Variable._execution_engine.queue_callback(self._finish)
         if now.image is None:  # a part of the model was called by itself
             now.image = self.projection.image(self.theta.detach())
-        now.shares = self.projection.shares(now.image, None if scales is None else scales.detach())
+        now.gradient = self.projection.scaled_gradient(
+            now.image, None if scales is None else scales.detach()
+        )
 
     @torch.no_grad()
     def _fold_rows(self, i: int, grad: torch.Tensor) -> None:
         # As the look-up made it, row by row: to add up what repeats is the fold's work.
         piece = self.layout.slices[i]
-        self._now.shares.add_rows(
+        self._now.gradient.add_rows(
             grad._values().float(), piece.start + grad._indices()[0] * grad.shape[1], piece.group
         )
 
@@ -486,23 +491,26 @@ class Subspace(nn.Module):
     def _fold_waiting(self) -> None:
         """The gradients that came since the last time."""
         now, slices = self._now, self.layout.slices
-        jobs = [(grad, slices[i].start, slices[i].group) for i, grad in sorted(now.waiting.items())]
+        parts = [
+            projections.GradientPart(grad, slices[i].start, slices[i].group)
+            for i, grad in sorted(now.waiting.items())
+        ]
         now.waiting.clear()
         now.floats = 0
-        now.shares.add_all(jobs)
+        now.gradient.add_all(parts)
 
     @torch.no_grad()
     def _finish(self) -> None:
         """At the end of a backward pass: what was gathered goes into the gradients of theta and of the scales."""
         self._fold_waiting()
-        shares, self._now.shares = self._now.shares, None
+        gradient, self._now.gradient = self._now.gradient, None
         if self.quiet:
             with torch._C.DisableTorchFunctionSubclass():
                 for p in self._hold[1]:
                     p.requires_grad_(False)
         for block in self._blocks:
             block.end()
-        of_theta, of_scales = shares.finish(self.theta.detach())
+        of_theta, of_scales = gradient.finish(self.theta.detach())
         _accumulate(self.theta, of_theta)
         if self.scales is not None:
             _accumulate(self.scales, of_scales)

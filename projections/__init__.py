@@ -1,34 +1,27 @@
 """Random linear maps R^d -> R^D on torch tensors, the same bits on every device.
 
-``KINDS`` is the table of families. A new family is one file and one line here; the laws in
-``tests/test_projections.py`` run over the table, so it inherits every test.
+``make`` builds one. ``KINDS`` is the table of families, and ``ENGINES`` the forms of arithmetic.
+
+    >>> import torch
+    >>> p = make("orthonormal", D=10_000, d=100, seed=1)
+    >>> p(torch.ones(100)).shape, p.adjoint(torch.ones(10_000)).shape
+    (torch.Size([10000]), torch.Size([100]))
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from inspect import signature
 
 import torch
 
-from projections.base import Accumulator, Image, Job, Projection, ProjectionError
-from projections.blocks import HadamardBlocks
-from projections.dense import Dense
+from projections.base import Projection, ProjectionError
+from projections.contract import Accumulator, GradientPart, Image, ScaledGradient, Shift
 from projections.engines import ENGINES
-from projections.fastfood import Fastfood
-from projections.fastfood_whole import FastfoodWhole
-from projections.layout import GLOBAL, SCOPES, STRUCTURES, TENSOR, Layout, PerTensor
-from projections.lineage import LineageFastfood
-from projections.onehot import OneHot
-from projections.orthonormal import Orthonormal
-from projections.said import Shares
-from projections.sparse import Sparse
-
-KINDS: dict[str, type[Projection]] = {
-    kind.family: kind for kind in (Dense, Sparse, Fastfood, FastfoodWhole, Orthonormal, OneHot)
-}
-#: Kept to redo published numbers; the laws do not hold for it, so it is not among the families.
-FLAWED: dict[str, type[Projection]] = {LineageFastfood.family: LineageFastfood}
+from projections.families import FLAWED, KINDS
+from projections.layout import GLOBAL, SCOPES, STRUCTURES, TENSOR, Layout
+from projections.per_tensor import PerTensor
 
 __all__ = [
     "ENGINES",
@@ -39,14 +32,14 @@ __all__ = [
     "STRUCTURES",
     "TENSOR",
     "Accumulator",
-    "HadamardBlocks",
+    "GradientPart",
     "Image",
-    "Job",
     "Layout",
     "PerTensor",
     "Projection",
     "ProjectionError",
-    "Shares",
+    "ScaledGradient",
+    "Shift",
     "make",
 ]
 
@@ -63,14 +56,27 @@ def make(
     engine: str = "auto",
     **options: object,
 ) -> Projection:
-    """Build the projection named by ``(family, D, d, seed)``.
+    """Build the projection that ``(family, D, d, seed)`` names.
 
-    ``sizes``, the lengths of the parameter tensors in order, asks for per-tensor scope: one independent map with
-    unit columns for each tensor, all reading the same theta. Without it the scope is global: one map, unit columns
-    over all of D. ``engine`` is one of ``ENGINES``; "auto" takes the fastest form of the arithmetic that works here.
-    ``options`` are the family's own: dense takes ``memory`` (bytes it may store) and ``regenerate``, sparse ``memory``.
+    Args:
+        family: one of ``KINDS``; with ``sizes`` also one of ``FLAWED``.
+        D: how many weights it moves.
+        d: how many coordinates it reads, from 1 to D.
+        seed: of the random bits.
+        device: where it lives.
+        dtype: of the arithmetic.
+        sizes: the lengths of the parameter tensors in order. They ask for per-tensor scope: one
+            independent map with unit columns for each tensor, all reading the same theta. Without
+            them the scope is global: one map with unit columns over all of D.
+        engine: one of ``ENGINES``. "auto" takes the fastest form of the arithmetic that works here.
+        options: the family's own. ``dense`` takes ``memory`` (bytes that it may store) and
+            ``regenerate``; ``sparse`` takes ``memory``.
 
-    Raises ``ProjectionError`` for an unknown family or option, for sizes that are not ``1 <= d <= D``, and for an engine that cannot work here.
+    Raises:
+        ProjectionError: the family or an option is unknown, the sizes are not ``1 <= d <= D``, or
+            the engine cannot work here.
+
+    Cost: draws the random bits, once; the family's class says how much it stores.
     """
     table = KINDS if sizes is None else KINDS | FLAWED
     if family not in table:
@@ -88,8 +94,8 @@ def make(
         raise ProjectionError(
             f"{family}: expected {' or '.join(sorted(known)) or 'no options'}; got {name!r}"
         )
+    anything: Callable[..., Projection] = kind
+    build = partial(anything, **options)
     if sizes is None:
-        return kind(D, d, seed=seed, device=device, dtype=dtype, engine=engine, **options)
-    return PerTensor(
-        partial(kind, **options), sizes, d, seed=seed, device=device, dtype=dtype, engine=engine
-    )
+        return build(D, d, seed=seed, device=device, dtype=dtype, engine=engine)
+    return PerTensor(build, sizes, d, seed=seed, device=device, dtype=dtype, engine=engine)

@@ -1,7 +1,7 @@
 """Counter-based random bits: Philox4x32-10 (Salmon et al. 2011) in integer torch operations.
 
-Every value is a function of ``(seed, stream, position)`` alone. Nothing depends on the device, the number of threads,
-how the work was cut into chunks, or torch's own generators, which promise none of that across versions.
+Every value is a function of ``(seed, stream, position)`` alone. The device, the number of threads
+and the cut into chunks change nothing. Torch's own generators promise none of that across versions.
 """
 
 from __future__ import annotations
@@ -11,21 +11,25 @@ from statistics import NormalDist
 
 import torch
 
-from projections.engines import obstacle
+from projections.engines import why_unavailable
 
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _FEISTEL_ROUNDS = 8
-SIGN_BYTES_AT_ONCE = 1 << 18
+SIGN_CHUNK = 1 << 18  # bytes
 
 
 def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[torch.Tensor, ...]:
     """One Philox4x32-10 block for each counter.
 
-    ``counter``: four int64 tensors of one shape, each entry in [0, 2^32). ``key``: two integers in [0, 2^32).
-    Returns four int64 tensors of that shape, each entry in [0, 2^32).
+    Args:
+        counter: four int64 tensors of one shape, each entry in [0, 2^32).
+        key: two integers in [0, 2^32).
+
+    Returns:
+        Four int64 tensors of that shape, each entry in [0, 2^32).
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -42,41 +46,43 @@ def philox(counter: tuple[torch.Tensor, ...], key: tuple[int, int]) -> tuple[tor
     return c0, c1, c2, c3
 
 
-def _compiled(device: str | torch.device):
-    """The compiled loops, for the CPU and where they are; they make the same bits many times faster."""
-    if (
-        torch.device(device).type != "cpu"
-        or obstacle("native", torch.device("cpu"), torch.float32) is not None
-    ):
-        return None
-    from projections.engines import native
-
-    return native
+def _is_compiled(device: str | torch.device) -> bool:
+    """Whether the compiled loops work there. They make the same bits many times faster."""
+    if torch.device(device).type != "cpu":
+        return False
+    return why_unavailable("native", torch.device("cpu"), torch.float32) is None
 
 
 def words(
     seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu"
 ) -> torch.Tensor:
-    """Words ``start .. start + count`` of a stream: ``(count,)`` int64, uniform on [0, 2^32)."""
+    """Words ``start .. start + count`` of a stream: ``(count,)`` int64, uniform on [0, 2^32).
+
+    Cost: 8 bytes a word, and some 50 more while they are made without the compiled loops.
+    """
     first, last = start // 4, -(-(start + count) // 4)
     key = (seed & _MASK, (seed >> 32) & _MASK)
-    fast = _compiled(device)
-    if fast is not None:
-        out = fast.words(key, stream & _MASK, first, last - first)
-        return out[start - 4 * first : start - 4 * first + count]
+    wanted = slice(start - 4 * first, start - 4 * first + count)
+    if _is_compiled(device):
+        from projections.engines import native
+
+        return native.words(key, stream & _MASK, first, last - first)[wanted]
     block = torch.arange(first, last, dtype=torch.int64, device=device)
     zero = torch.zeros_like(block)
     out = philox((block & _MASK, block >> 32, zero + (stream & _MASK), zero), key)
-    return torch.stack(out, dim=1).reshape(-1)[start - 4 * first : start - 4 * first + count]
+    return torch.stack(out, dim=1).reshape(-1)[wanted]
 
 
 def packed_signs(
     seed: int, stream: int, count: int, device: str | torch.device = "cpu"
 ) -> torch.Tensor:
-    """Fair random bits, eight to a byte: ``(ceil(count / 8),)`` uint8. Made in pieces, so that the peak stays small."""
+    """Fair random bits, eight to a byte: ``(ceil(count / 8),)`` uint8.
+
+    They are made in chunks, so that the peak of memory stays small.
+    """
     n_bytes = -(-count // 8)
     out = torch.empty(n_bytes, dtype=torch.uint8, device=device)
-    piece = SIGN_BYTES_AT_ONCE
+    piece = SIGN_CHUNK
     shifts = torch.arange(0, 32, 8, device=device)
     for lo in range(0, n_bytes, piece):
         hi = min(lo + piece, n_bytes)
@@ -95,7 +101,15 @@ def _sign_table(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
 def unpack_signs(
     packed: torch.Tensor, dtype: torch.dtype, out: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """``(..., n)`` packed bytes -> ``(..., 8 n)`` of +1 and -1. A table look-up copies eight signs at a time."""
+    """Turn bits into +1 and -1: ``(..., n)`` packed bytes -> ``(..., 8 n)``.
+
+    A look-up in a table copies eight signs at a time.
+
+    Args:
+        packed: uint8.
+        dtype: of the signs.
+        out: where to write them, contiguous. Default: new memory.
+    """
     table = _sign_table(packed.device, dtype)
     if out is None:
         out = torch.empty(
@@ -107,9 +121,9 @@ def unpack_signs(
 
 @lru_cache(maxsize=1)
 def _normal_table() -> torch.Tensor:
-    """Inverse normal CDF at the 65,536 midpoints, scaled to variance one: ``(65536,)`` float64.
+    """The inverse normal CDF at 65,536 midpoints, scaled to variance one: ``(65536,)`` float64.
 
-    A table, because log and cos differ between devices in the last place.
+    It is a table, because log and cos differ between devices in the last place.
     """
     quantile = NormalDist().inv_cdf
     upper = torch.tensor(
@@ -127,7 +141,10 @@ def _normal_table_on(device: torch.device) -> torch.Tensor:
 def gaussians(
     seed: int, stream: int, start: int, count: int, device: str | torch.device = "cpu"
 ) -> torch.Tensor:
-    """Standard normals ``start .. start + count`` of a stream, on 65,536 levels: ``(count,)`` float32."""
+    """Standard normals ``start .. start + count`` of a stream: ``(count,)`` float32.
+
+    They lie on 65,536 levels.
+    """
     first = start // 2
     w = words(seed, stream, first, -(-(start + count) // 2) - first, device)
     index = torch.stack((w & 0xFFFF, w >> 16), dim=1).reshape(-1)[
@@ -137,9 +154,19 @@ def gaussians(
 
 
 def permute(position: torch.Tensor, n: int, seed: int, stream: int) -> torch.Tensor:
-    """A keyed bijection of ``range(n)``: a Feistel network on the next power of two, walked until inside.
+    """A keyed bijection of ``range(n)``.
 
-    ``position``: int64 in [0, n), shape ``(k,)`` for one key, or ``(columns, k)`` for one key a row. Same shape back.
+    A Feistel network permutes the next power of two. What falls outside of the range goes through
+    it again, until it is inside.
+
+    Args:
+        position: int64 in [0, n), ``(k,)`` for one key, or ``(rows, k)`` for one key a row.
+        n: the length of the range.
+        seed: of the keys.
+        stream: of the keys.
+
+    Returns:
+        Where each position goes: int64 of position's shape.
     """
     bits = max(2, (n - 1).bit_length())
     low, high = bits // 2, bits - bits // 2
@@ -147,9 +174,10 @@ def permute(position: torch.Tensor, n: int, seed: int, stream: int) -> torch.Ten
     keys = words(seed, stream, 0, rows * _FEISTEL_ROUNDS, position.device).view(
         rows, _FEISTEL_ROUNDS
     )
-    fast = _compiled(position.device)
-    if fast is not None:
-        return fast.permute(position, n, low, high, keys)
+    if _is_compiled(position.device):
+        from projections.engines import native
+
+        return native.permute(position, n, low, high, keys)
     keys = keys if position.dim() == 2 else keys[0]
 
     def network(x: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:

@@ -78,9 +78,8 @@ def main() -> None:
     ]
     write_json(out / "spectra.json", {"rows": rows})
     for row in rows:
-        print(
-            f"{row['family']:<15}d = {row['d']:<6}eigenvalues {row['lowest']:.4f} to {row['highest']:.4f}"
-        )
+        span = f"{row['lowest']:.4f} to {row['highest']:.4f}"
+        print(f"{row['family']:<15}d = {row['d']:<6}eigenvalues {span}")
 
 
 if __name__ == "__main__":

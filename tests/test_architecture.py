@@ -10,24 +10,38 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("idim/**/*.py"), *ROOT.glob("projections/**/*.py")])
-#: Files that may import an accelerator, and are imported (or import it) only where it is chosen.
+#: Files that are imported only where their engine is chosen, and the accelerator that they import.
 ACCELERATED = {
     "native.py": set(),
+    "native_engine.py": set(),
     "native_blocks.py": set(),
     "native_runs.py": set(),
     "triton_blocks.py": {"triton"},
-    "hadamard.py": {"fast_hadamard_transform"},
+    "fht_blocks.py": {"fast_hadamard_transform"},
 }
 
 
+def targets(node: ast.AST, module: str = "", package: bool = False) -> list[tuple[str, str]]:
+    """The modules that a statement of this module imports, and the names that it takes of them."""
+    if isinstance(node, ast.Import):
+        return [(alias.name, "") for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    home = module.split(".") if package else module.split(".")[:-1]
+    above = home[: len(home) + 1 - node.level] if node.level else []
+    base = ".".join([*above, *filter(None, [node.module])])
+    return [(base, alias.name) for alias in node.names]
+
+
+def named(node: ast.AST) -> set[str]:
+    """All that the statement may mean: modules, and names of a module, which may be modules."""
+    return {
+        name for base, own in targets(node) for name in (base, f"{base}.{own}".rstrip(".")) if name
+    }
+
+
 def imported(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return {name for node in ast.walk(ast.parse(path.read_text())) for name in named(node)}
 
 
 def reaches(path: Path, package: str) -> bool:
@@ -51,19 +65,47 @@ def test_projections_need_torch_and_the_standard_library_only(path):
 
 
 def test_accelerators_are_imported_only_where_they_are_chosen():
+    chosen = {name.removesuffix(".py") for name in ACCELERATED}
     for path in rooms("projections/**/*.py"):
-        if path.name not in ACCELERATED or path.name == "hadamard.py":
+        if path.name not in ACCELERATED:
             top = {
-                alias.name if isinstance(node, ast.Import) else node.module
+                name
                 for node in ast.parse(path.read_text()).body
-                if isinstance(node, (ast.Import, ast.ImportFrom))
-                for alias in node.names
+                for name in named(node)
+                if name.startswith("projections.engines.")
             }
-            assert not any(
-                word in name
-                for name in top
-                for word in ("native", "triton", "fast_hadamard_transform")
-            )
+            assert not {name.rpartition(".")[2] for name in top} & chosen
+
+
+def test_engines_hold_no_projection():
+    """A plan is all that an engine sees."""
+    for path in rooms("projections/engines/*.py", "projections/contract.py"):
+        for module in ("base", "families", "layout", "per_tensor"):
+            assert not reaches(path, f"projections.{module}"), path
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_import_goes_in_a_circle():
+    """Nor does one within a function, or one for types alone."""
+    modules = {module_of(path): path for path in FILES}
+    # `from package import module` leads to the module, and any other name to the package itself.
+    arrows = {
+        module: {
+            f"{base}.{name}" if f"{base}.{name}" in modules else base
+            for node in ast.walk(ast.parse(path.read_text()))
+            for base, name in targets(node, module, path.name == "__init__.py")
+        }
+        & modules.keys() - {module}
+        for module, path in modules.items()
+    }
+    # What leads to nothing, or is led to by nothing, lies in no circle.
+    while ends := {m for m in arrows if not arrows[m] or m not in set().union(*arrows.values())}:
+        arrows = {m: others - ends for m, others in arrows.items() if m not in ends}
+    assert arrows == {}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +153,7 @@ def test_only_the_command_line_imports_the_conductor(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_file_draws_from_global_generators(path):
-    """Seeds are set only inside a fork of torch's generator; numpy's and Python's are not used at all."""
+    """Seeds are set only inside a fork of torch's generator. Others are not used at all."""
     text = path.read_text()
     assert "np.random" not in text and "import random" not in text.replace(
         "from projections import random", ""

@@ -12,7 +12,8 @@ import projections
 from projections import engines
 
 COMPILER = shutil.which(os.environ.get("CC", "cc"))
-if engines.obstacle("native", torch.device("cpu"), torch.float32) is not None and not COMPILER:
+OBSTACLE = engines.why_unavailable("native", torch.device("cpu"), torch.float32)
+if OBSTACLE is not None and not COMPILER:
     pytest.skip(
         "the C source was not compiled here: its loops were not tried", allow_module_level=True
     )
@@ -31,10 +32,11 @@ def everything(family: str, D: int, d: int) -> list[torch.Tensor]:
     image.shift(moved, origin[7:], 0.3, 7)
     rows = torch.tensor([3, 499, 20, 21])
     image.shift_rows(table, origin[: 500 * 21].view(500, 21), rows, 1.7, 11)
-    shares = p.shares(image, torch.tensor([0.3, 2.0]))
-    shares.add_all([(v[9:4000], 9, 1), (v[4000:4100], 4000, 1), (v[4100:], 4100, 0)])
-    shares.add_rows(v[:84].view(4, 21), 11 + 21 * rows, 1)
-    return [p(theta), p.adjoint(v), moved, table, *shares.finish(theta)]
+    gradient = p.scaled_gradient(image, torch.tensor([0.3, 2.0]))
+    parts = ((v[9:4000], 9, 1), (v[4000:4100], 4000, 1), (v[4100:], 4100, 0))
+    gradient.add_all([projections.GradientPart(*part) for part in parts])
+    gradient.add_rows(v[:84].view(4, 21), 11 + 21 * rows, 1)
+    return [p(theta), p.adjoint(v), moved, table, *gradient.finish(theta)]
 
 
 @pytest.mark.parametrize(
@@ -49,10 +51,10 @@ def everything(family: str, D: int, d: int) -> list[torch.Tensor]:
     ],
 )
 def test_every_generation_of_processor_gives_the_same_bits(family, D, d, monkeypatch):
-    best = GENERATIONS.index(native._FORMS[torch.float32])
+    best = GENERATIONS.index(native._SUFFIXES[torch.float32])
     results = []
     for generation in GENERATIONS[: best + 1]:
-        monkeypatch.setitem(native._FORMS, torch.float32, generation)
+        monkeypatch.setitem(native._SUFFIXES, torch.float32, generation)
         results.append(everything(family, D, d))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
@@ -85,7 +87,7 @@ def test_tensors_that_do_not_lie_in_order_are_read_and_written_where_they_lie(fa
 @pytest.mark.parametrize("family", ["orthonormal", "onehot"])
 def test_threads_of_its_own_give_the_same_bits(family, monkeypatch):
     """Where torch's are not to be had."""
-    monkeypatch.setattr(native, "_A_THREADS_WORK", 1)
+    monkeypatch.setattr(native, "_THREAD_FLOATS", 1)
     lent = everything(family, 50_003, 300)
     try:
         native._LIBRARY.idim_team(None)
@@ -96,7 +98,7 @@ def test_threads_of_its_own_give_the_same_bits(family, monkeypatch):
 
 
 @pytest.mark.parametrize("family", ["orthonormal", "onehot"])
-def test_memory_that_is_left_to_the_next_image_is_nobody_elses(family):
+def test_memory_that_the_next_image_reuses_is_nobody_elses(family):
     p = projections.make(family, 50_003, 300, seed=4, engine="native")
     thetas = [torch.linspace(-1, k, 300) for k in range(4)]
     want = [p(theta) for theta in thetas]
@@ -113,7 +115,7 @@ def test_memory_that_is_left_to_the_next_image_is_nobody_elses(family):
     kept = set()
     for theta in thetas:
         p.adjoint(p(theta))
-        kept.add(sum(x.nbytes for x in p.work.kept))
+        kept.add(sum(x.nbytes for x in p.scratch))
     assert len(kept) == 1
 
 
@@ -136,7 +138,7 @@ def test_nothing_is_read_or_written_out_of_bounds(family):
             p.image(theta)
 
 
-def test_tensors_of_one_size_are_left_the_same_memory():
+def test_tensors_of_one_size_share_their_scratch_memory():
     p = projections.PerTensor(
         projections.KINDS["onehot"],
         (1000,) * 20,
@@ -148,4 +150,4 @@ def test_tensors_of_one_size_are_left_the_same_memory():
     )
     for _ in range(2):
         p.adjoint(p(torch.ones(40)))
-    assert len({x.data_ptr() for part in p._parts for x in part.work.kept}) <= 2
+    assert len({x.data_ptr() for x in p.scratch}) <= 2

@@ -9,9 +9,10 @@ import torch
 
 import projections
 from idim import config
-from projections import KINDS, PerTensor, ProjectionError, dense, engines, random
+from projections import KINDS, GradientPart, PerTensor, ProjectionError, engines, random
+from projections.families import dense
+from projections.families.lineage import LineageFastfood
 from projections.hadamard import transform
-from projections.lineage import LineageFastfood
 
 FAMILIES = list(KINDS)
 SHAPES = [(1000, 10), (1024, 256), (997, 300), (512, 512), (13, 13), (40, 33), (7, 1), (1, 1)]
@@ -177,6 +178,18 @@ def test_a_range_is_that_part_of_the_whole(family, per_tensor, engine):
 @pytest.mark.parametrize("engine", ["auto", "plain"])
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
+def test_out_gets_the_same_numbers(family, per_tensor, engine):
+    p = made(family, 1000, 100, per_tensor=per_tensor, engine=engine)
+    theta = draws(100)
+    out, column = torch.full((1000,), math.nan).double(), torch.zeros(1000, 2).double()[:, 1]
+    assert p(theta, out=out) is out and p(theta, out=column) is column
+    assert torch.equal(out, p(theta))
+    torch.testing.assert_close(column, out)
+
+
+@pytest.mark.parametrize("engine", ["auto", "plain"])
+@pytest.mark.parametrize("per_tensor", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_rows_are_those_parts_of_the_whole(family, per_tensor, engine):
     p = made(family, 1000, 20, per_tensor=per_tensor, engine=engine)
     theta, starts = (
@@ -198,8 +211,11 @@ def test_rows_are_those_parts_of_the_whole(family, per_tensor, engine):
 @pytest.mark.parametrize("engine", ["auto", "plain"])
 @pytest.mark.parametrize("per_tensor", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_scales_shares_are_the_matrixs(family, per_tensor, engine):
-    """theta's gradient and <g, P theta> of each group, from pieces in any order, some of one group and some in rows that repeat."""
+def test_the_scaled_gradient_is_the_matrixs(family, per_tensor, engine):
+    """theta's gradient and <g, P theta> of each group.
+
+    g comes in parts in any order, some of one group, and in rows that repeat.
+    """
     p = made(family, 1000, 20, per_tensor=per_tensor, engine=engine)
     matrix, theta, g, scales = (
         p.as_matrix(),
@@ -210,26 +226,26 @@ def test_the_scales_shares_are_the_matrixs(family, per_tensor, engine):
     group = torch.tensor([0] * 300 + [1] * 69 + [2] * 631)
     rows = draws(48, 2).view(4, 12)
     places = torch.tensor([1, 40, 3, 1]) * 12 + 369
-    shares = p.shares(p.image(theta), scales)
-    shares.add_all(
+    gradient = p.scaled_gradient(p.image(theta), scales)
+    gradient.add_all(
         [
-            (g[a:b], a, int(group[a]))
+            GradientPart(g[a:b], a, int(group[a]))
             for a, b in ((300, 369), (369, 401), (0, 255), (255, 300), (401, 1000))
         ]
     )
-    shares.add_rows(rows, places, 2)
-    of_theta, of_scales = shares.finish(theta)
+    gradient.add_rows(rows, places, 2)
+    of_theta, of_scales = gradient.finish(theta)
     for place, row in zip(places, rows, strict=True):
         g[place : place + 12] += row
     torch.testing.assert_close(of_theta, matrix.T @ (g * scales[group]))
-    along = g * (matrix @ theta)
-    torch.testing.assert_close(of_scales, torch.stack([along[group == i].sum() for i in range(3)]))
+    inner = g * (matrix @ theta)
+    torch.testing.assert_close(of_scales, torch.stack([inner[group == i].sum() for i in range(3)]))
 
 
 @pytest.mark.parametrize(("D", "d"), [(300_000, 1000), (300_000, 20_000)])
 @pytest.mark.parametrize("family", [k for k in FAMILIES if made(k, 1000, 20).engines])
 def test_engines_agree_to_rounding_at_any_number_of_threads(family, D, d):
-    """Relative 1e-6 in single precision, where several threads share the work; the number of threads moves no bit."""
+    """Relative 1e-6 in single precision. The number of threads moves no bit."""
     before = torch.get_num_threads()
     theta, v = draws(d, dtype=torch.float32), draws(D, 1, dtype=torch.float32)
     results = []
@@ -248,7 +264,7 @@ def test_engines_agree_to_rounding_at_any_number_of_threads(family, D, d):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_columns_are_unit(family):
-    """Exactly where the family says so; otherwise in mean square, with the spread of 64 columns of 1,000 entries."""
+    """Exactly where the family says so; otherwise in mean square, with a Gaussian's spread."""
     exact = {"sparse": 1000, "orthonormal": 1024, "fastfood": 1024, "onehot": 1000}
     D = exact.get(family, 1000)
     norms = made(family, D, 64).as_matrix().norm(dim=0)
@@ -286,7 +302,7 @@ def test_columns_are_orthonormal_exactly(family, D, d, dtype, within):
     p = made(family, D, d, dtype=dtype)
     matrix = p.as_matrix().double()
     assert (torch.linalg.eigvalsh(matrix.T @ matrix) - 1).abs().max() < within
-    assert getattr(p, "m", 1) == 1 or D % p.m == 0
+    assert D % getattr(p, "block", 1) == 0
 
 
 @pytest.mark.parametrize(
@@ -301,14 +317,14 @@ def test_columns_are_orthonormal_exactly(family, D, d, dtype, within):
     ],
 )
 def test_spectrum_is_inside_the_stated_range(family, low, high):
-    """d / D = 0.1. Marchenko-Pastur's support is [0.47, 1.73]; Gaussian Fastfood's spectrum is wider."""
+    """d / D = 0.1, where Marchenko-Pastur's support is [0.47, 1.73]. Fastfood's is wider."""
     matrix = made(family, 2000, 200).as_matrix()
     eigenvalues = torch.linalg.eigvalsh(matrix.T @ matrix)
     assert low < eigenvalues.min() and eigenvalues.max() < high
 
 
 def directions(D: int) -> dict[str, torch.Tensor]:
-    """Unit vectors: in general position, a single weight, half a block of the Hadamard families and a whole one, and all weights alike."""
+    """Unit vectors: a general one, a weight, half a Hadamard block, a whole one, all alike."""
     chosen = {
         "general": draws(D, 7),
         **{
@@ -325,10 +341,12 @@ def directions(D: int) -> dict[str, torch.Tensor]:
     return {name: u / u.norm() for name, u in chosen.items()}
 
 
-#: Where the captured energy varies less than Beta's, by construction; and where more, and how many times its variance at most.
+#: Where the captured energy varies less than Beta's, by construction.
 STEADIER = {("orthonormal", "half"), ("orthonormal", "block"), ("onehot", "weight")}
+#: Where it varies more, and how many times Beta's variance at most.
 WILDER = {
-    # A weight is in some columns or in none; a constant block, or all weights alike, meets one row of a Hadamard matrix.
+    # A weight is in some columns or in none. A constant block, or all weights alike, meets one row
+    # of a Hadamard matrix.
     ("sparse", "weight"): 30,
     ("fastfood", "half"): 6,
     ("fastfood", "block"): 6,
@@ -340,7 +358,10 @@ WILDER = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_energy_of_fixed_directions_is_beta(family):
-    """|P^T u|^2 over 200 seeds against Beta(d/2, (D - d)/2), by Kolmogorov and Smirnov at 1 %; no direction is favoured on average."""
+    """|P^T u|^2 over 200 seeds against Beta(d/2, (D - d)/2), by Kolmogorov and Smirnov at 1 %.
+
+    No direction is favoured on average.
+    """
     from scipy.stats import beta, kstest
 
     D, d = 1024, 16
@@ -360,7 +381,7 @@ def test_energy_of_fixed_directions_is_beta(family):
 
 @pytest.mark.parametrize("d", [1, 7, 300, 1000])
 def test_onehot_is_balanced(d):
-    """Every coordinate is read by D/d weights, rounded down or up, each with one sign and the same size."""
+    """Every coordinate is read by D/d weights, rounded down or up, all of the same size."""
     matrix = made("onehot", 1999, d).as_matrix()
     assert (matrix != 0).sum(1).tolist() == [1] * 1999
     assert set((matrix != 0).sum(0).tolist()) <= {1999 // d, -(-1999 // d)}
@@ -368,7 +389,8 @@ def test_onehot_is_balanced(d):
 
 # Identity.
 
-#: The first twelve hex digits of the checksum at three shapes. A change here is a change of every published d90.
+#: The first twelve hex digits of the checksum at three shapes. A change here changes every
+#: published d90.
 KNOWN: dict[str, tuple[str, str, str]] = {
     "dense": ("9a9a2097dcff", "8c378df4d832", "ed17fb8e7bc1"),
     "sparse": ("42a9fca493f6", "730a420a41ea", "57cfda32b271"),
@@ -380,7 +402,11 @@ KNOWN: dict[str, tuple[str, str, str]] = {
 KNOWN_SHAPES = ((1000, 10, 0), (4096, 300, 1), (9973, 1000, 2**40 + 7))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_known_checksums():
+    assert set(KNOWN) == set(KINDS)
+
+
+@pytest.mark.parametrize("family", KNOWN)
 def test_checksums_are_the_known_ones(family):
     found = tuple(
         projections.make(family, D, d, seed=s).checksum()[:12] for D, d, s in KNOWN_SHAPES
@@ -390,18 +416,18 @@ def test_checksums_are_the_known_ones(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_bits_do_not_depend_on_dtype_engine_threads_or_chunks(family, monkeypatch):
-    """The chunks in which words, signs and dense rows are drawn, and those in which the arithmetic works."""
+    """Chunks are those in which signs and dense rows are drawn."""
     before = torch.get_num_threads()
     sums = set()
     try:
-        for threads, bytes_at_once, rows_at_once in (
+        for threads, sign_chunk, entry_chunk in (
             (1, 1 << 18, 1 << 22),
             (2, 1 << 5, 1 << 9),
             (2, 1 << 9, 1 << 12),
         ):
             torch.set_num_threads(threads)
-            monkeypatch.setattr(random, "SIGN_BYTES_AT_ONCE", bytes_at_once)
-            monkeypatch.setattr(dense, "ENTRIES_AT_ONCE", rows_at_once)
+            monkeypatch.setattr(random, "SIGN_CHUNK", sign_chunk)
+            monkeypatch.setattr(dense, "CHUNK_ENTRIES", entry_chunk)
             for dtype in (torch.float32, torch.float64):
                 for engine in ("auto", "plain"):
                     p = projections.make(family, 4097, 129, seed=11, dtype=dtype, engine=engine)
@@ -413,7 +439,7 @@ def test_the_bits_do_not_depend_on_dtype_engine_threads_or_chunks(family, monkey
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", KNOWN)
 def test_a_cuda_device_makes_the_same_bits(family):
     found = tuple(
         projections.make(family, D, d, seed=s, device="cuda").checksum()[:12]
@@ -425,11 +451,11 @@ def test_a_cuda_device_makes_the_same_bits(family):
 def test_a_checksum_that_does_not_match_is_refused():
     p = made("orthonormal", 1000, 10)
     p.verify(p.checksum())
+    other = made("orthonormal", 1000, 10, seed=4).checksum()
     with pytest.raises(
-        ProjectionError,
-        match=f"checksum: expected {made('orthonormal', 1000, 10, seed=4).checksum()}; .* makes {p.checksum()}",
+        ProjectionError, match=f"checksum: expected {other}; .* makes {p.checksum()}"
     ):
-        p.verify(made("orthonormal", 1000, 10, seed=4).checksum())
+        p.verify(other)
 
 
 @pytest.mark.parametrize(
@@ -514,7 +540,8 @@ def test_a_tied_tensor_is_laid_out_once():
     [
         (
             ("nosuch", 10, 2),
-            "expected one of dense, sparse, fastfood, fastfood-whole, orthonormal, onehot; got 'nosuch'",
+            "expected one of dense, sparse, fastfood, fastfood-whole, orthonormal, onehot; "
+            "got 'nosuch'",
         ),
         (("dense", 0, 1), "D: expected a whole number of at least 1; got 0"),
         (("dense", 10, 0), "d: expected a whole number of at least 1; got 0"),
@@ -537,12 +564,37 @@ def test_bad_vectors_are_refused(family):
         p(torch.zeros(4, dtype=torch.float64))
     with pytest.raises(ProjectionError, match="float64"):
         p(torch.zeros(3))
+    with pytest.raises(ProjectionError, match="theta: expected a tensor on cpu; got meta"):
+        p(torch.zeros(3, dtype=torch.float64, device="meta"))
+    column = p.as_matrix()[:, 0]
+    for bad in (math.nan, math.inf):
+        v = torch.zeros(10, dtype=torch.float64)
+        v[column.abs().argmax()] = bad
+        with pytest.raises(ProjectionError, match="v: expected finite numbers; got 1 that are not"):
+            p.adjoint(v)
+    with pytest.raises(ProjectionError, match=r"sums torch.float64 holds; got .* 1\.7e\+308"):
+        p.adjoint(1.7e308 * column.sign())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_bad_out_is_refused(family):
+    p, theta = made(family, 10, 3), draws(3)
+    with pytest.raises(ProjectionError, match=r"out: expected shape \(10,\)"):
+        p(theta, out=torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(ProjectionError, match=r"out: expected torch\.float64; got torch\.float32"):
+        p(theta, out=torch.zeros(10))
+    out = torch.zeros(10, dtype=torch.float64)
+    with pytest.raises(ProjectionError, match="out: expected tensors without requires_grad"):
+        p(theta.requires_grad_(), out=out)
+    with torch.no_grad():
+        assert p(theta, out=out) is out
 
 
 def test_a_dense_matrix_that_may_not_be_regenerated_names_its_bytes():
     with pytest.raises(
         ProjectionError,
-        match=r"expected a matrix of at most 1,000 bytes; 10000 x 100 in torch\.float32 takes 4,000,000",
+        match=r"expected a matrix of at most 1,000 bytes; 10000 x 100 in torch\.float32 "
+        "takes 4,000,000",
     ):
         projections.make("dense", 10_000, 100, memory=1000, regenerate=False)
     with pytest.raises(ProjectionError, match="orthonormal: expected no options; got 'memory'"):
@@ -552,7 +604,8 @@ def test_a_dense_matrix_that_may_not_be_regenerated_names_its_bytes():
 def test_a_sparse_matrix_that_would_not_fit_names_its_bytes():
     with pytest.raises(
         ProjectionError,
-        match="sparse: expected entries of at most 1,000 bytes; 10000 columns of 1000 entries take 200,000,000",
+        match="sparse: expected entries of at most 1,000 bytes; 10000 columns of 1000 entries "
+        "take 200,000,000",
     ):
         projections.make("sparse", 1_000_000, 10_000, memory=1000)
 
@@ -594,11 +647,11 @@ def test_compiled_loops_that_cannot_be_loaded_are_done_without(monkeypatch):
         raise OSError("wrong ELF class")
 
     monkeypatch.setattr(engines, "import_module", refuse)
-    engines._broken.cache_clear()
+    engines._why_broken.cache_clear()
     try:
         assert made("orthonormal", 1000, 10).engine == "plain"
     finally:
-        engines._broken.cache_clear()
+        engines._why_broken.cache_clear()
 
 
 def test_a_regenerated_dense_matrix_is_the_stored_one():
@@ -613,10 +666,13 @@ def test_a_regenerated_dense_matrix_is_the_stored_one():
 def test_directions_constant_over_blocks_are_captured_with_the_variance_that_is_stated(
     where, extra
 ):
-    """128 blocks share 64 first halves: relative variance 2/d and twice the share of pairs in one first half."""
-    m, seeds = 1 << 14, 150
-    D = 128 * m
-    v = torch.zeros(128, m)
+    """128 blocks share 64 first halves.
+
+    The relative variance is 2/d, and twice the fraction of pairs in one first half.
+    """
+    block, seeds = 1 << 14, 150
+    D = 128 * block
+    v = torch.zeros(128, block)
     v[
         {"everywhere": slice(None), "two blocks of one first half": [3, 67], "two of two": [3, 4]}[
             where
@@ -625,11 +681,12 @@ def test_directions_constant_over_blocks_are_captured_with_the_variance_that_is_
     v = (v / v.norm()).flatten()
     energy = torch.stack(
         [
-            projections.make("orthonormal", D, m, seed=s).adjoint(v).square().sum()
+            projections.make("orthonormal", D, block, seed=s).adjoint(v).square().sum()
             for s in range(seeds)
         ]
     )
     relative = float((energy / energy.mean()).var())
     # The variance of a variance from 150 draws is about an eighth; of two values, less.
-    assert relative == pytest.approx(2 / m + extra, rel=0.5, abs=2e-4)
-    assert abs(float(energy.mean()) * D / m - 1) < 5 * math.sqrt((2 / m + extra) / seeds) + 1e-3
+    assert relative == pytest.approx(2 / block + extra, rel=0.5, abs=2e-4)
+    error = abs(float(energy.mean()) * D / block - 1)
+    assert error < 5 * math.sqrt((2 / block + extra) / seeds) + 1e-3

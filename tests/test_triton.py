@@ -1,4 +1,7 @@
-"""The fused kernels against the plain form, by Triton's interpreter where there is no CUDA device."""
+"""The fused kernels against the plain form.
+
+Where there is no CUDA device, Triton's interpreter runs them.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,48 @@ import pytest
 
 PROGRAM = """
 import torch, projections
+from projections.engines.contract import Fold
 from projections.engines.triton_blocks import TritonBlocks
 
-device = "cuda" if torch.cuda.is_available() else "cpu"
-for family, D, d in (("orthonormal", 2500, 200), ("fastfood", 3000, 500), ("orthonormal", 90_000, 300)):
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def same(got, want):
+    assert (got - want).norm() < 1e-6 * want.norm(), (family, a, b)
+
+
+def line(first, last, n):
+    return torch.linspace(first, last, n, device=device)
+
+
+for family, D, d in (
+    ("orthonormal", 2500, 200),
+    ("fastfood", 3000, 500),
+    ("orthonormal", 90_000, 300),
+):
     p = projections.make(family, D, d, seed=3, device=device, engine="plain")
-    fused = TritonBlocks(p)
-    theta, v, origin = torch.linspace(-1, 1, p.m, device=device), torch.linspace(2, -1, D, device=device), torch.ones(D, device=device)
-    half = p.work.halves(theta)
+    plain, fused = p.work, TritonBlocks(p.plan)
+    theta, v, origin = line(-1, 1, d), line(2, -1, D), torch.ones(D, device=device)
+    values = plain.values(theta)
     for a, b in ((0, D), (0, 1), (255, 1300), (D - 700, D)):
-        want, got = torch.empty(1, b - a, device=device), torch.full((1, b - a), float("nan"), device=device)
-        p.work.form(half, a, want)
-        fused.form(half, a, got)
-        assert (got - want).norm() < 1e-6 * want.norm(), (family, a, b)
-        fused.shift_all(half, [(a, got[0], origin[a:b], torch.tensor(0.3, device=device))])
-        assert (got - 1 - 0.3 * want).norm() < 1e-6 * want.norm(), (family, a, b)
-        want, got = (torch.ones(p.halves, p.m, device=device) for _ in range(2))
-        p.work.fold_all(want, [(a, v[None, a:b], 0)])
-        fused.fold_all(got, [(a, v[None, a:b], 0)])
-        assert (got - want).norm() < 1e-6 * want.norm(), (family, a, b)
-        scales, want, got = torch.tensor([2.0, 0.3], device=device), torch.ones_like(want), torch.ones_like(want)
-        along = [work.fold_all(sums, [(a, v[None, a:b], 1)], half, scales) for work, sums in ((p.work, want), (fused, got))]
-        assert (got - want).norm() < 1e-6 * want.norm(), (family, a, b)
-        torch.testing.assert_close(along[0], along[1], rtol=1e-4, atol=1e-2)
+        want, got = (torch.full((1, b - a), float("nan"), device=device) for _ in range(2))
+        plain.form(values, a, want)
+        fused.form(values, a, got)
+        same(got, want)
+        scale = torch.tensor(0.3, device=device)
+        fused.shift_all(values, [projections.Shift(a, got[0], origin[a:b], scale)])
+        same(got - 1, 0.3 * want)
+        want, got = (torch.ones(p.plan.halves, p.block, device=device) for _ in range(2))
+        plain.fold_all(want, [Fold(a, v[None, a:b], 0)])
+        fused.fold_all(got, [Fold(a, v[None, a:b], 0)])
+        same(got, want)
+        scales = torch.tensor([2.0, 0.3], device=device)
+        inner = [
+            engine.fold_all(sums, [Fold(a, v[None, a:b], 1)], values, scales)
+            for engine, sums in ((plain, want), (fused, got))
+        ]
+        same(got, want)
+        torch.testing.assert_close(inner[0], inner[1], rtol=1e-4, atol=1e-2)
 print("the same")
 """
 

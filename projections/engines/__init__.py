@@ -1,8 +1,10 @@
-"""The arithmetic of the structured families, in several forms behind one door.
+"""Which forms of the structured families' arithmetic there are, and which of them work here.
 
-``plain`` is torch operations and works everywhere. ``native`` is the same sums in C for the CPU, compiled when idim is installed;
-``triton`` compiles them for CUDA; ``fht`` is plain with the fast-hadamard-transform package's kernel in it. All read the same random bits; their
-results differ by rounding alone (relative 1e-6 in single precision, a sum being taken in another order).
+``plain`` is torch operations and works everywhere. ``native`` is the same sums in C for the CPU,
+compiled when idim is installed. ``triton`` compiles them for CUDA. ``fht`` is plain with the
+kernel of the fast-hadamard-transform package in it. All read the same random bits. Their results
+differ by rounding alone (relative 1e-6 in single precision), because they take sums in another
+order.
 """
 
 from __future__ import annotations
@@ -22,13 +24,16 @@ _PACKAGES = {
 _DEVICES = {"native": "cpu", "triton": "cuda", "fht": "cuda"}
 
 
-def at_once(device: torch.device) -> int:
-    """Floats that torch operations should work on at once: what stays in a core's cache; on CUDA, what is worth a kernel's launch."""
+def chunk_floats(device: torch.device) -> int:
+    """How many floats torch operations should work on at a time.
+
+    On a CPU, what stays in a core's cache; on CUDA, what is worth the launch of a kernel.
+    """
     return 1 << 22 if device.type == "cuda" else 1 << 16
 
 
-def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Why this engine cannot work on this device in this precision; None where it can."""
+def why_unavailable(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Say why this engine cannot work on this device in this precision. None: it can."""
     if name == "plain":
         return None
     if find_spec(_PACKAGES[name]) is None:
@@ -40,7 +45,7 @@ def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
         )
     if device.type != _DEVICES[name]:
         return f"it needs a {_DEVICES[name].upper()} device, not {device.type}"
-    if (broken := _broken(name)) is not None:
+    if (broken := _why_broken(name)) is not None:
         return f"{_PACKAGES[name]} cannot be loaded: {broken}"
     if dtype != torch.float32 and name != "native":
         return f"it works in torch.float32, not {dtype}"
@@ -48,8 +53,8 @@ def obstacle(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 @lru_cache(maxsize=8)
-def _broken(name: str) -> str | None:
-    """What is installed may still refuse: a package beside another's newer version, a library made for another machine."""
+def _why_broken(name: str) -> str | None:
+    """Load what is installed. It may fail: beside another package's newer version, for example."""
     try:
         import_module("projections.engines.native" if name == "native" else _PACKAGES[name])
     except Exception as error:  # whatever it is, the plain form works without it
@@ -58,19 +63,27 @@ def _broken(name: str) -> str | None:
 
 
 def choose(asked: str, able: tuple[str, ...], device: torch.device, dtype: torch.dtype) -> str:
-    """The engine's name: the one asked for, or for "auto" the first of ``able`` that works here, else "plain".
+    """Choose an engine.
 
-    Raises ValueError for an unknown name, for one in which the family has no form, and for one that cannot work here.
+    Args:
+        asked: one of ``ENGINES``. "auto" takes the first of ``able`` that works here, or "plain".
+        able: the engines beside "plain" that have a form of the family, best first.
+        device: where the work is to be done.
+        dtype: of the arithmetic.
+
+    Raises:
+        ValueError: the name is unknown, has no form of the family, or cannot work here.
     """
     if asked not in ENGINES:
         raise ValueError(f"engine: expected one of {', '.join(ENGINES)}; got {asked!r}")
     if asked == "auto":
-        return next((name for name in able if obstacle(name, device, dtype) is None), "plain")
-    if asked != "plain" and asked not in able:
-        raise ValueError(
-            f"engine: expected one of {', '.join(('auto', 'plain', *able))} for this projection; got {asked!r}"
+        return next(
+            (name for name in able if why_unavailable(name, device, dtype) is None), "plain"
         )
-    why = obstacle(asked, device, dtype)
+    if asked != "plain" and asked not in able:
+        known = ", ".join(("auto", "plain", *able))
+        raise ValueError(f"engine: expected one of {known} for this projection; got {asked!r}")
+    why = why_unavailable(asked, device, dtype)
     if why is not None:
         raise ValueError(f"engine: expected one that works here; got {asked!r}: {why}")
     return asked

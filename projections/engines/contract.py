@@ -1,52 +1,72 @@
-"""What an engine does for a family: form P theta on ranges of D, and fold ranges of a vector back."""
+"""What an engine does for a family: it forms P theta on ranges of D and folds gradients back."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 
-if TYPE_CHECKING:
-    from projections.base import Job, Projection
+from projections.contract import Shift
+from projections.engines.plan import BlockPlan, Plan, RunPlan
+
+#: Covariant: what asks for an engine of any plan takes one of blocks.
+AnyPlan = TypeVar("AnyPlan", bound=Plan, covariant=True)
 
 
-class Engine(ABC):
-    """``values`` is what a family makes of theta once, ``sums`` what it gathers of P^T v.
+class Fold(NamedTuple):
+    """A request: add v, which lies on these ranges of D, to the sums.
 
-    ``starts`` is one place in D, or the places ``(k,)`` of k ranges, which may repeat; out and v are ``(k, length)``. Where it is one place, v has any shape.
+    ``starts`` is one place in D, and then v has any shape; or it is the places ``(k,)`` of k
+    ranges, which may repeat, and then v is ``(k, length)``. All of v belongs to one group.
     """
 
-    #: Whether it forms ``origin + scale * P theta`` in one pass, and whether for rows of a table too; only then has it these methods.
+    starts: int | torch.Tensor
+    v: torch.Tensor
+    group: int
+
+
+class Engine(ABC, Generic[AnyPlan]):
+    """One form of a family's arithmetic.
+
+    ``values`` are what the engine makes of theta once, for all ranges; ``sums`` are what it gathers
+    of P^T v.
+    """
+
+    #: Whether it has ``shift_all``, which forms ``origin + scale * P theta`` in one pass.
     shifts: ClassVar[bool] = False
+    #: Whether it has ``shift_rows``.
     shifts_rows: ClassVar[bool] = False
-    #: Floats below which a range costs as much as a call does, so that neighbours had better be put together.
-    worth: ClassVar[int] = 1 << 18
+    #: A call costs as much as work on this many floats. Smaller neighbours had better be joined.
+    call_floats: ClassVar[int] = 1 << 18
 
-    def __init__(self, p: Projection):
-        self.p = p
+    def __init__(self, plan: AnyPlan) -> None:
+        self.plan = plan
 
-    def share(self, other: Engine) -> None:  # noqa: B027 (most engines keep no buffers)
-        """Be left what the other is left, too: the two are used in turn."""
+    def share_scratch(self, other: Engine[Plan]) -> None:
+        """Share ``other``'s scratch memory. Never use both at the same time."""
 
-    def leave(self, x: torch.Tensor) -> None:  # noqa: B027 (most engines keep no buffers)
-        """Values or sums that nobody reads any more: the engine may make the next ones in their memory."""
+    def recycle(self, x: torch.Tensor) -> None:
+        """Take values or sums that nobody reads any more; the next ones may use their memory."""
 
     @property
-    def kept(self) -> list[torch.Tensor]:
-        """Memory that is held from one product to the next, beyond what ``stored_bytes`` counts."""
+    def scratch(self) -> list[torch.Tensor]:
+        """Memory that is kept from one product to the next."""
         return []
 
     @abstractmethod
-    def zeros(self) -> torch.Tensor:
-        """Sums to fold into."""
+    def values(self, theta: torch.Tensor) -> torch.Tensor:
+        """What ``form`` reads, from theta ``(d,)``."""
 
     @abstractmethod
     def form(self, values: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor) -> None:
-        """``out = P theta`` on the ranges."""
+        """Write P theta on the ranges ``[s, s + length)`` into ``out`` ``(k, length)``.
 
-    def shift_all(self, values: torch.Tensor, jobs: list[Job]) -> None:
-        """``out = origin + scale * P theta`` for each ``(start, out, origin, scale)`` with out and origin of one shape, in order; threads share the work of all."""
+        ``starts`` is one place, and then k is 1, or it is ``(k,)`` places, which may repeat.
+        """
+
+    def shift_all(self, values: torch.Tensor, jobs: list[Shift]) -> None:
+        """Do the shifts. Each ``out`` and ``origin`` is contiguous and of the plan's dtype."""
         raise NotImplementedError
 
     def shift_rows(
@@ -58,26 +78,80 @@ class Engine(ABC):
         origin: torch.Tensor,
         scale: torch.Tensor | float,
     ) -> None:
-        """The same for rows ``(k,)`` of a table and of its origin, ``(n, width)`` both, which begins at ``start`` in D."""
+        """Shift rows ``(k,)`` of a table ``(n, width)`` that begins at ``start`` in D.
+
+        ``table`` and ``origin`` are contiguous, of one shape and of the plan's dtype.
+        """
         raise NotImplementedError
+
+    @abstractmethod
+    def zeros(self) -> torch.Tensor:
+        """Empty sums."""
 
     @abstractmethod
     def fold_all(
         self,
         sums: torch.Tensor,
-        jobs: list[tuple[int | torch.Tensor, torch.Tensor, int]],
+        jobs: list[Fold],
         values: torch.Tensor | None = None,
         scales: torch.Tensor | None = None,
     ) -> torch.Tensor | None:
-        """For each ``(starts, v, group)`` add v on the ranges to the sums, times its group's scale where there are scales ``(groups,)``.
+        """Add each job's v to the sums, times its group's scale where there are scales.
 
-        With scales, and then the values of an image too, ``<v, P theta>`` of each group comes back: ``(groups,)`` in fp64.
+        Args:
+            sums: changed in place.
+            jobs: ranges of v.
+            values: those of an image. Scales need them.
+            scales: ``(groups,)`` or None.
+
+        Returns:
+            ``<v, P theta>`` of each group, ``(groups,)`` in float64, where there are scales.
+        """
+
+    @abstractmethod
+    def unfold(self, sums: torch.Tensor) -> torch.Tensor:
+        """P^T v from the sums: ``(d,)``. The engine may overwrite and reuse the sums."""
+
+
+class BlockEngine(Engine[BlockPlan]):
+    """Values are the first halves of an image, sums are buckets: both ``(J, block)``.
+
+    Block b reads first half j = b modulo J and adds to bucket j. ``form`` gives ``H M_b half_j``;
+    ``fold_all`` adds ``M_b H v_b``, whose product with half_j is v_b's part of ``<v, P theta>``.
+    """
+
+    def __init__(self, plan: BlockPlan) -> None:
+        super().__init__(plan)
+        self._place = torch.argsort(plan.gather).to(torch.int32)  # Pi^T as a gather
+
+    def values(self, theta: torch.Tensor) -> torch.Tensor:
+        plan = self.plan
+        padded = torch.zeros(plan.block, dtype=plan.dtype, device=plan.device)
+        torch.mul(theta, plan.scale, out=padded[: plan.d])
+        return self.halves(padded)
+
+    def unfold(self, sums: torch.Tensor) -> torch.Tensor:
+        return self.unhalve(sums)[: self.plan.d].mul_(self.plan.scale)
+
+    def zeros(self) -> torch.Tensor:
+        plan = self.plan
+        return torch.zeros(plan.halves, plan.block, dtype=plan.dtype, device=plan.device)
+
+    @abstractmethod
+    def halves(self, padded: torch.Tensor) -> torch.Tensor:
+        """``Pi H B_j padded`` for every j: ``(block,) -> (J, block)``."""
+
+    @abstractmethod
+    def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
+        """The sum over j of ``B_j H Pi^T bucket_j``: ``(J, block) -> (block,)``.
+
+        The engine may overwrite and reuse the buckets.
         """
 
 
-def merged(starts: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ranges ``(k,)`` and ``(k, length)`` without repetition: what repeats is added up, in a fixed order on every device."""
-    whole = torch.sparse_coo_tensor(
-        starts[None], v, (int(starts.max()) + 1, v.shape[1]), check_invariants=True
-    ).coalesce()
-    return whole.indices()[0], whole.values()
+class RunEngine(Engine[RunPlan]):
+    """Values are theta's coordinates in the plan's order, round after round: at least ``run + d``.
+
+    So a run reads one range of them, wherever it enters: weight i of run r is
+    ``sign_(r, i) * values[shifts_r + i]``. Sums are those of whole rounds of d.
+    """

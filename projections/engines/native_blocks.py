@@ -1,57 +1,72 @@
-"""The Hadamard blocks' sums by the compiled loops: a block is signed, transformed and written while it lies in the first-level cache."""
+"""Hadamard blocks by the compiled loops.
+
+A block is signed, transformed and written while it lies in the first-level cache.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from projections.engines.blocks import BlockEngine
-from projections.engines.native import PARTS, NativeSums, call, ranges
+from projections.engines.contract import BlockEngine
+from projections.engines.native import PARTS, Argument, Ranges, as_array, call
+from projections.engines.native_engine import NativeEngine
+from projections.engines.plan import BlockPlan
 
 
-class NativeBlocks(NativeSums, BlockEngine):
-    def __init__(self, p):
-        super().__init__(p)
-        packed = p.middle.dtype == torch.uint8
-        self._middle = (p.middle, None) if packed else (None, p.middle.to(p.dtype))
+class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
+    """Keeps two blocks of scratch memory for each thread."""
+
+    def __init__(self, plan: BlockPlan) -> None:
+        super().__init__(plan)
+        packed = plan.middle.dtype == torch.uint8
+        self._middle = (plan.middle, None) if packed else (None, plan.middle.to(plan.dtype))
         self._scratch: torch.Tensor | None = None
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_scratch": None}
 
     @property
-    def kept(self) -> list[torch.Tensor]:
-        return super().kept + ([] if self._scratch is None else [self._scratch])
+    def scratch(self) -> list[torch.Tensor]:
+        return super().scratch + ([] if self._scratch is None else [self._scratch])
 
     def zeros(self) -> torch.Tensor:
-        return self._empty(self.p.halves, self.p.m).zero_()
+        return self._empty(self.plan.halves, self.plan.block).zero_()
 
-    def halves(self, theta: torch.Tensor) -> torch.Tensor:
-        p = self.p
-        half = self._empty(p.halves, p.m)
-        self._call("halves", half.numel(), theta, p.outer, p.gather, half)
+    def halves(self, padded: torch.Tensor) -> torch.Tensor:
+        half = self._empty(self.plan.halves, self.plan.block)
+        self._call("halves", half.numel(), padded, self.plan.signs, self.plan.gather, half)
         return half
 
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
-        p = self.p
-        out = torch.empty(p.m, dtype=p.dtype)
-        self._call("unhalve", buckets.numel(), buckets, p.outer, self._place, out)
-        self.leave(buckets)
+        out = torch.empty(self.plan.block, dtype=self.plan.dtype)
+        self._call("unhalve", buckets.numel(), buckets, self.plan.signs, self._place, out)
+        self.recycle(buckets)
         return out
 
-    def _read(self, half: torch.Tensor, work: int, jobs: list[tuple]) -> None:
-        self._call("form", work, half, *self._middle, ranges(jobs), len(jobs))
+    def _read(self, values: torch.Tensor, work: int, ranges: list[Ranges]) -> None:
+        self._call("form", work, values, *self._middle, as_array(ranges), len(ranges))
 
-    def _add(self, buckets, work, jobs, half, along) -> None:
-        self._call("fold", work, half, *self._middle, ranges(jobs), len(jobs), buckets, along)
+    def _add(
+        self,
+        sums: torch.Tensor,
+        work: int,
+        ranges: list[Ranges],
+        values: torch.Tensor | None,
+        inner: torch.Tensor | None,
+    ) -> None:
+        given = values, *self._middle, as_array(ranges), len(ranges), sums, inner
+        self._call("fold", work, *given)
 
-    def _call(self, loop: str, work: int, *arguments) -> None:
-        p, threads = self.p, torch.get_num_threads()
-        # Taken while in use: another thread's call makes its own.
+    def _call(self, loop: str, work: int, *arguments: Argument) -> None:
+        plan, threads = self.plan, torch.get_num_threads()
+        # Taken while in use, so that another thread's call makes its own.
         scratch, self._scratch = self._scratch, None
         if scratch is None or len(scratch) < threads:
-            scratch = torch.empty(threads, 2, p.m, dtype=p.dtype)
-        call(loop, p.dtype, work, p.m, p.halves, *arguments, scratch)
+            scratch = torch.empty(threads, 2, plan.block, dtype=plan.dtype)
+        call(loop, plan.dtype, work, plan.block, plan.halves, *arguments, scratch)
         self._scratch = scratch
 
-    def _parts(self, buckets: torch.Tensor) -> int:
+    def _parts(self, sums: torch.Tensor) -> int:
         return PARTS

@@ -1,85 +1,65 @@
-"""One-hot's sums by the compiled loops."""
+"""One-hot runs by the compiled loops."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-from projections.engines.native import NativeSums, call, ranges
-from projections.engines.runs import RunEngine
+from projections.engines.contract import RunEngine
+from projections.engines.native import Argument, Ranges, as_array, call
+from projections.engines.native_engine import NativeEngine
+from projections.engines.plan import RunPlan
 
-if TYPE_CHECKING:
-    from projections.onehot import OneHot
-
-_MOST_PARTS = 8  # a part has sums of its own, since two runs may reach the same coordinate
+_MOST_PARTS = 8
 
 
-class NativeRuns(NativeSums, RunEngine):
-    def __init__(self, p: OneHot):
-        super().__init__(p)
-        self._order, self._place, self._norm = (
-            p.order.to(torch.int32),
-            p.place.to(torch.int32),
-            p.norm[p.order],
-        )
+class NativeRuns(NativeEngine[RunPlan], RunEngine):
+    """Each part of the work has sums of its own, because two runs may reach one coordinate."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        super().__init__(plan)
+        self._order, self._place = plan.order.to(torch.int32), plan.place.to(torch.int32)
+        self._norm = plan.norm[plan.order]
 
     def values(self, theta: torch.Tensor) -> torch.Tensor:
-        p, out = self.p, self._empty(self.p.run + self.p.d)
-        call(
-            "deal",
-            p.dtype,
-            out.numel(),
-            p.d,
-            out.numel() // p.d,
-            theta.contiguous(),
-            self._norm,
-            self._order,
-            out,
-        )
+        plan = self.plan
+        out = self._empty(plan.run + plan.d)
+        rounds = out.numel() // plan.d
+        given = theta.contiguous(), self._norm, self._order, out
+        call("deal", plan.dtype, out.numel(), plan.d, rounds, *given)
         return out
 
     def unfold(self, sums: torch.Tensor) -> torch.Tensor:
-        p, out = self.p, torch.empty(self.p.d, dtype=self.p.dtype)
-        call(
-            "collect",
-            p.dtype,
-            sums.numel(),
-            p.d,
-            sums.numel() // p.d,
-            sums,
-            p.norm,
-            self._place,
-            out,
-        )
-        self.leave(sums)
+        plan = self.plan
+        out = torch.empty(plan.d, dtype=plan.dtype)
+        rounds = sums.numel() // plan.d
+        given = sums, plan.norm, self._place, out
+        call("collect", plan.dtype, sums.numel(), plan.d, rounds, *given)
+        self.recycle(sums)
         return out
 
     def zeros(self) -> torch.Tensor:
         # Where runs are few, sums for each part would cost more than they save.
-        return self._empty(
-            min(_MOST_PARTS, max(1, self.p.runs // 8)), self.p.run + self.p.d
-        ).zero_()
+        parts = min(_MOST_PARTS, max(1, self.plan.runs // 8))
+        return self._empty(parts, self.plan.run + self.plan.d).zero_()
 
-    def _read(self, values: torch.Tensor, work: int, jobs: list[tuple]) -> None:
-        call("read", self.p.dtype, work, *self._runs(values), ranges(jobs), len(jobs))
+    def _read(self, values: torch.Tensor, work: int, ranges: list[Ranges]) -> None:
+        given = *self._runs(values), as_array(ranges), len(ranges)
+        call("read", self.plan.dtype, work, *given)
 
-    def _add(self, sums, work, jobs, values, along) -> None:
-        call(
-            "add",
-            self.p.dtype,
-            work,
-            *self._runs(values),
-            ranges(jobs),
-            len(jobs),
-            sums,
-            *sums.shape,
-            along,
-        )
+    def _add(
+        self,
+        sums: torch.Tensor,
+        work: int,
+        ranges: list[Ranges],
+        values: torch.Tensor | None,
+        inner: torch.Tensor | None,
+    ) -> None:
+        given = *self._runs(values), as_array(ranges), len(ranges), sums, *sums.shape, inner
+        call("add", self.plan.dtype, work, *given)
 
-    def _runs(self, values: torch.Tensor | None) -> tuple:
-        p = self.p
-        return p.run, p.signs.shape[1], values, p.signs, p.shifts
+    def _runs(self, values: torch.Tensor | None) -> tuple[Argument, ...]:
+        plan = self.plan
+        return plan.run, plan.signs.shape[1], values, plan.signs, plan.shifts
 
     def _parts(self, sums: torch.Tensor) -> int:
         return len(sums)

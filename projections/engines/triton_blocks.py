@@ -1,16 +1,27 @@
-"""The Hadamard blocks' sums as fused Triton kernels: one program a block, nothing of the transform's in the device's memory."""
+"""Hadamard blocks as fused Triton kernels for CUDA.
+
+One program does one block, and nothing of the transform goes through the device's memory.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-from projections.engines.blocks import PlainBlocks
+from projections.contract import Shift
+from projections.engines.plain_blocks import PlainBlocks
+from projections.engines.plan import BlockPlan
+
+# Triton's own decorator has no types. Inside a kernel numbers and pointers are tensors, too.
+_jit: Callable[[Callable[..., Any]], Any] = triton.jit
 
 
-@triton.jit
-def _hadamard(n: tl.constexpr):
+@_jit
+def _hadamard(n: tl.constexpr) -> tl.tensor:
     """The (n, n) matrix: -1 to the number of bits that i and j share."""
     shared = tl.arange(0, n)[:, None] & tl.arange(0, n)[None, :]
     shared ^= shared >> 8
@@ -20,144 +31,165 @@ def _hadamard(n: tl.constexpr):
     return (1 - 2 * (shared & 1)).to(tl.float32)
 
 
-@triton.jit
-def _transform(x, a: tl.constexpr, b: tl.constexpr):
-    """H_a x H_b for x ``(a, b)``: the transform of its a b entries in order. In full single precision."""
+@_jit
+def _transform(x: tl.tensor, a: tl.constexpr, b: tl.constexpr) -> tl.tensor:
+    """H_a x H_b for x ``(a, b)``: the transform of its a b entries in order, in full precision."""
     x = tl.dot(_hadamard(a), x, input_precision="ieee")
     return tl.dot(x, _hadamard(b), input_precision="ieee")
 
 
-@triton.jit
-def _middle(pointer, block, entry, m: tl.constexpr, packed: tl.constexpr):
-    """The diagonal M of a block at the entries."""
+@_jit
+def _middle(
+    pointer: tl.tensor, block: tl.tensor, entry: tl.tensor, rows: tl.constexpr, packed: tl.constexpr
+) -> tl.tensor:
+    """The diagonal M of a block at these entries."""
     if packed:
-        byte = tl.load(pointer + block * (m // 8) + entry // 8).to(tl.int32)
+        byte = tl.load(pointer + block * (rows // 8) + entry // 8).to(tl.int32)
         return (1 - 2 * ((byte >> (entry % 8)) & 1)).to(tl.float32)
-    return tl.load(pointer + block * m + entry)
+    return tl.load(pointer + block * rows + entry)
 
 
-@triton.jit
+@_jit
 def _form(
-    half,
-    middle,
-    out,
-    origin,
-    scale,
-    start,
-    n,
-    J,
+    half: tl.tensor,
+    middle: tl.tensor,
+    out: tl.tensor,
+    origin: tl.tensor,
+    scale: tl.tensor,
+    start: tl.tensor,
+    n: tl.tensor,
+    J: tl.tensor,
     shifted: tl.constexpr,
     packed: tl.constexpr,
     a: tl.constexpr,
     b: tl.constexpr,
-):
-    m: tl.constexpr = a * b
-    block = start // m + tl.program_id(0).to(tl.int64)
+) -> None:
+    rows: tl.constexpr = a * b
+    block = start // rows + tl.program_id(0).to(tl.int64)
     entry = tl.arange(0, a)[:, None] * b + tl.arange(0, b)[None, :]
-    x = tl.load(half + (block % J) * m + entry) * _middle(middle, block, entry, m, packed)
+    x = tl.load(half + (block % J) * rows + entry) * _middle(middle, block, entry, rows, packed)
     x = _transform(x, a, b)
-    at = block * m - start + entry
+    at = block * rows - start + entry
     inside = (at >= 0) & (at < n)
     if shifted:
         x = tl.load(origin + at, mask=inside, other=0.0) + tl.load(scale) * x
     tl.store(out + at, x, mask=inside)
 
 
-@triton.jit
+@_jit
 def _fold(
-    buckets,
-    middle,
-    v,
-    factor,
-    half,
-    along,
-    start,
-    n,
-    J,
-    count,
+    buckets: tl.tensor,
+    middle: tl.tensor,
+    v: tl.tensor,
+    factor: tl.tensor,
+    half: tl.tensor,
+    inner: tl.tensor,
+    start: tl.tensor,
+    n: tl.tensor,
+    J: tl.tensor,
+    count: tl.tensor,
     scaled: tl.constexpr,
     packed: tl.constexpr,
     a: tl.constexpr,
     b: tl.constexpr,
-):
-    # One program a bucket: it goes through the bucket's blocks in order, so no sum depends on who came first.
-    m: tl.constexpr = a * b
-    first = start // m
+) -> None:
+    # One program goes through one bucket's blocks in order, so that no sum depends on which
+    # program was first.
+    rows: tl.constexpr = a * b
+    first = start // rows
     k = tl.program_id(0).to(tl.int64)
     entry = tl.arange(0, a)[:, None] * b + tl.arange(0, b)[None, :]
     total = tl.zeros((a, b), tl.float32)
     for step in range(k, count, J):
         block = first + step
-        at = block * m - start + entry
+        at = block * rows - start + entry
         x = tl.load(v + at, mask=(at >= 0) & (at < n), other=0.0)
-        total += _transform(x, a, b) * _middle(middle, block, entry, m, packed)
-    at = ((first + k) % J) * m + entry
+        total += _transform(x, a, b) * _middle(middle, block, entry, rows, packed)
+    at = ((first + k) % J) * rows + entry
     if scaled:
-        tl.store(along + k, tl.sum(total * tl.load(half + at)))
+        tl.store(inner + k, tl.sum(total * tl.load(half + at)))
         total *= tl.load(factor)
     tl.store(buckets + at, tl.load(buckets + at) + total)
 
 
 class TritonBlocks(PlainBlocks):
-    """The two products with the blocks, fused; the first halves and short ranges as in the plain form."""
+    """The two products with the blocks, fused. First halves and short ranges are the plain form's.
+
+    In single precision, for blocks of 2^8 to 2^14 rows.
+    """
 
     shifts = True
 
-    def __init__(self, p):
-        super().__init__(p)
-        bits = p.m.bit_length() - 1
+    def __init__(self, plan: BlockPlan) -> None:
+        super().__init__(plan)
+        bits = plan.block.bit_length() - 1
         self._shape = {
             "a": 1 << (bits // 2),
             "b": 1 << (bits - bits // 2),
-            "packed": p.middle.dtype == torch.uint8,
+            "packed": plan.middle.dtype == torch.uint8,
+            "num_warps": 4 if plan.block <= 1 << 11 else 8,
         }
-        self._shape["num_warps"] = 4 if p.m <= 1 << 11 else 8
 
-    def form(self, half, starts, out) -> None:
-        if not isinstance(starts, int):
-            return super().form(half, starts, out)
-        self._form(half, starts, out)
-        return None
+    def form(self, values: torch.Tensor, starts: int | torch.Tensor, out: torch.Tensor) -> None:
+        if isinstance(starts, int):
+            self._form(values, starts, out)
+        else:
+            super().form(values, starts, out)
 
-    def shift_all(self, half, jobs) -> None:
+    def shift_all(self, values: torch.Tensor, jobs: list[Shift]) -> None:
         for start, out, origin, scale in jobs:
-            self._form(half, start, out, origin, scale)
+            self._form(values, start, out, origin, scale)
 
-    def _form(self, half, start, out, origin=None, scale=1.0) -> None:
-        p, n = self.p, out.numel()
-        factor = torch.as_tensor(scale, dtype=p.dtype, device=p.device)
-        _form[(-(-(start + n) // p.m) - start // p.m,)](
+    def _form(
+        self,
+        half: torch.Tensor,
+        start: int,
+        out: torch.Tensor,
+        origin: torch.Tensor | None = None,
+        scale: torch.Tensor | float = 1.0,
+    ) -> None:
+        plan, n = self.plan, out.numel()
+        _form[(self._touched(start, n),)](
             half,
-            p.middle,
+            plan.middle,
             out,
             out if origin is None else origin,
-            factor,
+            torch.as_tensor(scale, dtype=plan.dtype, device=plan.device),
             start,
             n,
-            p.halves,
+            plan.halves,
             shifted=origin is not None,
             **self._shape,
         )
 
-    def _fold(self, buckets, starts, v, factor, half):
-        if not isinstance(starts, int):
-            return super()._fold(buckets, starts, v, factor, half)
-        p, n = self.p, v.numel()
-        count = -(-(starts + n) // p.m) - starts // p.m
-        programs = min(count, p.halves)
-        along = torch.zeros(programs if half is not None else 1, device=p.device)
+    def _fold_range(
+        self,
+        buckets: torch.Tensor,
+        start: int,
+        v: torch.Tensor,
+        factor: torch.Tensor | float,
+        half: torch.Tensor | None,
+    ) -> torch.Tensor | float:
+        plan, n = self.plan, v.numel()
+        count = self._touched(start, n)
+        programs = min(count, plan.halves)
+        inner = torch.zeros(1 if half is None else programs, device=plan.device)
         _fold[(programs,)](
             buckets,
-            p.middle,
+            plan.middle,
             v.contiguous(),
-            torch.as_tensor(factor, dtype=p.dtype, device=p.device),
+            torch.as_tensor(factor, dtype=plan.dtype, device=plan.device),
             buckets if half is None else half,
-            along,
-            starts,
+            inner,
+            start,
             n,
-            p.halves,
+            plan.halves,
             count,
             scaled=half is not None,
             **self._shape,
         )
-        return along.double().sum()
+        return inner.double().sum()
+
+    def _touched(self, start: int, n: int) -> int:
+        """How many blocks the range touches."""
+        return -(-(start + n) // self.plan.block) - start // self.plan.block
