@@ -127,7 +127,8 @@ def _read(folder: Path, name: str, dimensions: int) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise expected(str(path), "a readable gzip file", str(error)) from None
     if len(body) != asked:
-        raise expected(str(path), f"{shape} bytes, as its header says", f"{len(body)} or more")
+        came = len(body) if len(body) < asked else "more"
+        raise expected(str(path), f"{shape} bytes, as its header says", came)
     return np.frombuffer(body, np.uint8).reshape(shape).copy()
 
 
