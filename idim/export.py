@@ -64,8 +64,10 @@ def export(
     if not models.is_pretrained(name):
         raise expected("--base", "a transformers model", name)
     data = task and CATALOGUES.task(name, task, Options(**{k: v for k, v in options.items() if v}))
-    classes, head = (data.classes, data.head) if data else (_classes(shapes), _head(name, config))
-    model = _loaded(adapter, shapes, models.load(name, classes, 0, head), name)
+    names = data.names if data else models.saved_labels(adapter)
+    classes = data.classes if data else len(names) or _classes(shapes)
+    head = data.head if data else _head(name, config)
+    model = _loaded(adapter, shapes, models.load(name, classes, 0, head, names), name)
 
     def score(module: nn.Module) -> float:
         with torch.no_grad():
@@ -81,6 +83,7 @@ def export(
         else:
             result, layers = to_lora(model, rank, energy)
             result.save_pretrained(lora_into)
+            models.save_labels(result.get_base_model(), lora_into)
     except (OSError, SafetensorError) as error:
         raise expected(
             "--merged" if merged_into else "--lora",
@@ -163,7 +166,7 @@ def _shapes(adapter: str) -> dict[str, tuple[int, ...]]:
         raise expected("adapter", "a folder with adapter_model.safetensors", adapter)
     try:
         with safe_open(path, "pt") as file:
-            for key in file:
+            for key in file.keys():  # noqa: SIM118 (safetensors files have keys, but no iterator)
                 tensor = file.get_tensor(key)
                 if not torch.isfinite(tensor).all():
                     raise expected(f"{path}: {key}", "finite numbers", "NaN or infinity")

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from typer.testing import CliRunner
 
 import idim
+from idim import models
 from idim.cli import app
 from idim.report.tables import export_text
 
@@ -204,3 +205,40 @@ def test_no_rank_is_named_as_an_answer_and_growth_is_said(mine):
     text = export_text("f", layers, {}, None, (85_000, 84_800_000_000))
     assert "warning: the adapter grows 997,647 times" in text
     assert "warning" not in export_text("f", layers, {}, None, (85_000, 84_000_000))
+
+
+NAMES = [("no", "yes"), ("yes", "no"), ("a", "b")]
+
+
+@pytest.mark.parametrize("scored", [False, True])
+@pytest.mark.parametrize("names", NAMES)
+def test_what_is_exported_says_what_its_classes_are_called(
+    mine, tiny_bert, tmp_path, names, scored
+):
+    """In the task's order where a task is given, else in the order that the adapter notes."""
+    noted = BertForSequenceClassification.from_pretrained(tiny_bert)
+    noted.config.id2label = dict(enumerate(names))
+    models.save_labels(noted, mine)
+    told, more = names, ()
+    if scored:
+        rows = [
+            f"the {w} film {i},{'bar' if w == 'bad' else 'foo'}"
+            for i in range(20)
+            for w in ("good", "bad")
+        ]
+        (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]))
+        told, more = ("bar", "foo"), ("--task", tmp_path / "t.csv")
+    for form in ("--merged", "--lora"):
+        code, _, stderr = command("export", mine, form, mine.parent / form, *more)
+        assert code == 0, stderr
+    config = json.loads((mine.parent / "--merged" / "config.json").read_text())
+    assert config["id2label"] == {str(i): name for i, name in enumerate(told)}
+    assert config["label2id"] == {name: i for i, name in enumerate(told)}
+    assert models.saved_labels(mine.parent / "--lora") == told
+    assert models.labels(str(mine.parent / "--merged")) == {name: i for i, name in enumerate(told)}
+
+
+def test_an_adapter_that_notes_no_names_keeps_its_number_of_classes(mine):
+    assert command("export", mine, "--merged", mine.parent / "m")[0] == 0
+    plain = BertForSequenceClassification.from_pretrained(mine.parent / "m")
+    assert plain.num_labels == plain.classifier.out_features == 2
