@@ -26,7 +26,7 @@ from transformers import (
 )
 
 import idim
-from idim import config
+from idim import config, stored
 from idim.errors import IdimError
 from idim.source import InMemory
 from idim.study import Study
@@ -437,18 +437,31 @@ def test_mistakes_with_a_transformer(tmp_path, rows, more, says):
     assert not (tmp_path / "out").exists() and len(str(told.value).splitlines()) == 1
 
 
-def test_a_metric_in_percent_gives_the_same_answer(tmp_path):
+@pytest.mark.parametrize("name", stored.BOUNDS)
+def test_a_users_metric_may_have_the_name_of_ours_and_any_unit(name):
+    def rule(outputs, labels) -> float:
+        return 100.0
+
+    rule.__name__ = name
+    for wanted in (chosen(rule, None), chosen(name, lambda p: {name: 100.0})):
+        made = Given("t", TRAIN, TEST, wanted, None)
+        with torch.no_grad():
+            score = made.score(net(0), "measure")
+        assert score == 100.0 and stored.in_bounds(made.metric, score) and name in made.metric
+        assert made.metric != name and made.majority is None
+
+
+def test_a_metric_in_percent_gives_the_same_answer_whatever_it_is_called(tmp_path):
     def share(outputs, labels) -> float:
         return float((outputs.argmax(-1) == labels).double().mean())
 
     def percent(outputs, labels) -> float:
         return 100 * share(outputs, labels)
 
+    share.__name__ = percent.__name__ = "accuracy"
     found = [
-        idim.measure(
-            net(0), TRAIN, TEST, metric, out=str(tmp_path / metric.__name__), max_runs=10, **FAST
-        )
-        for metric in (share, percent)
+        idim.measure(net(0), TRAIN, TEST, metric, out=str(tmp_path / unit), max_runs=10, **FAST)
+        for unit, metric in (("1", share), ("100", percent))
     ]
     assert found[0]["answer"] == found[1]["answer"] and found[0]["verdict"] == found[1]["verdict"]
     assert found[1]["tau"] == pytest.approx(100 * found[0]["tau"])
