@@ -9,6 +9,7 @@ Writes study.json, study.txt and study.png into --out; rows that are there, made
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import math
@@ -342,16 +343,15 @@ def calibrate(i: int) -> float:
     def run(d: int, far: bool) -> Point:
         if draw.random() < FAILED:
             share = (
-                0.02 * float(draw.standard_t(4))
-                if draw.random() < 0.6
+                posterior.CHANCE_NOISE * float(draw.standard_t(4))
+                if draw.random() < posterior.AT_CHANCE
                 else float(draw.uniform(0, 1))
             )
             return Point(d, chance + gain * share)
         level = 1 / (1 + math.exp(min(-k * (math.log2(d) - at) - place, 500)))
         mean, steep = height * level, k * height * level * (1 - level)
-        scale = math.sqrt(
-            sigma**2 + float(misfit_variance(np.float64(mean - 0.9))) + (octaves * steep) ** 2
-        )
+        moved = min((octaves * steep) ** 2, mean * (height - mean))
+        scale = math.sqrt(sigma**2 + float(misfit_variance(np.float64(mean - 0.9))) + moved)
         return Point(d, chance + gain * (mean + scale * float(draw.standard_t(4))))
 
     target = Target(base, "chance")
@@ -514,10 +514,27 @@ REPLAYED = (("posterior", True), ("posterior", False), ("quantiles", False))
 
 
 def code() -> str:
-    """A digest of what decides the results: the search and this study. Rows made by other code are made again."""
+    """A digest of what decides the results: the search and this study, without their comments.
+
+    Rows made by other code are made again.
+    """
     root = Path(__file__).resolve().parent.parent
     files = [*sorted((root / "idim" / "search").glob("*.py")), Path(__file__)]
-    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
+    return hashlib.sha256("".join(map(_bare, files)).encode()).hexdigest()[:12]
+
+
+def _bare(file: Path) -> str:
+    """A file's code without comments, docstrings and annotations of functions."""
+    tree = ast.parse(file.read_text())
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+    return ast.unparse(tree)
 
 
 def ranked(ranks: list[float]) -> dict:

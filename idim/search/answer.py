@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from idim.search.design import LEVEL, TAILS, Limits
 from idim.search.isotonic import agrees
@@ -11,7 +12,7 @@ from idim.search.posterior import Posterior
 from idim.search.threshold import Point, Target, bracket
 
 
-def bracketed(points: Sequence[Point], target: Target) -> dict | None:
+def bracketed(points: Sequence[Point], target: Target) -> dict[str, Any] | None:
     """Its estimate is the smallest d seen to pass; it has no level, because it is not a confidence interval."""
     b = bracket(points, target)
     if b.high is None and b.low is None:
@@ -26,7 +27,7 @@ class Belief:
         self.limits, self.points = Limits(smallest, largest), points
         self.known = Posterior(points, target, *self.limits.octaves)
 
-    def interval(self, target: Target, spread: float = 0.0) -> dict:
+    def interval(self, target: Target, spread: float = 0.0) -> dict[str, Any]:
         """d where the curve crosses this threshold, rounded outwards to whole numbers.
 
         low is null where it may lie below what can be tried, high where above. ``spread``: a further
@@ -41,7 +42,7 @@ class Belief:
             "level": LEVEL,
         }
 
-    def _within(self, x: float, rounded) -> int | None:
+    def _within(self, x: float, rounded: Callable[[float], int]) -> int | None:
         if x > math.log2(self.limits.largest) + 1e-9:
             return None
         return min(max(self.limits.smallest, rounded(2**x)), self.limits.largest)
@@ -57,7 +58,7 @@ class Belief:
         noise = self.known.noise(min(middle, math.log2(self.limits.largest)))
         return agrees(self.points, target, low, high, noise)
 
-    def band(self, low: float, high: float, n: int = 33) -> list[dict]:
+    def band(self, low: float, high: float, n: int = 33) -> list[dict[str, float]]:
         """The curve between two d: its mean, and the quantiles of it (not of a run's score) at the interval's level."""
         rows = []
         for i in range(n):

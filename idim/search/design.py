@@ -16,11 +16,11 @@ from idim.search.threshold import Point, Target, bracket
 _STRIDE = 4
 #: The adaptive designs' interval: between these quantiles.
 LEVEL = 0.9
-#: Its ends are these quantiles of the posterior: it holds 95 % of what the model believes, because no world is
-#: the model. So chosen, the interval holds d90 in 87 of 100 searches or more in every world of results/search.
-TAILS = (0.025, 0.5, 0.975)
+#: Its ends are these quantiles of the posterior: it holds 96 % of what the model believes, because no
+#: world is the model. So chosen, the interval holds d90 in 87 of 100 searches or more in every world of results/search.
+TAILS = (0.02, 0.5, 0.98)
 #: The search stops once this much lies within the factor asked for: more than the level, or one estimate in ten would miss it.
-ENOUGH = 0.975
+ENOUGH = 0.98
 #: And d90 counts as reached only where the curve crosses tau within what can be tried, this surely.
 SURE = 0.95
 #: A run may stop early only further than this many octaves from the middle of what is believed of x90; and an answer needs runs nearer than this.
@@ -82,9 +82,9 @@ class Stop:
 def posterior(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
     """The d that tells most about x90 for its cost; with several workers, quantiles of the posterior.
 
-    Stops where a 95 % interval lies within a factor ``ratio`` of its middle on both sides, after five runs of which three lie near it
-    and where the runs alone, with no curve assumed, cross inside it; where an edge of what can be tried is passed; or at the cap, and
-    then the wide interval is the answer.
+    Stops where ``ENOUGH`` of the mass lies within a factor ``ratio`` of its middle on both sides, once
+    several runs lie near it and the runs alone, with no curve assumed, agree; where an edge of what
+    can be tried is passed; or at the cap, and then the wide interval is the answer.
     """
     return _adapt(history, target, limits, _informative)
 
@@ -100,7 +100,10 @@ def quantiles(history: Sequence[Point], target: Target, limits: Limits) -> Next 
 
 
 def _adapt(
-    history: Sequence[Point], target: Target, limits: Limits, choose: Callable
+    history: Sequence[Point],
+    target: Target,
+    limits: Limits,
+    choose: Callable[[Posterior, Sequence[Point], Limits], list[float]],
 ) -> Next | Stop:
     known = Posterior(history, target, *limits.octaves)
     low, middle, high = known.interval(((1 - ENOUGH) / 2, 0.5, (1 + ENOUGH) / 2))
@@ -185,6 +188,7 @@ def bisect(history: Sequence[Point], target: Target, limits: Limits) -> Next | S
         return _ask(limits.start, 0, history, limits)
     b = bracket(history, target)
     if b.high is None:
+        assert b.low is not None  # Some run was made: it passed or it failed.
         if b.low == limits.largest:
             return Stop("the largest d fails")
         return _ask(min(b.low * _STRIDE, limits.largest), 0, history, limits)

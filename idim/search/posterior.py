@@ -26,21 +26,24 @@ from scipy.special import expit, ndtr, stdtrit
 from idim.search.isotonic import neighbours
 from idim.search.threshold import Point, Target
 
-#: log k: most curves lie about 0.7 an octave (the published ones have 0.34 to 0.93); the rest, anywhere.
-_SLOPE, _SLOPE_SPREAD, _SLOPES = math.log(0.7), 0.6, (math.log(0.08), math.log(400.0))
-_SLOPE_ODD = 0.15
+#: log k: most curves lie about 0.7 an octave (the published ones have 0.34 to 0.93). The rest lie
+#: anywhere, up to steps that are sharper than two whole numbers lie apart.
+_SLOPE, _SLOPE_SPREAD, _SLOPES = math.log(0.7), 0.6, (math.log(0.08), math.log(1e6))
+_SLOPE_ODD = 0.2
 #: log sigma, in shares of the gain. Vision tasks have about 0.01, a task of MRPC's size 0.1.
 _NOISE, _NOISE_SPREAD, _NOISES = math.log(0.013), 0.9, (math.log(0.003), math.log(0.5))
 _NOISE_ODD = 0.15
-#: A over full fine-tuning: mostly near 1, sometimes much less, so that a curve may never reach tau.
-_HEIGHT, _HEIGHT_SPREAD, _HEIGHT_ODD, _HEIGHTS = 1.01, 0.025, 0.12, (0.6, 1.15)
+#: A over full fine-tuning: mostly within a tenth of 1, sometimes much less, so that a curve may
+#: never reach tau. A narrower prior would let the runs of the subspace correct full fine-tuning's own.
+_HEIGHT, _HEIGHT_SPREAD, _HEIGHT_ODD, _HEIGHTS = 1.005, 0.04, 0.12, (0.6, 1.15)
 #: Where the curve is placed: at this fraction of its own height.
 _PLACE = math.log(0.85 / 0.15)
 #: The fraction of runs that fail. A failed run scores chance, give or take, or anything up to full.
 FAILED = 0.02
-_AT_CHANCE, _CHANCE_NOISE = 0.6, 0.02
-#: Below some d, where chance is what any curve may score, a failed rate is told less sharply.
-_LOW_CHANCE, _LOW_NOISE = 0.5, 0.07
+AT_CHANCE, CHANCE_NOISE = 0.6, 0.02
+#: From some d on, a failed rate scores chance as surely as a curve that lies there. Up to some d it
+#: has to be told from the lower end of every curve, so it is believed less readily.
+_ABOVE, _BELOW = (0.85, 0.07), (0.5, 0.07)
 #: How far the curve's shape is trusted: a score this fraction of its distance from tau off the curve
 #: is no surprise, up to a limit in shares. Near tau, where it decides, the runs speak.
 MISFIT, MISFIT_MOST = 0.3, 0.08
@@ -105,11 +108,10 @@ class Shares:
         )
 
 
-def failed(share: float, low: bool = False) -> float:
-    """Density of what a failed run scores, in shares; ``low``: where the rate fails up to some d."""
-    odds, noise = (_LOW_CHANCE, _LOW_NOISE) if low else (_AT_CHANCE, _CHANCE_NOISE)
+def failed(share: float, chance: float = AT_CHANCE, noise: float = CHANCE_NOISE) -> float:
+    """Density of what a failed run scores, in shares of the gain: ``chance`` is how often that is chance."""
     near = 0.375 / noise * (1 + (share / noise) ** 2 / 4) ** -2.5
-    return odds * near + (1 - odds) * (1.0 if -0.1 < share < 1.1 else 0.1)
+    return chance * near + (1 - chance) * (1.0 if -0.1 < share < 1.1 else 0.1)
 
 
 def misfit_variance(distance: np.ndarray) -> np.ndarray:
@@ -217,6 +219,8 @@ class Posterior:
         seen = [self._seen(p) for p in ordered]
         ends = (low - 3, high + 1), _SLOPES, (0.4, 1.35), _NOISES
         edges = [np.linspace(*pair, n + 1) for pair, n in zip(ends, _COARSE, strict=True)]
+        # A step between two neighbouring runs fills one cell, however close they lie.
+        edges[0] = np.union1d(edges[0], neighbours(ordered, target) or ())
         for cells in (_COARSE,) * (_PASSES - 1) + (_FINE,):
             _, weight = _weighed(self.shares, edges, seen)
             edges = [
@@ -281,7 +285,7 @@ class Posterior:
         )
         return first + _BIN * np.arange(1, n + 1), steps.cumsum().cumsum()[:n]
 
-    def quantile(self, p: float | np.ndarray) -> np.ndarray:
+    def quantile(self, p: float | Sequence[float] | np.ndarray) -> np.ndarray:
         """Of x90; infinite where that much of the mass never crosses."""
         return _quantile(self._x, self._below, p)
 
@@ -390,7 +394,9 @@ class Posterior:
         return float(whole - (p * 0.5 * np.log(2 * math.pi * math.e * spread**2)).sum())
 
 
-def _quantile(x: np.ndarray, below: np.ndarray, p: float | np.ndarray) -> np.ndarray:
+def _quantile(
+    x: np.ndarray, below: np.ndarray, p: float | Sequence[float] | np.ndarray
+) -> np.ndarray:
     found = np.interp(p, below, x)
     return np.where(np.asarray(p) <= below[-1] - 1e-9, found, np.inf)
 
@@ -416,26 +422,29 @@ def _weighed(
     # From step i on the rate fails; up to step i it fails; and (the rest) it nowhere does.
     # A few places where that may begin are enough.
     marks = set(steps[1 :: max(1, math.ceil((len(steps) - 1) / _MARKS))])
-    scale, starts, lost, lost_low = 0.0, [], 0.0, 0.0
+    scale, starts, lost, lost_below = 0.0, [], 0.0, 0.0
     for x in steps:
         if x in marks:
-            starts.append((weight.copy(), scale, lost, lost_low))
+            starts.append((weight.copy(), scale, lost, lost_below))
         gain, steep, within = (v.astype(np.float32) for v in axes.curve(x))
-        misfit, tilt = within + misfit_variance(gain - np.float32(shares.tau)), np.square(steep)
+        misfit = within + misfit_variance(gain - np.float32(shares.tau))
+        # P moves a run along the curve, but never out of what the curve reaches.
+        room = gain * (axes.height.astype(np.float32) - gain)
+        moved = [np.minimum(np.square(np.float32(w) * steep), room) + misfit for w in PROJECTION]
         for _, score, side, bound in (s for s in seen if s[0] == x):
-            lost += math.log(0.5 if side else failed(score))
-            lost_low += math.log(0.5 if side else failed(score, low=True))
-            _take(weight, axes, gain, misfit, tilt, bound if side else score, side)
+            lost += math.log(0.5 if side else failed(score, *_ABOVE))
+            lost_below += math.log(0.5 if side else failed(score, *_BELOW))
+            _take(weight, axes, gain, moved, bound if side else score, side)
             # Thirty densities of a hundred each stay far inside a double's range; three hundred do not.
             top = weight.max()
             weight /= top
             scale += math.log(top)
     total = (1 - _FAILS_ABOVE - _FAILS_BELOW) * weight
     above, below = _FAILS_ABOVE / max(1, len(starts)), _FAILS_BELOW / max(1, len(starts))
-    for prefix, at, before, before_low in starts:
+    for prefix, at, before, before_below in starts:
         total += np.float32(above * math.exp(min(at - scale + lost - before, 80.0))) * prefix
         np.divide(weight, prefix, out=prefix, where=prefix > 1e-30)
-        prefix *= np.float32(below * math.exp(min(before_low - at, 80.0))) * axes.prior
+        prefix *= np.float32(below * math.exp(min(before_below - at, 80.0))) * axes.prior
         total += prefix
     total = total.astype(np.float64)
     return axes, total / total.sum()
@@ -445,17 +454,19 @@ def _take(
     weight: np.ndarray,
     axes: Axes,
     gain: np.ndarray,
-    misfit: np.ndarray,
-    tilt: np.ndarray,
+    moved: Sequence[np.ndarray],
     score: float,
     side: str,
 ) -> None:
-    """Multiply the weights, in place, by the likelihood of one run."""
+    """Multiply the weights, in place, by the likelihood of one run.
+
+    ``moved``: for each strength of P's effect the variance about the curve without sigma's part.
+    """
     off, lost = np.float32(score) - gain, np.float32(FAILED * failed(score))
     quarter = np.square(off) / 4
     sigma2 = np.square(axes.sigma).astype(np.float32)[:, None, None, None]
-    for w, octaves in enumerate(PROJECTION):
-        variance = (misfit + np.float32(octaves**2) * tilt) + sigma2  # (S, X, K, A)
+    for w, rest in enumerate(moved):
+        variance = rest + sigma2  # (S, X, K, A)
         whole = variance + quarter
         if side:
             # Student's t with 4 degrees: F(t) = 1/2 + 3/8 u (1 - u^2 / 12), u = t / sqrt(1 + t^2 / 4).

@@ -60,7 +60,7 @@ class Target:
 
     def at(self, full: float) -> float:
         """The threshold, were ``full`` the score of full training."""
-        if self.rule == "absolute":
+        if self.absolute is not None:
             return float(self.absolute)
         floor = self.baseline.chance if self.rule == "chance" or self.baseline.chance < 0 else 0.0
         return floor + self.fraction * (full - floor)
