@@ -377,12 +377,10 @@ class Posterior:
             self._sigma2 + misfit_variance(gain - self.shares.tau) + self._projection2 * steep**2
         )
         flat, joint = bins.ravel(), self.joint
-        p, mean, square = (
-            np.bincount(flat, v.ravel(), n)
-            for v in (joint, joint * gain, joint * (gain**2 + 2 * noise))
-        )
-        held = p > 1e-9
-        p, mean, square = p[held], mean[held] / p[held], square[held] / p[held]
+        parts = (joint, joint * gain, joint * (gain**2 + 2 * noise))
+        sums = np.stack([np.bincount(flat, v.ravel(), n) for v in parts])
+        p, mean, square = sums[:, sums[0] > 1e-9]
+        mean, square = mean / p, square / p
         spread = np.sqrt(np.maximum(square - mean**2, 1e-12))
         y = np.linspace((mean - 4 * spread).min(), (mean + 4 * spread).max(), 161)
         density = (
