@@ -2,9 +2,18 @@
 
     python scripts/benchmark_projections.py
 
-Copy, forward and adjoint are interleaved and the medians' ratio is printed; both write into buffers that exist. A dense product that is
-too slow to time whole is timed on a range of D, and its time multiplied by D over the range's length: the products cost the same for
-every weight. Each case runs in a process of its own. Some twenty minutes on two cores; run it on an idle machine.
+A copy and the products are interleaved, and the ratio of the medians is printed. The products are:
+
+    forward     p.image(theta).write(out), into memory that is there
+    adjoint     an accumulator's, without any check
+    call out=   p(theta, out=out), with its checks
+    call        p(theta), which fills fresh memory
+    call adj.   p.adjoint(v), with its checks
+
+A dense product that is too slow to time whole is timed on a range of D, and its time multiplied by
+D over the range's length: the products cost the same for every weight. The calls have no ranges, so
+they are not timed there. Each case runs in a process of its own. Some thirty minutes on two cores;
+run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -31,11 +40,13 @@ DIMENSIONS = (100, 1_000, 10_000, 100_000)
 MOST_ENTRIES = 1 << 26
 _FAST = ("orthonormal", "fastfood", "onehot")
 _STRUCTURED = (*_FAST, "fastfood-whole")
+#: Columns of the table for the public calls, by their field in a row.
+_CALLS = {"call_out_ratio": "call out=", "call_ratio": "call", "call_adjoint_ratio": "call adj."}
 _REPEATS = {200_000: 201, 22_713_986: 21, 120_000_000: 7}
 
 
 def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
-    """One case: seconds of a copy, a forward and an adjoint product on n weights, stored bytes and peak extra memory."""
+    """One case: the ratios of all products to a copy, stored bytes and peak extra memory."""
     where = torch.device(device)
     row: dict = {"family": family, "D": D, "d": d}
     began = time.perf_counter()
@@ -67,31 +78,31 @@ def measure(family: str, D: int, d: int, engine: str, device: str) -> dict:
         memory.reset_peak(where)
         product()
         extra.append(memory.peak(where) - before)
-    # What the first call keeps for the next ones (scratch) is extra too.
-    kept = sum(x.nbytes for x in _kept(p))
-    times: dict[str, list[float]] = {"copy": [], "forward": [], "adjoint": []}
+    # What the first call keeps for the next ones is extra too.
+    kept = sum(x.nbytes for x in p.scratch)
+    timed = {"copy": lambda: out.copy_(v), "forward": forward, "adjoint": adjoint}
+    if n == D:
+        timed |= {
+            "call_out": lambda: p(theta, out=out),
+            "call": lambda: p(theta),
+            "call_adjoint": lambda: p.adjoint(v),
+        }
+    times: dict[str, list[float]] = {name: [] for name in timed}
     repeats = _REPEATS.get(D, 21) if family in _FAST else 3
     for _ in range(repeats):
-        times["copy"].append(_seconds(lambda: out.copy_(v), where))
-        times["forward"].append(_seconds(forward, where))
-        times["adjoint"].append(_seconds(adjoint, where))
-    copy = median(times["copy"])
-    return row | {
-        "weights_timed": n,
-        "repeats": repeats,
-        "copy_ms": 1e3 * copy,
-        "forward_ratio": median(times["forward"]) * D / n / copy,
-        "adjoint_ratio": median(times["adjoint"]) * D / n / copy,
-        "extra_mib": (max(extra) + kept) / 2**20,
-    }
-
-
-def _kept(p: projections.Projection) -> list[torch.Tensor]:
-    return p.work.kept if hasattr(p, "work") else []
+        for name, product in timed.items():
+            times[name].append(_seconds(product, where))
+    copy = median(times.pop("copy"))
+    return (
+        row
+        | {"weights_timed": n, "repeats": repeats, "copy_ms": 1e3 * copy}
+        | {f"{name}_ratio": median(each) * D / n / copy for name, each in times.items()}
+        | {"extra_mib": (max(extra) + kept) / 2**20}
+    )
 
 
 def _adjoint(p: projections.Projection, v: torch.Tensor) -> None:
-    """P^T v by the accumulator alone, without the checks of ``p.adjoint``, which would be timed too."""
+    """P^T v by the accumulator alone, without the checks of ``p.adjoint``."""
     total = p.accumulator()
     total.add(v)
     total.finish()
@@ -158,7 +169,8 @@ def _child(family: str, D: int, d: int, engine: str, device: str) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    frame = pd.DataFrame(rows)
+    # Cases that were measured before the calls were timed have none.
+    frame = pd.DataFrame(rows, columns=dict.fromkeys([*(k for r in rows for k in r), *_CALLS]))
     shown = pd.DataFrame(
         {
             "family": frame["family"],
@@ -167,6 +179,7 @@ def table(rows: list[dict]) -> str:
             "engine": frame["engine"],
             "forward": frame["forward_ratio"],
             "adjoint": frame["adjoint_ratio"],
+            **{shown: frame[name] for name, shown in _CALLS.items()},
             "copy ms": frame["copy_ms"],
             "part timed": frame["weights_timed"] / frame["D"],
             "stored B/weight": frame["stored_bytes_a_weight"],
@@ -226,12 +239,14 @@ def main() -> None:
     }
     write_json(path, record)
     lines = [
-        f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, torch {record['torch']}.",
+        f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, "
+        f"torch {record['torch']}.",
         table(rows),
     ]
     lines.append("d = 100,000 over d = 1,000, side by side:")
     lines += [
-        f"  {r['family']:<14} D = {r['D']:>10,}: forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}"
+        f"  {r['family']:<14} D = {r['D']:>10,}: "
+        f"forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}"
         for r in record["growth"]
     ]
     Path(args.out, f"{name}.txt").write_text("\n".join(lines) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 
 import pytest
@@ -532,6 +533,13 @@ def test_a_tied_tensor_is_laid_out_once():
     assert (layout.D, [s.name for s in layout.slices]) == (17, ["embedding", "mid"])
 
 
+# Documents.
+
+
+def test_the_example_runs():
+    assert doctest.testmod(projections).attempted and not doctest.testmod(projections).failed
+
+
 # Mistakes.
 
 
@@ -574,6 +582,21 @@ def test_bad_vectors_are_refused(family):
             p.adjoint(v)
     with pytest.raises(ProjectionError, match=r"sums torch.float64 holds; got .* 1\.7e\+308"):
         p.adjoint(1.7e308 * column.sign())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_checks_look_at_d_numbers(family, monkeypatch):
+    """To look at all D takes several times the product."""
+    looked, isfinite = [], torch.isfinite
+
+    def count(x: torch.Tensor) -> torch.Tensor:
+        looked.append(x.numel())
+        return isfinite(x)
+
+    monkeypatch.setattr(torch, "isfinite", count)
+    p = made(family, 1000, 20)
+    p.adjoint(p(draws(20)))
+    assert looked == [20, 20]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
