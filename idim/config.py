@@ -180,7 +180,7 @@ class Config:
     workers: int = _flag(BUDGET, "Local processes that share the cores. Default: 1.", 1, least=1)
     executor: str = _flag(BUDGET, "Where runs go: local.", "local", choices=EXECUTORS)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             for part in value if isinstance(value, tuple) else (value,):
@@ -222,7 +222,7 @@ class Config:
     @property
     def chosen(self) -> Protocol:
         """The protocol with what the user changed in it."""
-        changes: dict[str, object] = {}
+        changes: dict[str, Any] = {}
         if self.projection:
             changes["projection"] = self.projection
         if self.baselines:
@@ -250,14 +250,14 @@ class Config:
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 
 
-_KINDS = {"int": int, "float": (int, float), "str": str, "bool": bool}
+_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
 
 
 def _flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def read(path: str) -> dict[str, object]:
+def read(path: str) -> dict[str, Any]:
     """The keys of a TOML file, in fields of Config. Dashes and underscores are the same."""
     file = Path(path)
     try:
@@ -273,7 +273,7 @@ def read(path: str) -> dict[str, object]:
     ) as error:  # TOML that is none, bytes that are no UTF-8, a number of thousands of digits
         raise expected("--config", "valid TOML", first_line(error)) from None
     fields = {f.name: f for f in dataclasses.fields(Config)}
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for key, value in raw.items():
         name = key.replace("-", "_")
         if name not in fields:
@@ -294,7 +294,7 @@ def read(path: str) -> dict[str, object]:
     return values
 
 
-def make(given: dict[str, object], config_file: str | None = None) -> Config:
+def make(given: dict[str, Any], config_file: str | None = None) -> Config:
     """Flags over the file's keys over the defaults."""
     values = {**(read(config_file) if config_file else {}), **given}
     for name in ("model", "task"):

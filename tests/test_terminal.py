@@ -267,7 +267,6 @@ def test_printable_leaves_words_of_any_script():
         ["train", "extra"],
         ["report"],
         ["export"],
-        ["ls"],
         ["train", "--d", "9" * 5000],
         ["search", "--threshold", "x"],
         ["search", "--seed", "1.5"],

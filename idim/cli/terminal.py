@@ -1,7 +1,7 @@
-"""What reaches the terminal: answers on standard output, remarks on standard error, one line for a mistake, an exit code.
+"""What reaches the terminal: answers, remarks, one line for a mistake, an exit code.
 
-An answer is printed as soon as it is known, in whatever encoding standard output has. A name never reaches the terminal as a
-command to it.
+Answers go to standard output as soon as they are known, in whatever encoding it has. Remarks go to
+standard error. A name never reaches the terminal as a command to it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -32,7 +33,12 @@ _PLAIN = str.maketrans({"×": "x", "—": "-", "–": "-", "…": "...", "±": "
 
 
 def answer(text: str) -> None:
-    """Onto standard output, at once. Errors: ``IdimError`` where it takes nothing; BrokenPipeError where its reader went away."""
+    """Print onto standard output, at once.
+
+    Raises:
+        IdimError: standard output takes nothing, as on a full disk.
+        BrokenPipeError: its reader went away.
+    """
     try:
         _write(sys.stdout, printable(text))
     except BrokenPipeError:
@@ -48,7 +54,7 @@ def _no_room(error: OSError) -> str:
 
 
 def remark(text: str) -> None:
-    """One line onto standard error. Nothing is lost with a remark, so one that cannot be made stops nothing."""
+    """Print one line onto standard error. A remark that cannot be made stops nothing."""
     try:
         _write(sys.stderr, " ".join(printable(text).split()))
     except OSError:
@@ -68,7 +74,9 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def silence(stream: TextIO | None) -> None:
-    """What is left in the stream's buffer goes nowhere, so that the end of the program does not fail over it."""
+    """Throw away what is left in the stream's buffer, so that the program's end does not fail."""
+    if stream is None:
+        return
     with (
         contextlib.suppress(OSError, ValueError, AttributeError),
         open(os.devnull, "wb") as nowhere,
@@ -84,11 +92,27 @@ def aside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def watching() -> Iterator[Any]:
+    """A Watcher that shows a measurement on standard error.
+
+    What other packages print goes there too.
+    """
+    # Here, because it loads torch, and a mistyped flag must not wait for that.
+    from idim.progress import shown
+
+    with aside(), shown(lambda: silence(sys.stderr)) as watcher:
+        yield watcher
+
+
+@contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Turn what a user or the machine can mend into one line and an exit code, and our warnings into lines, each said once."""
+    """Turn what a user or the machine can mend into one line and an exit code.
+
+    Our warnings become lines too. Each is said once.
+    """
     said: set[str] = set()
 
-    def show(message, category, *where, **more) -> None:
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if not issubclass(category, IdimWarning):
             shown(message, category, *where, **more)
         elif str(message) not in said:
@@ -96,7 +120,8 @@ def guarded() -> Iterator[None]:
             remark(f"idim: warning: {message}")
 
     with warnings.catch_warnings():
-        shown, warnings.showwarning = warnings.showwarning, show
+        shown = warnings.showwarning
+        warnings.showwarning = show
         warnings.simplefilter("always", IdimWarning)
         try:
             yield
@@ -117,34 +142,51 @@ def guarded() -> Iterator[None]:
             raise
 
 
-def _end(line: str, code: int) -> None:
+def _end(line: str, code: int) -> NoReturn:
     remark(f"idim: {line}")
     raise typer.Exit(code) from None
 
 
 class OneLine(TyperGroup):
-    """A group of commands whose own mistakes (an unknown flag, a number that is none) take one line too."""
+    """A group of commands whose own mistakes take one line too, as an unknown flag does."""
 
-    def main(self, *args, standalone_mode: bool = True, **more):
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command that the arguments name, and end the process with its exit code."""
+        run = partial(
+            super().main, args, prog_name, complete_var, False, windows_expand_args, **extra
+        )
         if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **more)
+            return run()
         code: object = MISTAKE
         try:
-            code = super().main(*args, standalone_mode=False, **more)
+            code = run()
             if sys.stdout is not None:
                 sys.stdout.flush()
-        except (
-            BrokenPipeError,
-            SystemExit,
-        ):  # the latter is typer's own end where the reader of a help text went away
+        except BrokenPipeError:
             silence(sys.stdout)
             code = PIPE_CLOSED
+        except SystemExit as error:
+            # typer ends so after a shell asked for completions, and where the reader of a help
+            # text went away.
+            code = error.code
+            if isinstance(error.__context__, OSError):
+                silence(sys.stdout)
+                code = PIPE_CLOSED
         except OSError as error:
             silence(sys.stdout)
             remark(f"idim: {_no_room(error)}")
         except Exception as error:
-            # The parser's errors are of typer's own or of click's, by version. Without a command, the error is the help.
-            if type(error).__name__ == "NoArgsIsHelpError":
+            # By its version, the parser raises typer's errors or click's. Without a command, the
+            # error is the help.
+            if type(error).__name__ == "NoArgsIsHelpError" and hasattr(error, "show"):
                 error.show()
             elif hasattr(error, "format_message"):
                 remark(f"idim: {error.format_message()}")

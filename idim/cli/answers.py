@@ -1,0 +1,97 @@
+"""What a command prints at its end, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from idim.cli.terminal import answer, remark
+from idim.errors import DONE, NOT_REACHED, IdimError, expected
+
+#: The verdicts of a measurement that answers its question.
+_ANSWERED = ("reached", "trivial", "budget_limited")
+
+
+def code_of(*summaries: Mapping[str, Any]) -> int:
+    """0 where every question is answered, else 3: it was measured, and not reached."""
+    return DONE if all(s["verdict"] in _ANSWERED for s in summaries) else NOT_REACHED
+
+
+def finish(
+    summary: dict[str, Any], text: Callable[[dict[str, Any]], str], as_json: bool, out: Path
+) -> int:
+    """Print the answer, then write summaries and figures. What fails there leaves the answer."""
+    answer(as_text(summary) if as_json else "\n" + text(summary))
+    drawn = draw(out) if summary["full"] else {}
+    if not as_json:
+        only = next(iter(drawn.values())) if len(drawn) == 1 else None
+        shown = drawn.get(summary["id"], only)
+        answer((f"figure: {shown}\n" if shown else "") + f"records: {out / 'runs'}")
+    return code_of(summary)
+
+
+def draw(out: Path) -> dict[str, Path]:
+    """Derive and draw what the store holds: the figures by their question's id.
+
+    A failure becomes a remark and stops nothing, because the answer is out already.
+    """
+    from idim.report import page
+    from idim.store import Store
+
+    figures: dict[str, Path] = {}
+    try:
+        store = Store(out, create=False)
+        summaries = page.derive(store)
+        page.keep(store, summaries)
+        for name, made in page.draw(store, summaries):
+            if isinstance(made, Path):
+                figures[name] = made
+            else:
+                remark(f"idim: warning: {made}")
+    except Exception as error:
+        remark(f"idim: warning: {error if isinstance(error, IdimError) else repr(error)}")
+    return figures
+
+
+def table(summaries: list[dict[str, Any]]) -> str:
+    """One row for each model, task and arm."""
+    from idim.report.tables import compare_frame
+
+    frame = compare_frame(summaries)
+    return str(frame.to_string(index=False, float_format=lambda v: f"{v:.4f}"))
+
+
+def as_text(value: object) -> str:
+    """JSON on one line. JSON has no NaN and no infinity: such a number becomes null."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_folder(name: str | None, flag: str) -> None:
+    """Find out before the work whether its result can be written there. Makes nothing.
+
+    Raises:
+        IdimError: the folder is not there and cannot be made, or cannot be written.
+    """
+    if not name:
+        return
+    try:
+        path = Path(name).absolute()
+        while not path.exists():
+            path = path.parent
+        fits = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    except (OSError, ValueError):
+        fits = False
+    if not fits:
+        raise expected(flag, "a folder that can be written", name)

@@ -1,0 +1,61 @@
+"""``idim compare``: one table over models, tasks and arms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from idim.cli.answers import as_text, code_of, draw, table
+from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
+from idim.cli.terminal import answer, watching
+from idim.config import ARMS, WHAT
+from idim.errors import one_of
+
+EXAMPLE = "idim compare --models minilm --tasks movie-reviews --arms did,said,lora --quick"
+
+
+@takes(all_but("model", "task", "arm", "absolute", "d", "rank", "save"), MEASURING)
+def command(
+    asked: Asked,
+    models: Annotated[
+        str | None, typer.Option(help="Models, with commas between.", rich_help_panel=WHAT)
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Tasks, with commas between.", rich_help_panel=WHAT)
+    ] = None,
+    arms: Annotated[
+        str,
+        typer.Option(help="Arms, with commas between; see `idim ls arms`.", rich_help_panel=WHAT),
+    ] = "did,said",
+) -> int:
+    """Make the table of d90 by model, task and arm. Runs only what the store does not hold yet."""
+    from idim import conductor
+    from idim.study import Study
+
+    configs = [
+        asked.config(model=model, task=task, arm=arm)
+        for model in names_in(models, "--models")
+        for task in names_in(tasks, "--tasks")
+        for arm in names_in(arms, "--arms")
+    ]
+    for config in configs:
+        if config.arm not in ARMS or config.arm == "full":
+            raise one_of("--arms", ("did", "said", "lora"), config.arm)
+        # All of them, before any is trained.
+        study = Study(config)
+        if config.arm != "lora":
+            conductor.check_search(study)
+    summaries: list[dict[str, Any]] = []
+    try:
+        with watching() as watcher:
+            for config in configs:
+                measure = conductor.sweep if config.arm == "lora" else conductor.search
+                summaries.append(measure(config, watcher))
+    finally:
+        # Whatever ends the comparison early, what is answered is printed.
+        if summaries:
+            answer(as_text({"summaries": summaries}) if asked.as_json else table(summaries))
+    draw(Path(configs[0].out))
+    return code_of(*summaries)

@@ -1,0 +1,55 @@
+"""``idim sweep``: score against LoRA's rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from idim.cli.answers import finish
+from idim.cli.flags import MEASURING, Asked, all_but, takes
+from idim.cli.terminal import watching
+from idim.config import WHAT
+from idim.errors import one_of
+
+EXAMPLE = "idim sweep --model minilm --task movie-reviews --quick --ranks 1,2,4,8,16"
+_ARM = "lora"
+
+
+@takes(
+    all_but(
+        "arm",
+        "d",
+        "rank",
+        "grid",
+        "absolute",
+        "design",
+        "max_runs",
+        "early",
+        "checks",
+        "projection",
+        "engine",
+        "lean",
+        "subspace_learning_rate",
+        "save",
+    ),
+    MEASURING,
+)
+def command(
+    asked: Asked, arm: Annotated[str, typer.Option(help=f"{_ARM}.", rich_help_panel=WHAT)] = _ARM
+) -> int:
+    """Measure the score at several ranks of LoRA.
+
+    Budget, splits and rule are those of a search. The figure shows the store's curves over d
+    beside the ranks.
+    """
+    if arm != _ARM:
+        raise one_of("--arm", (_ARM,), arm)
+    from idim import conductor
+    from idim.report import tables
+
+    config = asked.config(arm=arm)
+    with watching() as watcher:
+        summary = conductor.sweep(config, watcher)
+    return finish(summary, tables.sweep_text, asked.as_json, Path(config.out))

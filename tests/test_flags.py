@@ -1,0 +1,149 @@
+"""Laws of the command line: every command keeps them, and a new command or flag inherits them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import idim
+from idim.cli import COMMANDS, app
+from idim.cli.answers import code_of
+from idim.cli.ls import LISTS
+from idim.config import PANELS, Config
+from idim.report.summary import VERDICTS
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUP = typer.main.get_command(app)
+FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+MEASURING = [m.__name__.rpartition(".")[2] for m in COMMANDS["Measure"]]
+
+
+def run(*words) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(w) for w in words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def options(name: str) -> dict[str, object]:
+    return {p.name: p for p in GROUP.commands[name].params}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_is_a_flag_of_the_same_name_with_its_help_and_panel(name):
+    field = FIELDS[name]
+    assert field.metadata["panel"] in PANELS and field.metadata["about"].endswith(".")
+    found = [options(c)[name] for c in MEASURING if name in options(c)]
+    assert found
+    for option in found:
+        assert "--" + name.replace("_", "-") in option.opts
+
+
+@pytest.mark.parametrize("name", GROUP.commands)
+def test_every_command_shows_an_example_that_it_takes(name):
+    command = GROUP.commands[name]
+    example = command.epilog.removeprefix("Example: ").split()
+    assert example[:2] == ["idim", name] and " ".join(example) in command.short_help
+    flags = {option for p in command.params for option in p.opts}
+    assert {word for word in example if word.startswith("--")} <= flags
+    assert "--json" in flags
+
+
+@pytest.mark.parametrize("name", GROUP.commands)
+def test_the_help_has_a_line_for_every_flag(name):
+    code, stdout, _ = run(name, "--help")
+    assert code == 0
+    for parameter in GROUP.commands[name].params:
+        assert parameter.opts[-1] in stdout
+
+
+def test_the_help_groups_the_commands():
+    _, stdout, _ = run("--help")
+    where = [stdout.index(panel) for panel in COMMANDS]
+    assert where == sorted(where)
+
+
+def test_there_is_one_source_of_the_version():
+    assert run("--version") == (0, f"idim {idim.__version__}\n", "")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "idim.__version__"}
+    assert f"\nversion: {idim.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {idim.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_the_exit_code_follows_from_the_verdict_alone(verdict):
+    code = code_of({"verdict": verdict})
+    assert code == (0 if verdict in ("reached", "trivial", "budget_limited") else 3)
+    assert code_of({"verdict": "reached"}, {"verdict": verdict}) == code
+
+
+def test_ls_alone_lists_what_can_be_listed():
+    code, stdout, _ = run("ls")
+    assert code == 0 and [line.split()[0] for line in stdout.splitlines()] == list(LISTS)
+    assert json.loads(run("ls", "--json")[1]).keys() == LISTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "holds"),
+    [
+        (["ls", "protocols"], "trust"),
+        (["doctor"], "healthy"),
+        (["report", "store"], "summaries"),
+        (["doctor", "--verify", "store"], "healthy"),
+        (
+            ["compare", "--models", "toy", "--tasks", "toy", "--quick", "--out", "store"],
+            "summaries",
+        ),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_json_is_one_object(tmp_path, monkeypatch, words, holds):
+    monkeypatch.chdir(tmp_path)
+    if "store" in words and words[0] != "compare":
+        run("search", "--model", "toy", "--task", "toy", "--quick", "--out", "store")
+    code, stdout, _ = run(*words, "--json")
+    assert code == 0 and stdout.count("\n") == 1 and holds in json.loads(stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("idim se", "search"),
+        ("idim search --preci", "--precision"),
+        ("idim search --protocol li", "li2018"),
+        ("idim ls mo", "models"),
+    ],
+)
+def test_the_shell_completes_commands_flags_and_values(words, offered):
+    environment = os.environ | {
+        "_IDIM_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    # As the installed command calls it.
+    program = "import sys; sys.argv[0] = 'idim'; from idim.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "") and offered in done.stdout.split()
+
+
+def test_help_and_version_load_neither_torch_nor_numpy():
+    program = (
+        "import sys; from idim.cli import app\n"
+        "try: app(['--version'])\n"
+        "except SystemExit: print({'torch', 'numpy', 'scipy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
