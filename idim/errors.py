@@ -1,6 +1,7 @@
 """The root of everything we raise on purpose, and the exit codes of the command line."""
 
 import re
+from collections.abc import Iterable
 
 DONE, DEFECT, MISTAKE, NOT_REACHED = 0, 1, 2, 3
 #: How a program ends whose reader went away (`| head`), as the shell counts it: 128 + SIGPIPE.
@@ -29,7 +30,7 @@ def expected(name: str, what: str, came: object) -> IdimError:
     return IdimError(f"{name}: expected {what}; got {shown}")
 
 
-def one_of(name: str, known, came: object) -> IdimError:
+def one_of(name: str, known: Iterable[object], came: object) -> IdimError:
     return expected(name, "one of " + ", ".join(map(str, known)), came)
 
 

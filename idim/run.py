@@ -224,11 +224,11 @@ def _record(spec: Spec, outcome: Outcome, began: float, train_info: dict, meta_i
         | {
             "score": _number(outcome.final),
             "untouched": _number(outcome.untouched),
-            "curve": [{**p, "score": _number(p["score"])} for p in outcome.curve],
+            "curve": [{**p, "score": _number(p["score"])} for p in outcome.learning_curve],
             "steps": outcome.steps,
             "tokens": outcome.tokens,
             "seconds": outcome.seconds,
-            "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.share}
+            "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.fraction}
             if outcome.stopped
             else None,
         },

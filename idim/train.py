@@ -1,4 +1,4 @@
-"""The one training loop: module + data + recipe -> score curve. Every arm goes through it unchanged."""
+"""The one training loop: module, data and recipe give scores. Every arm goes through it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -15,9 +15,10 @@ from idim.errors import one_of
 
 #: What a precision other than fp32 computes in, by autocast.
 COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
-#: Optimisers by name: (parameter groups, recipe) -> optimiser. Fused: one pass over the weights, not ten, which is a fifth of the time of full
-#: fine-tuning on a CPU. (SGD's does not skip overflown steps there.)
-OPTIMIZERS: dict[str, Callable[[list[dict], Recipe], torch.optim.Optimizer]] = {
+#: Optimisers by name: (parameter groups, recipe) -> optimiser. They are fused: one pass over the
+#: weights, not ten, which saves a fifth of full fine-tuning's time on a CPU. (SGD's is not, because
+#: its fused form does not skip overflown steps there.)
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Recipe], torch.optim.Optimizer]] = {
     "adam": lambda groups, recipe: torch.optim.Adam(groups, betas=(0.9, recipe.beta2), fused=True),
     "adamw": lambda groups, recipe: torch.optim.AdamW(
         groups, betas=(0.9, recipe.beta2), fused=True
@@ -35,11 +36,31 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how to train. The same budget, schedule and evaluation rule for every arm of a measurement.
+    """How long and how to train. Every arm of a measurement has the same one, but for its rates.
 
-    ``learning_rate`` is per optimiser step; ``scale_learning_rate`` that of structure-aware scales (None: the same).
-    ``l2`` is a penalty ``l2 * |w|^2`` on adapted matrices and kernels in weight space (not on biases); ``weight_decay`` acts on what is trained.
-    ``max_steps`` 0 means ``epochs`` decides. ``evaluations`` are spread evenly and include the last step.
+    Args:
+        learning_rate: the highest of the schedule.
+        epochs: passes over the training split, where ``max_steps`` is 0.
+        max_steps: optimiser steps; 0 lets ``epochs`` decide.
+        batch_size: examples a step.
+        optimizer: one of ``OPTIMIZERS``.
+        beta2: of Adam.
+        weight_decay: of what is trained, the scales excepted.
+        schedule: "constant", "linear" or "cosine"; the last two end at 0.
+        warmup: the fraction of the steps in which the rate rises.
+        l2: a penalty ``l2 * |w|^2`` on the matrices and kernels that the model computes with (not
+            on biases), whatever is trained.
+        clip: the largest norm of the gradient; 0 for no limit.
+        scale_learning_rate: of structure-aware scales; None for ``learning_rate``.
+        evaluations: how many, evenly spread; the last one is at the last step.
+        rule: the final score: that of the "last" evaluation, or "mean_of_last_3".
+        precision: "fp32", "bf16" or "fp16": what the model computes in.
+
+    Raises:
+        IdimError: an unknown name.
+
+    >>> total_steps(Recipe(1e-3, epochs=3, batch_size=32), train_size=100)
+    12
     """
 
     learning_rate: float
@@ -58,7 +79,7 @@ class Recipe:
     rule: str = "last"
     precision: str = "fp32"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise one_of(name, known, getattr(self, name))
@@ -76,25 +97,33 @@ class Data(Protocol):
 
 @dataclass
 class Outcome:
-    """What a run gave. ``status`` is ok, stopped, diverged or failed; a failed run keeps the curve up to its end.
+    """What a run gave. A run that failed keeps what it had up to its end.
 
-    ``stopped``: on which side of what it had to reach; ``share`` of the steps were made.
+    Attributes:
+        status: "ok", "stopped", "diverged" or "failed".
+        reason: why it is not ok, in words.
+        stopped: on which side of what it had to reach, where it was stopped.
+        fraction: of the steps that were made.
+        untouched: the score before the first step.
+        final: the score by the recipe's rule.
+        learning_curve: step and score of each evaluation, the one before the first step included.
+        steps, tokens, seconds: what it took.
     """
 
     status: str = "ok"
     reason: str = ""
     stopped: str = ""
-    share: float = 1.0
+    fraction: float = 1.0
     untouched: float = math.nan
     final: float = math.nan
-    curve: list[dict[str, float]] = field(default_factory=list)
+    learning_curve: list[dict[str, float]] = field(default_factory=list)
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
 
 
 def score_once(module: nn.Module, data: Data, recipe: Recipe, split: str) -> float:
-    """The module's score on a split, in the recipe's precision; the module is left in evaluation mode."""
+    """The module's score on a split, in the recipe's precision. Leaves it in evaluation mode."""
     compute, device = COMPUTE.get(recipe.precision), next(module.parameters()).device
     module.eval()
     with torch.no_grad(), torch.autocast(device.type, compute, enabled=compute is not None):
@@ -102,6 +131,7 @@ def score_once(module: nn.Module, data: Data, recipe: Recipe, split: str) -> flo
 
 
 def total_steps(recipe: Recipe, train_size: int) -> int:
+    """Optimiser steps of a run on ``train_size`` examples; at least one."""
     per_epoch = max(1, math.ceil(train_size / recipe.batch_size))
     return recipe.max_steps or max(1, round(recipe.epochs * per_epoch))
 
@@ -118,11 +148,21 @@ def train(
     progress: Callable[[int, int, float], None] | None = None,
     stop: Callable[[list[tuple[float, float]]], str] | None = None,
 ) -> Outcome:
-    """Train ``groups`` of ``module`` and score it on ``split`` before, during and after.
+    """Train a module, and score it before, during and after.
 
-    ``progress(step, steps, score)`` is called at each evaluation. ``stop`` is asked there too, with the curve as (share of steps, score), and
-    ends the run where it answers. Dropout draws from torch's generator, seeded and forked, so the
-    caller's draws are not disturbed. A loss that is not finite ends the run as diverged.
+    Dropout draws from torch's generator, seeded and forked, so the caller's draws are not
+    disturbed. A loss that is not finite ends the run as diverged.
+
+    Args:
+        module: what is called.
+        groups: what is trained, by name. The group "scales" has its own rate and no decay.
+        data: the task.
+        recipe: how long and how.
+        split: what it is scored on.
+        seed_data, seed_dropout: of the order of the examples, and of dropout.
+        progress: called at each evaluation as ``progress(step, steps, score)``.
+        stop: asked at each evaluation, with (fraction of the steps, score) of all so far. The run
+            ends where it answers with a side, "above" or "below".
     """
     out = Outcome()
     began = time.perf_counter()
@@ -130,8 +170,8 @@ def train(
     due = {math.ceil(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
     optimizer = _optimizer(groups, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe))
-    # The penalty acts on the weights that the model computes with, which in a subspace are not what is trained; theta, one
-    # dimension long, is not among them.
+    # The penalty acts on the weights that the model computes with. In a subspace these are not what
+    # is trained: theta has one dimension, so it is not among them.
     weights = (
         [p for p in module.parameters() if p.requires_grad and p.dim() > 1] if recipe.l2 else []
     )
@@ -144,14 +184,14 @@ def train(
     def evaluate(step: int) -> None:
         score = score_once(module, data, recipe, split)
         module.train()
-        out.curve.append({"step": step, "score": score})
+        out.learning_curve.append({"step": step, "score": score})
         if progress:
             progress(step, steps, score)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_dropout)
         evaluate(0)
-        out.untouched = out.curve[0]["score"]
+        out.untouched = out.learning_curve[0]["score"]
         batches = _endless(data, recipe.batch_size, seed_data)
         for step in range(1, steps + 1):
             batch = next(batches)
@@ -175,11 +215,12 @@ def train(
             out.steps, out.tokens = step, out.tokens + data.tokens(batch)
             if step in due:
                 evaluate(step)
-                if stop and (side := stop([(p["step"] / steps, p["score"]) for p in out.curve])):
-                    out.status, out.stopped, out.share = "stopped", side, step / steps
+                so_far = [(p["step"] / steps, p["score"]) for p in out.learning_curve]
+                if stop and (side := stop(so_far)):
+                    out.status, out.stopped, out.fraction = "stopped", side, step / steps
                     out.reason = f"known to end {side} the threshold at step {step} of {steps}"
                     break
-    out.final = _final([point["score"] for point in out.curve[1:]], recipe.rule)
+    out.final = _final([point["score"] for point in out.learning_curve[1:]], recipe.rule)
     if out.status in ("ok", "stopped") and not math.isfinite(out.final):
         out.status, out.reason = "diverged", f"score {out.final} at the end of {steps} steps"
     out.seconds = time.perf_counter() - began

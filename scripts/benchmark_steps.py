@@ -2,13 +2,16 @@
 
     python scripts/benchmark_steps.py
 
-In each round every arm takes one step, in an order drawn anew; a ratio is the median of the rounds' ratios, with the 95 % interval that its order statistics
-give. AdamW, fp32, every weight in the subspace. Full fine-tuning is given torch's fused AdamW, its fastest; "full, unfused" is what torch.optim.AdamW does
-unless told. "no projection" is the floor: weights are never formed and gradients dropped as they come. Peak memory is that of a process with one arm
-alone, over its steps. Run it on an idle machine.
+In each round every arm takes one step, in an order drawn anew. A ratio is the median of the rounds'
+ratios, with the 95 % interval that its order statistics give. All use AdamW and fp32, with every
+weight in the subspace. Full fine-tuning is given torch's fused AdamW, its fastest; "full, unfused"
+is what torch.optim.AdamW does unless told. "no projection" is the floor: weights are never formed,
+and gradients dropped as they come. Peak memory is that of a process with one arm alone, over its
+steps. Run it on an idle machine.
 
-The case llama-8b is for one GPU of 80 GB and is run by name: the shape of Llama 3.1 8B with random weights, bf16, gradient checkpointing,
-every linear layer of its blocks in a subspace of d = 10,000; it has no full arm, which would not fit.
+The case llama-8b is for one GPU of 80 GB and is run by name. It has the shape of Llama 3.1 8B with
+random weights, bf16 and gradient checkpointing. Every linear layer of its blocks is in a subspace
+of d = 10,000. It has no full arm, which would not fit.
 """
 
 from __future__ import annotations
@@ -38,9 +41,8 @@ class Case:
     batch: int
     length: int  # tokens; 0 for images
     d: int
-    arms: tuple[
-        str, ...
-    ]  # family, then +said, +lean and +plain (engine); the first is what the others are compared with
+    #: A family, then +said, +lean and +plain (engine). The others are compared with the first.
+    arms: tuple[str, ...]
     rounds: int
     by_name: bool = False  # and then each arm alone
 
@@ -79,7 +81,7 @@ CASES = {
         "llama-8b", 1, 1024, 10_000, ("orthonormal", "orthonormal+lean", "onehot"), 5, by_name=True
     ),
 }
-#: Decoders built from their published shape, with random weights: a step's cost does not depend on the weights' values.
+#: Decoders of their published shape, with random weights: a step costs the same for any weights.
 _DECODERS = {
     "smollm2": {
         "vocab_size": 49152,
@@ -193,12 +195,12 @@ def timed(case: Case, device: torch.device) -> list[dict]:
             arm.step()
     order = Random(0)
     for _ in range(case.rounds):
-        # What a step leaves in the caches and the allocator is its successor's: none may always follow the same one.
+        # A step leaves something in the caches and the allocator to its successor. So none may
+        # always follow the same one.
         for name in order.sample(list(arms), len(arms)):
             seconds[name].append(arms[name].step())
-    from scipy.stats import (
-        quantile_test,
-    )  # here, because it would count in the processes whose memory is measured
+    # Imported here, because it would count in the processes whose memory is measured.
+    from scipy.stats import quantile_test
 
     fused, unfused = _FULL
     rows = []
@@ -216,7 +218,10 @@ def timed(case: Case, device: torch.device) -> list[dict]:
 
 
 def alone(case: Case, name: str, device: torch.device) -> dict:
-    """An arm in a process of its own: its peak bytes, in which the interpreter and torch count too, and its median step."""
+    """An arm in a process of its own: its peak bytes and its median step.
+
+    The interpreter and torch count in the peak too.
+    """
     arm = Arm(case, name, device)
     memory.reset_peak(device)
     seconds = [arm.step() for _ in range(6)]

@@ -173,7 +173,7 @@ CASTS = {
 @pytest.mark.parametrize("cast", CASTS)
 @pytest.mark.parametrize("whole", ["model", "subspace", "peft"])
 def test_casting_casts_the_weights_and_leaves_theta(whole, cast, lean, engine):
-    """theta_0 + P theta is formed in single precision and then rounded, in the precision of the model."""
+    """theta_0 + P theta is formed in fp32 and then rounded to the precision of the model."""
     model = a_peft_model() if whole == "peft" else net()
     sub = (
         model.base_model.held.sub

@@ -1,4 +1,4 @@
-"""The subspace as a PEFT method, over the installed peft: register, train, save, load, merge, export."""
+"""The subspace as a PEFT method: register, train, save, load, merge, export."""
 
 from __future__ import annotations
 
@@ -202,7 +202,6 @@ def test_another_process_makes_the_same_logits_from_a_few_kilobytes(tmp_path):
     code = """
 import sys, torch, idim
 from peft import PeftModel, TaskType, get_peft_model
-from idim import models
 base = models.load("minilm", 2, seed=int(sys.argv[2])).module.eval()
 x = torch.arange(40).view(2, 20) + 1000
 if sys.argv[1] == "save":
@@ -414,7 +413,8 @@ def test_another_base_model_is_called_that(tiny_bert, tmp_path):
     larger.resize_token_embeddings(20, mean_resizing=False)
     with pytest.raises(
         IdimError,
-        match=r"base model: expected one of which the adapter moves .* weights, as where it was made",
+        match=r"base model: expected one of which the adapter moves .* weights, "
+        "as where it was made",
     ):
         PeftModel.from_pretrained(larger, tmp_path)
     assert not larger._forward_pre_hooks

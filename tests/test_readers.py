@@ -1,4 +1,7 @@
-"""Whoever reads a wrapped model's weights, in whatever way, gets theta_0 + P theta at the present theta: a plain model with these weights is the judge."""
+"""Whoever reads a wrapped model's weights, in whatever way, gets them at the present theta.
+
+A plain model with these weights is the judge.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,17 @@ from torch.nn.utils import parameters_to_vector, prune
 from torch.optim.swa_utils import AveragedModel
 
 from idim.subspace import Subspace
-from idim.watched import Watched
+from idim.subspace.watched import Watched
 
 IDS = torch.tensor([[1, 5, 7], [300, 2, 7]])
 ALL = torch.arange(400)
 
 
 class Net(nn.Module):
-    """Looks words up in training and may read the whole table, as recommenders do; blocks, a list of lists, and a weight that is read directly."""
+    """Looks words up in training and may read the whole table, as recommenders do.
+
+    It has blocks, a list of lists, and a weight that is read directly.
+    """
 
     def __init__(self):
         super().__init__()
@@ -51,7 +57,7 @@ def net() -> Net:
 
 
 def move(sub: Subspace, steps: int = 2) -> None:
-    """Train, so that a table's first gradients come, and end with a theta that no forward pass has seen."""
+    """Train, so that tables have gradients, and end with a theta that no pass has seen."""
     optimizer = torch.optim.SGD(sub.parameters(), lr=1.0)
     for _ in range(steps):
         nn.functional.cross_entropy(sub.model(IDS), torch.tensor([0, 2])).backward()
@@ -174,7 +180,7 @@ def test_every_reader_gets_the_present_weights(reader, family, lean):
                     rtol=1e-5,
                     atol=1e-6,
                 )
-    assert sub._tables or family not in ("orthonormal", "onehot")
+    assert sub._weights.tables or family not in ("orthonormal", "onehot")
 
 
 @pytest.mark.parametrize("lean", [False, True])
@@ -208,7 +214,7 @@ def test_a_view_of_a_table_follows_theta_as_one_of_any_weight(look):
             rtol=1e-5,
             atol=1e-6,
         )
-    table = sub._tables[0]
+    table = sub._weights.tables[0]
     assert table.fresh.all()
     del view
     move(sub, 1)
@@ -329,7 +335,10 @@ class Chain(nn.Module):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("hook", HOOKED)
 def test_hooks_that_came_first_see_the_present_weights(hook, place):
-    """With and without lean: training makes the same theta, and a call after a change of theta gives what it gives when it is repeated."""
+    """With and without lean, training makes the same theta.
+
+    And a call after a change of theta gives what it gives when it is repeated.
+    """
     x, thetas, outs = torch.linspace(-1, 1, 18).view(3, 6), [], []
     for lean in (False, True):
         with torch.random.fork_rng():

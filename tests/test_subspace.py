@@ -1,4 +1,4 @@
-"""The reparameterisation against an explicit matrix and a plain reference, and the ways in which it may be asked wrongly."""
+"""Subspace against an explicit matrix and a plain reference, and wrong ways to ask for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STRUCTURES = [None, "layer", "module", "tensor"]
 
 
 class Small(nn.Module):
-    """A small language model: embedding tied to the output, an encoder layer with LayerNorm and dropout, a position table."""
+    """A small language model: tied embedding, encoder layers with norms and dropout, positions."""
 
     def __init__(self, tied: bool = True, dropout: float = 0.1):
         super().__init__()
@@ -74,7 +74,7 @@ def explicit(sub: Subspace) -> torch.Tensor:
 def test_gradient_is_the_matrix_transposed_times_the_weights_gradient(
     family, scope, structure, tied
 ):
-    """Everything in fp64 on one side: theta and scales through autograd on theta_0 + scale * P theta."""
+    """Everything in fp64 on one side: autograd through theta_0 + scale * P theta."""
     model = small(tied)
     sub = Subspace(model, 40, family, structure, scope, seed=5)
     with torch.no_grad():
@@ -111,7 +111,7 @@ def test_gradient_is_the_matrix_transposed_times_the_weights_gradient(
 
 
 def test_the_lineage_spoils_thetas_gradient_and_not_the_scales():
-    """The public code divides theta's gradient by each tensor's n in its own backward pass; lambda multiplies outside of it."""
+    """The public code divides theta's gradient by each tensor's n; lambda multiplies later."""
     model = small(dropout=0.0)
     sub = Subspace(model, 70, "fastfood-lineage", "tensor", "tensor", seed=5)
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_only_theta_and_scales_are_parameters():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unused_embedding_rows_are_right_whenever_they_are_looked_at(family):
-    """The shortcut over embedding rows: state_dict, bake and later batches see every row as theta makes it."""
+    """state_dict, bake and later batches see every row of a table as theta makes it."""
     model, lookup = small(tied=False), torch.tensor([[1, 2]])
     sub = Subspace(model, 30, family, seed=2)
     origin = small(tied=False).words.weight.detach()
@@ -371,7 +371,7 @@ def test_models_that_cannot_be_wrapped():
 
 
 class Looks(nn.Module):
-    """Looks words up, and may also read the table itself, as DeBERTa does with its relative positions."""
+    """Looks words up, and may also read the table itself, as DeBERTa does."""
 
     def __init__(self, directly: bool):
         super().__init__()
@@ -393,7 +393,10 @@ def looks(directly: bool) -> Looks:
 @pytest.mark.parametrize("directly", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tables_train_as_if_they_were_formed_whole(family, directly, start):
-    """Rows met for the first time, met again and never met; a table that is read elsewhere too; a theta that does not start at zero."""
+    """Rows met first, met again and never met; a table that is read elsewhere too.
+
+    Also with a theta that does not start at zero.
+    """
     batches = [
         torch.tensor([[1, 2, 2], [0, 599, 1]]),
         torch.tensor([[2, 7, 0], [300, 7, 7]]),
@@ -442,7 +445,11 @@ def test_a_released_subspace_is_freed():
 
 
 class Counts(nn.Module):
-    """Buffers of every kind that training moves: in place, by another tensor, from nothing, in another shape, not in the state_dict, of whole numbers."""
+    """Buffers of every kind that training moves.
+
+    In place, by another tensor, from nothing, in another shape, not in the state_dict, of whole
+    numbers.
+    """
 
     def __init__(self):
         super().__init__()
@@ -571,7 +578,7 @@ def test_what_its_owner_froze_stays_and_is_not_part_of_D(frozen, chosen, lean):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     sub = Subspace(model, 20, include=chosen, lean=lean)
     moved = {name for name, r in required.items() if r and (chosen is None or chosen(name))}
-    assert set(sub._names) == moved and sum(before[name].numel() for name in moved) == sub.D
+    assert set(sub._weights.names) == moved and sum(before[name].numel() for name in moved) == sub.D
     asked = {
         name
         for name, _ in model.named_parameters(remove_duplicate=False)
@@ -599,12 +606,14 @@ def test_a_model_of_which_all_is_frozen_is_refused():
     model = small().requires_grad_(False)
     with pytest.raises(
         IdimError,
-        match="model: expected at least one weight with requires_grad=True; got 'Small, of which all",
+        match="model: expected at least one weight with requires_grad=True; "
+        "got 'Small, of which all",
     ):
         Subspace(model, 5)
     model.out.bias.requires_grad_(True)
     with pytest.raises(
         IdimError,
-        match=r"d: expected at most D = 23, the number of weights that may be trained; .* tensors are frozen; got 24",
+        match="d: expected at most D = 23, the number of weights that may be trained; "
+        r".* tensors are frozen; got 24",
     ):
         Subspace(model, 24)

@@ -53,7 +53,7 @@ def test_it_learns_and_tells_what_it_did():
     outcome, _ = fit()
     assert outcome.status == "ok" and outcome.final > outcome.untouched
     assert outcome.steps == 40 and outcome.tokens == 160
-    assert [p["step"] for p in outcome.curve] == [0, 10, 20, 30, 40]
+    assert [p["step"] for p in outcome.learning_curve] == [0, 10, 20, 30, 40]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -66,13 +66,13 @@ def test_it_learns_in_every_precision_by_every_optimizer(optimizer, precision):
 
 def test_the_same_seeds_give_the_same_curve_and_no_global_draw():
     state = torch.random.get_rng_state()
-    assert fit()[0].curve == fit()[0].curve
+    assert fit()[0].learning_curve == fit()[0].learning_curve
     assert torch.equal(state, torch.random.get_rng_state())
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_curve():
     outcome, _ = fit(learning_rate=1e30, optimizer="sgd", epochs=200)
-    assert outcome.status == "diverged" and "loss" in outcome.reason and outcome.curve
+    assert outcome.status == "diverged" and "loss" in outcome.reason and outcome.learning_curve
 
 
 def test_l2_acts_on_matrices_and_not_on_biases():

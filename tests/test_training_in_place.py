@@ -1,4 +1,7 @@
-"""A wrapped model stays what it was to those who train it: memory formats, checkpointing, compiling, generating, several processes."""
+"""A wrapped model stays what it was to those who train it.
+
+Memory formats, checkpointing, compiling, generating, several processes.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,18 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.utils.checkpoint import checkpoint
 
-from idim import memory
 from idim.errors import IdimError
-from idim.lean import Block
 from idim.subspace import Subspace
-from idim.watched import by_our_hand
+from idim.subspace.lean import Block
+from idim.subspace.mapped import in_file, leave_to_file
+from idim.subspace.watched import by_our_hand
 
 
 class Blocks(nn.Module):
-    """A table, blocks whose attention reads its output matrix itself, a shared block called twice, and a head."""
+    """A table, blocks, one of them called twice, and a head.
+
+    The blocks' attention reads its output matrix itself.
+    """
 
     def __init__(self, width: int = 16, tied: bool = False, reentrant: bool | None = None):
         super().__init__()
@@ -115,7 +121,7 @@ def test_lean_keeps_no_weights_between_the_passes(monkeypatch):
     assert named >= {
         i
         for i, name in enumerate(names)
-        if name.startswith("layers.") and sub._origin[i].dim() == 2
+        if name.startswith("layers.") and sub._weights.origins.tensors[i].dim() == 2
     }
 
 
@@ -137,7 +143,7 @@ def test_lean_keeps_no_row_of_an_embedding_beyond_a_step():
     trained(sub, 3)
     looked_up = {1: IDS[1].unique(), 2: IDS[2].unique()}
     gone = torch.tensor(sorted(set(looked_up[1].tolist()) - set(looked_up[2].tolist())))
-    table = sub._tables[0]
+    table = sub._weights.tables[0]
     assert (
         table.proven
         and len(gone)
@@ -151,7 +157,7 @@ def test_lean_lets_blocks_go_whose_weights_are_not_all_used():
     model.layers[0].spare, model.layers[1].spare = nn.Linear(3, 3), nn.Linear(3, 3)
     sub = Subspace(model, 40, lean=True)
     trained(sub, 1)
-    assert all(block._room is None for block in sub._blocks)
+    assert all(block._room is None for block in sub._weights.blocks)
 
 
 @pytest.mark.parametrize("lean", [False, True])
@@ -180,31 +186,34 @@ def test_a_forgotten_model_is_freed(lean, quiet):
     assert model() is None
 
 
-def mapped(path, n: int = 1 << 16) -> torch.Tensor:
+def from_file(path, n: int = 1 << 16) -> torch.Tensor:
     torch.arange(n, dtype=torch.float32).numpy().tofile(path)
     return torch.from_file(str(path), shared=False, size=n)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told by /proc")
 def test_what_lies_in_a_file_is_told_from_what_was_changed(tmp_path):
-    x = mapped(tmp_path / "weights")
+    x = from_file(tmp_path / "weights")
     assert (
-        memory.in_file(x)
-        and memory.in_file(x[5:70].view(5, 13))
-        and not memory.in_file(x.clone())
-        and not memory.in_file(x[::2])
+        in_file(x)
+        and in_file(x[5:70].view(5, 13))
+        and not in_file(x.clone())
+        and not in_file(x[::2])
     )
-    memory.leave_to_file(x[3:])
+    leave_to_file(x[3:])
     assert torch.equal(x, torch.arange(len(x), dtype=torch.float32))
     x[5] = -1
-    assert not memory.in_file(x) and memory.in_file(x[6:])
+    assert not in_file(x) and in_file(x[6:])
     shared = torch.from_file(str(tmp_path / "weights"), shared=True, size=len(x))
-    assert not memory.in_file(shared)  # writing to it is writing to the file
+    assert not in_file(shared)  # writing to it is writing to the file
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told by /proc")
 def test_lean_leaves_a_mapped_start_to_its_file(tmp_path):
-    """The same training as from memory of its own; and weights that were changed since they were mapped are not lost."""
+    """The same training as from memory of its own.
+
+    And weights that were changed since they were mapped are not lost.
+    """
     thetas = []
     for from_file in (False, True):
         model, start = made(), made()
@@ -220,7 +229,7 @@ def test_lean_leaves_a_mapped_start_to_its_file(tmp_path):
             model.out.weight[0] += 1
             start.out.weight[0] += 1
         sub = Subspace(model, 40, lean=True)
-        assert {sub._names[i] for i in sub._filed} == (
+        assert {sub._weights.names[i] for i in sub._weights.origins.filed} == (
             {name for name, _ in model.named_parameters()} - {"out.weight"} if from_file else set()
         )
         thetas.append(trained(sub))
@@ -239,7 +248,8 @@ def test_lean_asks_for_gradients_folded_as_they_come():
     model = made()
     with pytest.raises(
         IdimError,
-        match="lean: expected a projection that takes gradients in as they come, as orthonormal does; got 'sparse'",
+        match="lean: expected a projection that takes gradients in as they come, "
+        "as orthonormal does; got 'sparse'",
     ):
         Subspace(model, 10, "sparse", lean=True)
     assert all(p.requires_grad for p in model.parameters()) and not model._forward_pre_hooks
@@ -307,7 +317,7 @@ def test_gradient_checkpointing_changes_nothing(lean, reentrant):
 @pytest.mark.parametrize("lean", [True, False])
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_shared_block_may_be_checkpointed(lean, reentrant):
-    """Reentrant checkpointing gives a weight that two calls share two gradients in one backward pass."""
+    """Reentrant checkpointing gives a weight that two calls share two gradients a pass."""
     a = Subspace(made(tied=True), 40, structure="layer")
     b = Subspace(made(tied=True, reentrant=reentrant), 40, structure="layer", lean=lean)
     torch.testing.assert_close(trained(b), trained(a), rtol=1e-4, atol=1e-5)
@@ -390,7 +400,7 @@ def _rank(rank: int, port: int, where: str) -> None:
 
 
 def test_two_processes_reach_the_theta_of_one(tmp_path):
-    """Each has half of every batch, in two micro-batches; d numbers a step go between them, not D."""
+    """Each has half of every batch, in two micro-batches. They send d numbers a step, not D."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,7 +1,8 @@
-"""What a model keeps beside its weights and training moves, as the running statistics of a BatchNorm."""
+"""What a model keeps beside its weights and training moves, as a BatchNorm's running statistics."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,28 +49,29 @@ class Buffers:
 
     @property
     def names(self) -> list[str]:
-        """Of those that the model's state_dict has or may come to have."""
+        """Names of those that the model's state_dict has or may come to have."""
         return [name for name, b in self._all.items() if b.kept]
 
     def starts(self) -> dict[str, torch.Tensor | None]:
+        """The values at the beginning, by name."""
         return {name: b.start for name, b in self._all.items()}
 
-    def now(self) -> dict[str, torch.Tensor | None]:
-        return {name: b.now for name, b in self._all.items()}
-
     def kept(self) -> dict[str, torch.Tensor]:
-        """Those of the model's state_dict, as they are."""
-        return {name: b.now for name, b in self._all.items() if b.kept and b.now is not None}
+        """The buffers of the model's state_dict, as they are now."""
+        now = {name: b.now for name, b in self._all.items() if b.kept}
+        return {name: x for name, x in now.items() if x is not None}
 
     def moved(self) -> dict[str, torch.Tensor]:
-        """Those of the model's state_dict that are no longer what they were."""
+        """The buffers of the model's state_dict that are no longer what they were."""
         return {name: x for name, x in self.kept().items() if not _same(x, self._all[name].start)}
 
-    def put(self, values: dict[str, torch.Tensor | None]) -> None:
+    def put(self, values: Mapping[str, torch.Tensor | None]) -> None:
+        """Give these buffers these values."""
         for name, x in values.items():
             self._all[name].put(x)
 
     def restore(self) -> None:
+        """Give every buffer its value at the beginning."""
         self.put(self.starts())
 
 

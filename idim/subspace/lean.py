@@ -1,19 +1,21 @@
-"""Weights that exist only while their block runs: formed for its forward pass, and again for its backward pass."""
+"""Weights that exist only while their block runs, forward and again backward."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from idim.copies import Hook
-from idim.tables import users
-from idim.watched import by_our_hand, can_be_watched, unwatch, watch
+from idim.subspace.copies import Hook
+from idim.subspace.embeddings import users
+from idim.subspace.outputs import tensors
+from idim.subspace.watched import by_our_hand, can_be_watched, unwatch, watch
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,32 @@ _ALIGNED = 64  # bytes: what vector instructions like best
 
 
 class Block:
-    """A module whose weights (indices into ``weights``) are formed on entering it and let go on leaving it, both ways.
+    """A module whose weights are formed when a pass enters it, and lost when the pass leaves it.
 
-    In between their memory is NaN and they are watched: whoever reads one outside the block works on a copy (``make(i)``). Autograd, which would
-    keep them for the backward pass, is given their names instead. That pass enters the block by the gradient of its output and leaves a weight with
-    the weight's own gradient; where no output told of it, autograd asks ``make(i)`` for a copy.
+    In between their memory is NaN and they are watched: whoever reads one outside the block works
+    on a copy. Autograd, which would keep them for the backward pass, is given their names instead.
+    The backward pass enters the block with the gradient of the block's output. It leaves a weight
+    with the weight's own gradient. Where no output told of it, autograd asks for a copy.
+
+    Args:
+        module: the block.
+        indices: of its weights in ``weights``.
+        weights: all weights of the subspace.
+        form: forms the weights with these indices in their place.
+        make: a copy of weight i.
+        renew: brings the weights up to date with theta.
     """
 
     def __init__(
         self,
         module: nn.Module,
         indices: list[int],
-        weights: list[nn.Parameter],
+        weights: Sequence[nn.Parameter],
         form: Callable[[list[int]], None],
         make: Callable[[int], torch.Tensor],
         renew: Callable[[], None],
     ):
-        self.module, self._indices, self._weights = module, indices, weights
+        self.module, self.indices, self._weights = module, indices, weights
         self._form, self._make, self._renew = form, make, renew
         self._entered: list[saved_tensors_hooks | None] = []
         self._room: torch.Tensor | None = None
@@ -67,7 +78,7 @@ class Block:
             self._let_go([i])
 
     def end(self) -> None:
-        """The backward pass is over; weights without a gradient are let go too."""
+        """The backward pass is over. Weights without a gradient are let go too."""
         left, self._open = self._open, set()
         self._let_go(left)
 
@@ -76,25 +87,26 @@ class Block:
         return self._whole or i in self._open
 
     def form_whole(self) -> None:
-        """Every weight in memory of its own, until theta changes or the block runs."""
-        for i in self._indices:
+        """Form every weight in memory of its own, until theta changes or the block runs."""
+        for i in self.indices:
             self._weights[i].data = torch.empty_like(
                 self._weights[i], memory_format=torch.contiguous_format
             )
-        self._form(self._indices)
+        self._form(self.indices)
         self._whole = True
 
     def outdate(self) -> None:
         """Theta has changed."""
         if self._whole:
-            self._let_go(self._indices)
+            self._let_go(self.indices)
 
     def close(self) -> None:
+        """Take the hooks off. The caller gives the weights their memory."""
         for hook in self._hooks:
             hook.remove()
-        unwatch(self._weights[i] for i in self._indices)
+        unwatch(self._weights[i] for i in self.indices)
 
-    def _enter(self, *_) -> None:
+    def _enter(self, *_: object) -> None:
         if not self._open:  # else a forward pass within the backward pass, as checkpointing makes
             self._fill()
         hooks = None
@@ -107,33 +119,33 @@ class Block:
             hooks.__enter__()
         self._entered.append(hooks)
 
-    def _leave(self, module: nn.Module, args: tuple, out: object) -> None:
+    def _leave(self, module: nn.Module, args: object, out: object) -> None:
         hooks = self._entered.pop() if self._entered else None
         if hooks is not None:
             hooks.__exit__()
         if not self._open:
-            self._let_go(self._indices)
-        for tensor in _tensors(out):
+            self._let_go(self.indices)
+        for tensor in tensors(out):
             if tensor.requires_grad:
                 tensor.register_hook(self._reenter)
 
     def _reenter(self, _: torch.Tensor) -> None:
         if not self._open:
             self._fill()
-            self._open = set(self._indices)
+            self._open = set(self.indices)
 
     def _fill(self) -> None:
-        own = [self._weights[i] for i in self._indices]
+        weights = [self._weights[i] for i in self.indices]
         with by_our_hand():
             self._renew()
-            unwatch(own)
+            unwatch(weights)
             self._whole = False
             # In one piece: many small ones would leave holes that nothing else fits into.
-            self._starts = [0, *accumulate(-(-p.nbytes // _ALIGNED) * _ALIGNED for p in own)]
-            self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=own[0].device)
-            for p, start in zip(own, self._starts, strict=False):
+            self._starts = [0, *accumulate(-(-p.nbytes // _ALIGNED) * _ALIGNED for p in weights)]
+            self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=weights[0].device)
+            for p, start in zip(weights, self._starts, strict=False):
                 p.data = self._room[start : start + p.nbytes].view(p.dtype).view(p.shape)
-            self._form(self._indices)
+            self._form(self.indices)
 
     def _let_go(self, indices: Iterable[int]) -> None:
         if not self._open:
@@ -153,10 +165,10 @@ class Block:
             return x
         at = bisect_right(self._starts, x.storage_offset() * x.itemsize) - 1
         return _Weight(
-            self._indices[at],
+            self.indices[at],
             tuple(x.shape),
             x.stride(),
-            x.storage_offset() - self._starts[at] // x.itemsize,
+            int(x.storage_offset()) - self._starts[at] // x.itemsize,
         )
 
     def _unpack(self, kept: torch.Tensor | _Weight) -> torch.Tensor:
@@ -166,39 +178,39 @@ class Block:
         return whole.as_strided(kept.shape, kept.stride, whole.storage_offset() + kept.offset)
 
 
-def _tensors(out: object) -> Iterator[torch.Tensor]:
-    if isinstance(out, torch.Tensor):
-        yield out
-    elif isinstance(out, Mapping):
-        for part in out.values():
-            yield from _tensors(part)
-    elif isinstance(out, (list, tuple)):
-        for part in out:
-            yield from _tensors(part)
-
-
 def blocks(
-    model: nn.Module, weights: list[nn.Parameter], skip: set[int]
+    model: nn.Module, weights: Sequence[nn.Parameter], skip: Iterable[int]
 ) -> list[tuple[nn.Module, list[int]]]:
-    """The outermost members of ``nn.ModuleList`` and ``nn.Sequential``, each with the weights that no module outside it owns.
+    """Find the outermost members of ``nn.ModuleList`` and ``nn.Sequential``.
 
-    A member that cannot be called, as a list in a list or a dictionary in one, gives way to its own members.
+    A member that cannot be called, as a list in a list or a dictionary in one, gives way to its own
+    members.
+
+    Args:
+        model: any module.
+        weights: those that move.
+        skip: indices of weights that are formed in another way.
+
+    Returns:
+        Each block, with the indices of the weights that no module outside it owns.
     """
-    using = users(model)
+    using, left_out = users(model), set(skip)
     found: list[tuple[nn.Module, list[int]]] = []
     inside: set[int] = set()
-    for module in model.modules():
-        if id(module) in inside or not isinstance(module, (nn.ModuleList, nn.Sequential)):
+    for container in model.modules():
+        if id(container) in inside or not isinstance(container, (nn.ModuleList, nn.Sequential)):
             continue
-        for child in _callable(module):
+        for child in _callable(container):
             if id(child) in inside:
                 continue
-            own = {id(m) for m in child.modules()}
-            inside |= own
+            within = {id(m) for m in child.modules()}
+            inside |= within
             indices = [
                 i
                 for i, p in enumerate(weights)
-                if i not in skip and can_be_watched(p) and all(id(m) in own for m in using[id(p)])
+                if i not in left_out
+                and can_be_watched(p)
+                and all(id(m) in within for m in using[id(p)])
             ]
             if indices:
                 found.append((child, indices))
@@ -207,7 +219,8 @@ def blocks(
 
 def _callable(container: nn.Module) -> Iterator[nn.Module]:
     for child in container.children():
-        if type(child).forward is nn.Module.forward and "forward" not in child.__dict__:
+        forward: Any = type(child).forward
+        if forward is nn.Module.forward and "forward" not in vars(child):
             yield from _callable(child)
         else:
             yield child

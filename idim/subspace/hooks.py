@@ -1,0 +1,69 @@
+"""What is put on a model: hooks around its passes, and a copy's way past them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from idim.subspace.copies import Guest, Hook
+from idim.subspace.gradients import Gradients
+from idim.subspace.watched import by_our_hand, unwatch, watch
+from idim.subspace.weights import Weights, in_backward
+
+
+class Hooks:
+    """Calls the weights before a pass of the whole model, and lets them be watched after it.
+
+    Args:
+        model: the whole model.
+        weights: formed before each forward pass, and whole in every state dictionary.
+        gradients: of the weights.
+        quiet: let the weights ask for gradients only from a forward pass to the end of its backward
+            pass.
+    """
+
+    def __init__(self, model: nn.Module, weights: Weights, gradients: Gradients, quiet: bool):
+        self._weights, self._gradients, self._quiet = weights, gradients, quiet
+        # First of all hooks: others may read the weights.
+        self._hooks = [
+            model.register_forward_pre_hook(Hook(self._before), prepend=True),
+            model.register_forward_hook(Hook(self._after), always_call=True),
+            model.register_state_dict_pre_hook(Hook(self._on_state_dict)),
+            *gradients.hooks,
+        ]
+        tables = weights.tables.values()
+        changed = {id(table.owner): table.before for table in tables}
+        touched = [model, *(t.owner for t in tables), *(block.module for block in weights.blocks)]
+        self._guests = [
+            Guest(module, **changed.get(id(module), {}))
+            for module in {id(module): module for module in touched}.values()
+        ]
+        watch(weights.loose)
+
+    def _before(self, *_: object) -> None:
+        weights = self._weights
+        awake = self._quiet and weights.where().enabled and torch.is_grad_enabled()
+        weights.running = False
+        with by_our_hand():
+            if not in_backward():
+                self._gradients.drop()
+            weights.renew()
+            if awake:
+                for p in weights.params:
+                    p.requires_grad_(True)
+        unwatch(weights.loose)
+        weights.running = True
+
+    def _after(self, *_: object) -> None:
+        self._weights.running = False
+        watch(self._weights.loose)
+
+    def _on_state_dict(self, *_: object) -> None:
+        self._weights.sync()
+
+    def remove(self) -> None:
+        """Take everything off the model again."""
+        for hook in self._hooks:
+            hook.remove()
+        for guest in self._guests:
+            guest.leave()
