@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from idim.errors import IdimError, expected
+from idim.marks import moved
 from idim.pixels import Pixels
 
 
@@ -198,10 +199,10 @@ def fresh(module: nn.Module) -> frozenset[str]:
 
 def _lacking(model) -> set[str]:
     """Names of the parameters that this transformers model's checkpoint lacks; none where it names
-    no checkpoint."""
-    named = dict(model.named_parameters())
-    unmarked = {name for name, p in named.items() if not getattr(p, _MARK, False)}
-    if len(unmarked) < len(named):
+    no checkpoint. A weight that a subspace moved for good is not the checkpoint's."""
+    named, changed = dict(model.named_parameters()), moved(model)
+    unmarked = {n for n, p in named.items() if n in changed or not getattr(p, _MARK, False)}
+    if changed or len(unmarked) < len(named):
         return unmarked
     if not model.name_or_path:
         return set()

@@ -112,6 +112,13 @@ def test_a_file_of_weights_that_is_none_is_refused(mine, spoil):
     refused(mine, "a folder with adapter_model.safetensors")
 
 
+@pytest.mark.parametrize("part", ["theta", "scales", "fresh_classifier__weight"])
+def test_a_missing_tensor_is_called_by_its_name(mine, part):
+    path = mine / "adapter_model.safetensors"
+    save_file({k: v for k, v in load_file(path).items() if not k.endswith(part)}, path)
+    refused(mine, f"adapter: expected a file with {part}; got 'one with ")
+
+
 def test_tensors_that_nobody_asked_for_are_refused(mine):
     path = mine / "adapter_model.safetensors"
     save_file(load_file(path) | {"base_model.x": torch.ones(1)}, path)

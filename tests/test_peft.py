@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 
@@ -19,6 +21,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 import idim
+from idim import models
 from idim.errors import IdimError
 from idim.export import to_lora
 
@@ -202,6 +205,7 @@ def test_another_process_makes_the_same_logits_from_a_few_kilobytes(tmp_path):
     code = """
 import sys, torch, idim
 from peft import PeftModel, TaskType, get_peft_model
+from idim import models
 base = models.load("minilm", 2, seed=int(sys.argv[2])).module.eval()
 x = torch.arange(40).view(2, 20) + 1000
 if sys.argv[1] == "save":
@@ -418,6 +422,36 @@ def test_another_base_model_is_called_that(tiny_bert, tmp_path):
     ):
         PeftModel.from_pretrained(larger, tmp_path)
     assert not larger._forward_pre_hooks
+
+
+COPIED = {
+    "itself": lambda m: m,
+    "a deep copy": copy.deepcopy,
+    "pickled": lambda m: pickle.loads(pickle.dumps(m)),
+}
+
+
+@pytest.mark.parametrize("way", COPIED)
+def test_merged_weights_are_fresh_until_they_are_saved(tiny_bert, tmp_path, way):
+    """An adapter on top of a merged model loads onto the model on disk, which was not merged."""
+    merged = COPIED[way](trained(tiny_bert, 3, target_modules=["query"]).merge_and_unload())
+    queries = {name for name, _ in merged.named_parameters() if ".query." in name}
+    assert queries and models.fresh(merged) >= queries
+    model = get_peft_model(merged, idim.SubspaceConfig(d=60, task_type=TaskType.SEQ_CLS))
+    train(model, 3)
+    model.save_pretrained(tmp_path / "adapter")
+    again = PeftModel.from_pretrained(base(tiny_bert, head=3), tmp_path / "adapter")
+    assert torch.equal(logits(again), logits(model))
+    model.merge_and_unload().save_pretrained(tmp_path / "merged")
+    assert not models.fresh(base(tmp_path / "merged")) & queries
+
+
+def test_what_did_not_move_is_not_fresh(tiny_bert):
+    start = models.fresh(base(tiny_bert))
+    for leave in ("merge_and_unload", "unload"):
+        model = getattr(trained(tiny_bert, 0), leave)()
+        assert models.fresh(model) == start, leave
+    assert models.fresh(trained(tiny_bert, 2).unload()) == start
 
 
 def test_an_adapter_says_how_it_is_loaded(tiny_bert, tmp_path):

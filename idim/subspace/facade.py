@@ -12,6 +12,7 @@ from torch import distributed, nn
 
 import projections
 from idim.errors import IdimError, expected, one_of
+from idim.marks import mark_moved
 from idim.subspace import measures, saved
 from idim.subspace.buffers import Buffers
 from idim.subspace.choice import chosen, size_of_theta
@@ -229,8 +230,14 @@ class Subspace(nn.Module):
     # Leaving.
 
     def bake(self) -> nn.Module:
-        """Let go of the model, with plain weights at their present values. Again does nothing."""
+        """Let go of the model, with plain weights at their present values. Again does nothing.
+
+        Weights that moved are marked, because they are no longer those of the model's checkpoint:
+        an adapter that is made on top of them must bring them along (``idim.models.fresh``).
+        """
         self.sync()
+        if self._hooks is not None and self.enabled and bool(self.theta.any()):
+            mark_moved(self.model, self._weights.params)
         return self._let_go()
 
     release = bake
