@@ -43,10 +43,13 @@ def _middle(
     pointer: tl.tensor, block: tl.tensor, entry: tl.tensor, rows: tl.constexpr, packed: tl.constexpr
 ) -> tl.tensor:
     """The diagonal M of a block at these entries."""
+    # One return: Triton asks all returns for one type, those of the branch not taken too.
     if packed:
         byte = tl.load(pointer + block * (rows // 8) + entry // 8).to(tl.int32)
-        return (1 - 2 * ((byte >> (entry % 8)) & 1)).to(tl.float32)
-    return tl.load(pointer + block * rows + entry)
+        diagonal = (1 - 2 * ((byte >> (entry % 8)) & 1)).to(tl.float32)
+    else:
+        diagonal = tl.load(pointer + block * rows + entry)
+    return diagonal
 
 
 @_jit
