@@ -53,7 +53,12 @@ class Image(ABC):
 
     @abstractmethod
     def write(self, out: torch.Tensor, start: int = 0) -> None:
-        """Write ``(P theta)[start : start + n]`` into ``out`` ``(n,)`` of the image's dtype."""
+        """Write ``(P theta)[start : start + n]``, a range within D.
+
+        Args:
+            out: ``(n,)`` of the image's dtype. Its numbers may lie apart in memory.
+            start: where the range begins.
+        """
 
     def shift(
         self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int = 0
@@ -151,9 +156,9 @@ class Accumulator(ABC):
 
     @abstractmethod
     def add(self, v: torch.Tensor, start: int = 0) -> None:
-        """Take in ``v`` ``(n,)``, the entries ``start .. start + n``, of the projection's dtype.
+        """Take in ``v`` ``(n,)`` of the projection's dtype, on the range ``[start, start + n)``.
 
-        The accumulator may keep ``v`` itself until ``finish``, so do not overwrite it.
+        The range lies within D and may overlap others. The accumulator may keep ``v`` itself until ``finish``, so do not overwrite it.
         """
 
     def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:

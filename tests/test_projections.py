@@ -299,7 +299,7 @@ def test_per_tensor_columns_are_unit_in_each_tensor(family):
 )
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_columns_are_orthonormal_exactly(family, D, d, dtype, within):
-    """Orthonormal where m divides D, one-hot at any D."""
+    """Orthonormal where a block divides D, one-hot at any D."""
     p = made(family, D, d, dtype=dtype)
     matrix = p.as_matrix().double()
     assert (torch.linalg.eigvalsh(matrix.T @ matrix) - 1).abs().max() < within

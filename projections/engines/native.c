@@ -1,8 +1,10 @@
 /* The loops over P's blocks and runs, and its random bits, for the CPU.
 
-   Each block is signed, transformed and written while it lies in the first-level cache. Work is cut into parts in a way that depends on the
-   problem alone, never on the number of threads: so neither does any bit of any result. Dot products have 16 sums whatever the machine's vectors hold, and products
-   and sums are not contracted, so that machines agree too. Python calls the functions at the end of the file through ctypes. */
+   Each block is signed, transformed and written while it lies in the first-level cache. The problem
+   alone decides how work is cut into parts, never the number of threads. So no bit of a result
+   depends on the threads. Dot products have 16 sums whatever the machine's vectors hold, and
+   products and sums are not contracted, so that machines agree, too. Python calls the functions
+   through ctypes. */
 
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -12,11 +14,11 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    MOST = 64, /* threads */
-    PARTS = 64, /* that a call's work is cut into */
-    LANES = 16, /* sums at once in a dot product, whatever the machine's vectors hold */
-    A_TURN = 1 << 14, /* weights of one-hot's that a part does before the next one's turn */
-    NEAR = 4096 /* numbers that are transformed before the wider strides: half of a first-level cache */
+    MOST = 64,        /* threads */
+    PARTS = 64,       /* that a call's work is cut into */
+    LANES = 16,       /* sums of a dot product, whatever the machine's vectors hold */
+    A_TURN = 1 << 14, /* weights of one-hot that a part does before the next part's turn */
+    NEAR = 4096       /* numbers that go before the wider strides: half of a first-level cache */
 };
 
 const int64_t idim_parts = PARTS;
@@ -24,22 +26,26 @@ const int64_t idim_parts = PARTS;
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* One call's work, in parts that threads take one after the other. */
+/* One call's work, in parts. Each thread takes one after the other. */
 typedef struct Task {
     void (*part)(const struct Task *, int64_t part, void *scratch);
     int64_t parts;
     const void *call;
-    char *scratch; /* the caller's, so that no call touches fresh pages: `room` bytes a thread */
-    int64_t room, threads, arrived, taken[MOST]; /* of each thread's share of the parts */
+    char *scratch; /* the caller's, so that no call touches fresh pages */
+    int64_t room;  /* bytes of it for each thread */
+    int64_t threads, arrived;
+    int64_t taken[MOST]; /* how many of each thread's own parts */
 } Task;
 
 static void take_parts(void *pointer)
 {
     Task *task = pointer;
     int64_t thread = __atomic_fetch_add(&task->arrived, 1, __ATOMIC_RELAXED), n = task->threads;
-    /* Its own share first, which the call before has likely left in its cache; then what the others have not come to. */
+    /* Its own share first, which the call before has likely left in its cache. Then what the others
+       have not come to. */
     for (int64_t i = 0; i < n; i++) {
-        int64_t share = (thread + i) % n, first = task->parts * share / n, size = task->parts * (share + 1) / n - first, part;
+        int64_t share = (thread + i) % n, first = task->parts * share / n,
+                size = task->parts * (share + 1) / n - first, part;
         while ((part = __atomic_fetch_add(&task->taken[share], 1, __ATOMIC_RELAXED)) < size)
             task->part(task, first + part, task->scratch + thread * task->room);
     }
@@ -51,7 +57,8 @@ static void *take_parts_thread(void *task)
     return NULL;
 }
 
-/* GOMP_parallel of the OpenMP library that torch runs on, if it was found: its threads are awake while torch works. */
+/* GOMP_parallel of the OpenMP library that torch runs on, if it was found. Its threads are awake
+   while torch works. */
 typedef void (*Team)(void (*)(void *), void *, unsigned threads, unsigned flags);
 static Team team;
 
@@ -74,8 +81,9 @@ static void run(Task *task, int64_t threads)
         pthread_join(others[--started], NULL);
 }
 
-/* Ranges of D and the memory that holds them. Range r is [place, place + length), place = start + starts[r] where starts is given; it lies in the
-   memory at length * (at ? at[r] : r), and so it does in the origin. */
+/* Ranges of D and the memory that holds them. Range r is [place, place + length), with place =
+   start + starts[r], or start where starts is NULL. It lies at length * (at ? at[r] : r) in the
+   memory, and in the origin, too. */
 typedef struct {
     int64_t start, count, length, group;
     const int64_t *starts, *at;
@@ -84,13 +92,21 @@ typedef struct {
     double factor;
 } Ranges;
 
-INLINE int64_t place(const Ranges *x, int64_t r) { return x->start + (x->starts ? x->starts[r] : 0); }
+INLINE int64_t place(const Ranges *x, int64_t r)
+{
+    return x->start + (x->starts ? x->starts[r] : 0);
+}
 INLINE int64_t offset(const Ranges *x, int64_t r) { return x->length * (x->at ? x->at[r] : r); }
 
-/* i modulo n, n a power of two or more than i. Many short ranges ask for it, and a division takes longer than all else that they ask. */
-INLINE int64_t modulo(int64_t i, int64_t n) { return i < n ? i : n & (n - 1) ? i % n : i & (n - 1); }
+/* i modulo n. Many short ranges ask for it, and a division takes longer than all the rest. So where
+   n is a power of two, or i is below it, there is none. */
+INLINE int64_t modulo(int64_t i, int64_t n)
+{
+    return i < n ? i : n & (n - 1) ? i % n : i & (n - 1);
+}
 
-/* Blocks and runs go to the parts in turn, round after round: the first from b on whose place in its round is in [lo, hi). */
+/* Blocks and runs go to the parts in turn, round after round. This is the first one from b on whose
+   place in its round is in [lo, hi). */
 INLINE int64_t next_in_turn(int64_t b, int64_t round, int64_t lo, int64_t hi)
 {
     int64_t at = modulo(b, round);
@@ -112,7 +128,8 @@ static void words_part(const Task *task, int64_t part, void *scratch)
     (void)scratch;
     for (int64_t i = lo; i < hi; i++) {
         uint64_t at = (uint64_t)(w->first + i);
-        uint32_t c0 = (uint32_t)at, c1 = (uint32_t)(at >> 32), c2 = w->stream, c3 = 0, a = w->k0, b = w->k1;
+        uint32_t c0 = (uint32_t)at, c1 = (uint32_t)(at >> 32), c2 = w->stream, c3 = 0, a = w->k0,
+                 b = w->k1;
         for (int round = 0; round < 10; round++) {
             uint64_t p = (uint64_t)c0 * 0xD2511F53u, q = (uint64_t)c2 * 0xCD9E8D57u;
             c0 = (uint32_t)(q >> 32) ^ c1 ^ a, c1 = (uint32_t)q;
@@ -125,7 +142,8 @@ static void words_part(const Task *task, int64_t part, void *scratch)
 }
 
 /* Philox4x32-10 of the counters first .. first + count: four words each, in order. */
-void idim_words(int64_t first, int64_t count, uint32_t stream, uint32_t k0, uint32_t k1, int64_t *out, int64_t threads)
+void idim_words(int64_t first, int64_t count, uint32_t stream, uint32_t k0, uint32_t k1,
+                int64_t *out, int64_t threads)
 {
     Words w = {first, count, stream, k0, k1, out};
     Task task = {words_part, PARTS, &w};
@@ -142,7 +160,8 @@ typedef struct {
 static void permute_part(const Task *task, int64_t part, void *scratch)
 {
     const Permutation *p = task->call;
-    int64_t total = p->rows * p->k, lo = total * part / task->parts, hi = total * (part + 1) / task->parts;
+    int64_t total = p->rows * p->k, lo = total * part / task->parts,
+            hi = total * (part + 1) / task->parts;
     uint64_t masks[2] = {((uint64_t)1 << p->high) - 1, ((uint64_t)1 << p->low) - 1};
     (void)scratch;
     for (int64_t i = lo; i < hi; i++) {
@@ -161,16 +180,18 @@ static void permute_part(const Task *task, int64_t part, void *scratch)
     }
 }
 
-/* The Feistel network with keys (rows, rounds) on positions (rows, k), walked until inside [0, n). */
-void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, int low, int high, const int64_t *keys, int64_t rounds,
-                  int64_t *out, int64_t threads)
+/* The Feistel network with keys (rows, rounds) on positions (rows, k). What falls outside of [0, n)
+   goes through it again. */
+void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, int low, int high,
+                  const int64_t *keys, int64_t rounds, int64_t *out, int64_t threads)
 {
     Permutation p = {position, keys, rows, k, n, rounds, low, high, out};
     Task task = {permute_part, PARTS, &p};
     run(&task, threads);
 }
 
-/* The sums: in single and in double precision, and for several generations of processor, of which Python asks for the best that the machine is. */
+/* The sums, in double and in single precision. Single precision has a form for each of several
+   generations of processor; Python asks for the best that the machine has. */
 
 #define JOIN3(x, y) x##_##y
 #define JOIN2(x, y) JOIN3(x, y)
@@ -213,7 +234,8 @@ void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, i
 /* The suffix of the best single-precision form. */
 const char *idim_generation(void)
 {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
         return "f32_avx512";
     return __builtin_cpu_supports("avx2") ? "f32_avx2" : "f32";
 }

@@ -68,10 +68,12 @@ PARTS: int = c_int64.in_dll(_LIBRARY, "idim_parts").value
 
 
 def as_array(ranges: list[Ranges]) -> ctypes.Array[Ranges]:
+    """The ranges in a row in memory, as the loops read them."""
     return (Ranges * len(ranges))(*ranges)
 
 
 def address(x: torch.Tensor | None) -> int | None:
+    """Where the tensor's numbers begin in memory; None for none."""
     return None if x is None else x.data_ptr()
 
 

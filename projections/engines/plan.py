@@ -25,6 +25,7 @@ class Plan:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
+        """All tensors that the plan holds."""
         return [x for x in vars(self).values() if isinstance(x, torch.Tensor)]
 
 
@@ -79,4 +80,5 @@ class RunPlan(Plan):
 
     @property
     def runs(self) -> int:
+        """How many runs there are."""
         return len(self.signs)

@@ -36,8 +36,11 @@ class EngineImage(Image):
         fused: list[Shift] = []
         others: list[Shift] = []
         for job in jobs:
-            worth = job.out.numel() >= self._engine.call_floats
-            (fused if worth and self._fuses(job.out, job.origin) else others).append(job)
+            large = job.out.numel() >= self._engine.call_floats
+            if large and self._fuses(job.out, job.origin):
+                fused.append(job)
+            else:
+                others.append(job)
         if fused:
             self._engine.shift_all(self.values, fused)
         super().shift_all(others)
