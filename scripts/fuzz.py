@@ -1,10 +1,14 @@
-"""Throw broken inputs at the command line: flags, TOML, tables, folders, adapters, records and questions.
+"""Throw broken inputs at the command line, and check that each one ends well.
 
     python scripts/fuzz.py --inputs 10000 --seed 0
 
-Every input must end with exit code 0, 2 or 3 in bounded time, without a traceback; a mistake takes one line, ``--json`` prints one JSON
-value, and nothing is written outside of ``--out``. Input number i depends on the seed and on i alone, so that
-``--only 1234`` makes one again. All run in this process. Needs no network.
+The inputs are flags, TOML files, tables, folders, adapters, records and questions. Every input must
+end with exit code 0, 2 or 3 (``idim doctor`` also with 1) in bounded time and without a traceback.
+A mistake of the user gives one line. ``--json`` prints one JSON value. No command writes outside of
+``--out``.
+
+Input number i depends only on the seed and on i, so ``--only 1234`` makes that input again. All
+inputs run in this process, and none needs a network.
 """
 
 from __future__ import annotations
@@ -37,7 +41,8 @@ from typer.testing import CliRunner
 from idim import stored
 from idim.cli import app
 
-#: From how many seconds of the processor, and from how many by the clock, an input counts as hanging: other work may hold the processor.
+#: An input hangs after so many seconds of processor time, or after so many seconds by the clock.
+#: The second limit is wide, because other work may hold the processor.
 WORK, WAIT = 60, 900
 NET = [
     "--model",
@@ -55,7 +60,7 @@ NET = [
 ]
 SMALL = [*NET, "--baselines", "1", "--repeats", "1", "--quick", "--arm", "did", "--grid", "20,40"]
 
-#: Text that trips parsers, paths, terminals and formats.
+#: Texts that trip parsers, paths, terminals and formats.
 TEXTS = [
     "",
     " ",
@@ -146,7 +151,7 @@ VALUES: list = [
     {"score": None},
     [{"step": 1, "score": 9}],
 ]
-#: Flags whose large values are no mistake, only a long run.
+#: A large value of these flags is not a mistake. It only makes a long run.
 BUDGET = {
     "--max-steps",
     "--num-train-epochs",
@@ -178,7 +183,11 @@ MODELS = [
 
 @dataclass
 class Place:
-    """Where one input lives: ``cwd`` to start in, ``out`` to write to. Both are made anew for each."""
+    """Where one input lives.
+
+    It starts in ``cwd`` and writes to ``out``. Both are made anew for each input. ``kept`` holds
+    what all inputs are made from, by name.
+    """
 
     root: Path
     kept: dict[str, Path] = field(default_factory=dict)
@@ -192,6 +201,7 @@ class Place:
         return self.root / "out"
 
     def fresh(self) -> None:
+        """Empty ``cwd`` and remove ``out``."""
         for folder in (self.cwd, self.out):
             shutil.rmtree(folder, ignore_errors=True)
         self.cwd.mkdir(parents=True)
@@ -200,10 +210,12 @@ class Place:
 Case = Callable[[random.Random, Place], list[str]]
 
 
-# Inputs, a function a kind: it writes what it likes below cwd or into the store, and returns the words of a command.
+# Each kind of input has one function. It writes files below cwd or into the store, and returns the
+# words of a command.
 
 
 def flags(r: random.Random, place: Place) -> list[str]:
+    """A command with flags and values that may not fit."""
     command = r.choice(["search", "sweep", "train", "compare", "report", "export", "ls", "doctor"])
     options = {
         o for p in get_command(app).commands[command].params for o in p.opts if o.startswith("--")
@@ -255,6 +267,7 @@ def flags(r: random.Random, place: Place) -> list[str]:
 
 
 def toml(r: random.Random, place: Place) -> list[str]:
+    """A TOML file for ``--config``, with keys, values and bytes that may not fit."""
     keys = [
         "model",
         "task",
@@ -317,7 +330,7 @@ def toml(r: random.Random, place: Place) -> list[str]:
 
 
 def tables(r: random.Random, place: Place) -> list[str]:
-    """Tables of the user's own, and task files that declare them."""
+    """A user's own table, or a task file that declares one."""
     rows = [
         {"text": f"the {'good' if i % 2 else 'bad'} film {i}", "label": i % 2}
         for i in range(r.choice([0, 1, 2, 5, 40, 40, 40, 40]))
@@ -388,7 +401,7 @@ def tables(r: random.Random, place: Place) -> list[str]:
 
 
 def folders(r: random.Random, place: Place) -> list[str]:
-    """Folders as tasks and as models: tables, pictures, IDX files, checkpoints."""
+    """A folder as a task or as a model: tables, pictures, IDX files, a checkpoint."""
     kind = r.choice(["tables", "pictures", "idx", "model", "model"])
     here = place.cwd / "f"
     if kind == "model":
@@ -399,7 +412,7 @@ def folders(r: random.Random, place: Place) -> list[str]:
             _break(r, value)
             file.write_text(json.dumps(value))
         else:
-            _spoil(r, file, pipes=False)  # transformers reads it, which waits
+            _spoil(r, file, pipes=False)  # transformers would wait for a pipe
         rows = [{"text": "good film", "label": 1}, {"text": "bad film", "label": 0}] * 10
         (place.cwd / "t.csv").write_bytes(_table("t.csv", rows))
         return [
@@ -488,6 +501,7 @@ def folders(r: random.Random, place: Place) -> list[str]:
 
 
 def adapters(r: random.Random, place: Place) -> list[str]:
+    """A spoiled adapter for ``idim export``."""
     here = place.cwd / "a"
     shutil.copytree(place.kept["adapter"], here)
     config, weights = here / "adapter_config.json", here / "adapter_model.safetensors"
@@ -524,13 +538,14 @@ def adapters(r: random.Random, place: Place) -> list[str]:
 
 
 def records(r: random.Random, place: Place) -> list[str]:
+    """A store with one spoiled record."""
     shutil.copytree(place.kept["store"], place.out)
     file = r.choice(sorted((place.out / "runs").iterdir()))
     if r.random() < 0.8:
         value = json.loads(file.read_text())
         for _ in range(r.choice([1, 1, 2])):
             _break(r, value)
-        if r.random() < 0.6:  # a forger, who makes checksum and key fit
+        if r.random() < 0.6:  # like a forger, who makes the checksum and the key fit
             value.pop("checksum", None)
             with contextlib.suppress(Exception):
                 value["key"] = stored.digest(value["run_info"]["config"])
@@ -543,6 +558,7 @@ def records(r: random.Random, place: Place) -> list[str]:
 
 
 def questions(r: random.Random, place: Place) -> list[str]:
+    """A store with one spoiled question."""
     shutil.copytree(place.kept["store"], place.out)
     file = r.choice(sorted((place.out / "searches").iterdir()))
     if r.random() < 0.85:
@@ -569,6 +585,7 @@ KINDS: dict[str, Case] = {
 
 
 def _read_store(r: random.Random, place: Place) -> list[str]:
+    """A command that reads the store."""
     return r.choice(
         [
             ["report", str(place.out)],
@@ -580,7 +597,7 @@ def _read_store(r: random.Random, place: Place) -> list[str]:
 
 
 def _break(r: random.Random, value: dict | list) -> None:
-    """Change, drop, or add one place in a tree of JSON, wherever it lies."""
+    """Change, drop or add one value anywhere in a tree of JSON."""
     places = [(value, k) for k in (value if isinstance(value, dict) else range(len(value)))]
     for holder, key in list(places):
         if isinstance(holder[key], (dict, list)) and holder[key]:
@@ -610,7 +627,7 @@ def _break(r: random.Random, value: dict | list) -> None:
 
 
 def _bitten(r: random.Random, raw: bytes) -> bytes:
-    """A few bytes changed."""
+    """The same bytes, but for a few."""
     out = bytearray(raw)
     for _ in range(r.randint(1, 4)):
         if out:
@@ -619,6 +636,7 @@ def _bitten(r: random.Random, raw: bytes) -> bytes:
 
 
 def _spoil(r: random.Random, file: Path, pipes: bool = True) -> None:
+    """Damage, remove or replace a file. ``pipes``: a pipe may take its place."""
     raw = file.read_bytes()
     file.unlink()
     what = r.choice(
@@ -643,6 +661,7 @@ def _spoil(r: random.Random, file: Path, pipes: bool = True) -> None:
 
 
 def _toml(value: object) -> str:
+    """A value as TOML. Not every result is valid TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -653,6 +672,7 @@ def _toml(value: object) -> str:
 
 
 def _table(name: str, rows: list[dict]) -> bytes:
+    """The rows as a file of the type that the name ends in."""
     import pandas as pd
 
     out = io.BytesIO()
@@ -660,7 +680,7 @@ def _table(name: str, rows: list[dict]) -> bytes:
         if name.endswith(".parquet"):
             pd.DataFrame(rows).to_parquet(out)
             return out.getvalue()
-    except Exception:  # columns of several types, which parquet has no place for
+    except Exception:  # parquet cannot hold a column of several types
         pd.DataFrame(
             [
                 {k: str(v).encode("utf-8", "replace").decode() for k, v in row.items()}
@@ -691,7 +711,10 @@ PNG = _png()
 
 
 def prepare(root: Path) -> Place:
-    """What inputs are made from: two small models, an adapter, and a store with a search and a sweep."""
+    """Make what the inputs start from.
+
+    These are two small models, an adapter, and a store with a search and a sweep.
+    """
     import torch
     from peft import TaskType, get_peft_model
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
@@ -736,11 +759,13 @@ def prepare(root: Path) -> Place:
 
 
 class Hangs(BaseException):
-    """An input that does not end. No Exception, of which others catch all."""
+    """An input does not end. Not an Exception, because other code catches every Exception."""
 
 
 @contextlib.contextmanager
 def _bounded() -> Iterator[None]:
+    """Raise ``Hangs`` in the body when it takes more than ``WORK`` or ``WAIT`` seconds."""
+
     def late(number: int, _) -> None:
         raise Hangs(
             f"not done after {WAIT} s"
@@ -764,7 +789,7 @@ def _bounded() -> Iterator[None]:
 
 
 def _files(root: Path) -> set[Path]:
-    """Everything that lies outside of ``out``."""
+    """Everything that lies under the root but outside of ``out``."""
     return {
         p
         for folder in ("cwd", "base", "other", "adapter", "store")
@@ -778,7 +803,7 @@ _outside: list[str] = []
 
 
 def _audit(event: str, args: tuple) -> None:
-    """Notes every file that Python opens to write, makes, moves or removes, unless it lies in ``out``."""
+    """Note every file outside of ``out`` that Python opens to write, makes, moves or removes."""
     if not _watching or event not in (
         "open",
         "os.mkdir",
@@ -803,7 +828,11 @@ def _audit(event: str, args: tuple) -> None:
 
 
 def try_one(number: int, seed: int, place: Place, kinds: list[str]) -> tuple[str, list[str], str]:
-    """``(kind, words, what went wrong)``; nothing did where the last is empty."""
+    """Run one input.
+
+    Returns:
+        Its kind, the words of its command, and what went wrong. The last is empty if nothing did.
+    """
     r = random.Random(f"{seed}/{number}")
     kind = kinds[number % len(kinds)]
     place.fresh()
@@ -832,6 +861,7 @@ def try_one(number: int, seed: int, place: Place, kinds: list[str]) -> tuple[str
 
 
 def _judge(words: list[str], result) -> str:
+    """What is wrong with the result of a command. Empty if nothing is."""
     error = result.exception
     if error is not None and not isinstance(error, SystemExit):
         return "".join(traceback.format_exception(error))
@@ -860,7 +890,11 @@ def _judge(words: list[str], result) -> str:
 def fuzz(
     numbers, seed: int, kinds: list[str], say: Callable[[str], None] = lambda line: None
 ) -> list[tuple[int, str, list[str], str]]:
-    """Try these inputs; returns those that went wrong: number, kind, words, what."""
+    """Try the inputs of these numbers.
+
+    Returns:
+        Number, kind, words and fault of every input that went wrong.
+    """
     found = []
     with tempfile.TemporaryDirectory(prefix="idim-fuzz-") as folder:
         place = prepare(Path(folder).resolve())
@@ -895,7 +929,8 @@ def main() -> None:
     found = fuzz(numbers, args.seed, kinds, lambda line: print(line, flush=True))
     counts = Counter(kind for _, kind, _, _ in found)
     print(
-        f"{len(numbers)} inputs, {len(found)} went wrong {dict(counts)}, {time.perf_counter() - began:.0f} s"
+        f"{len(numbers)} inputs, {len(found)} went wrong {dict(counts)}, "
+        f"{time.perf_counter() - began:.0f} s"
     )
     sys.exit(1 if found else 0)
 

@@ -1,8 +1,10 @@
-"""Train MNIST FC at 40 values of d, 20 fresh seeds each, and keep every learning curve in one compact table, on which searches can be replayed.
+"""Train MNIST FC at 40 values of d with 20 seeds each, and keep every learning curve in one table.
 
     python scripts/make_replay.py --data-dir path/to/mnist --workers 2
 
-Resumes: runs that are in ``--store`` are not made again. 820 runs of some 5 seconds a core, then 24 longer ones, which show whether the recipe has converged.
+scripts/study_search.py replays searches on the table. The script makes 820 runs of some 5 seconds
+on one core, and 24 longer ones, which show whether the recipe has converged. If it is started
+again, it does not repeat the runs in --store.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from idim.study import Study, Watcher
 
 SEEDS = 20
 D = sorted({round(2 ** (4 + 9 * i / 39)) for i in range(40)})
-#: Budgets, as multiples, and where they are tried.
+#: Longer budgets, as multiples of the usual one. At which d they are tried, and with how many
+#: seeds.
 LONGER, LONGER_D, LONGER_SEEDS = (2.0, 4.0), (D[15], D[22], D[28]), 4
 
 
@@ -62,7 +65,7 @@ def main() -> None:
         return [[p["score"] for p in records[size, i]["train_info"]["curve"]] for i in range(SEEDS)]
 
     def longer(f: float, d: int) -> float:
-        """How much the mean score gains with f times the budget."""
+        """How much the mean score at d gains from f times the budget."""
         return fmean(score_of(records[f, d, i]) for i in range(LONGER_SEEDS)) - fmean(
             c[-1] for c in curves(d)
         )

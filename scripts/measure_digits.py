@@ -1,10 +1,12 @@
-"""Measure d90 of a small net on digits by brute force: a dense grid, rates tuned at every d, many seeds.
+"""Measure d90 of a small net on digits by brute force: many d, many seeds, every rate tuned.
 
     python scripts/measure_digits.py --workers 2
 
-At each d the rate is the best of seven on the tuning split, the mean of five seeds; then twelve fresh seeds are scored
-on the measuring split. No curve is assumed: d90 is where the isotonic mean crosses tau, with a bootstrap over
-the seeds of full fine-tuning and of every d. Writes digits.json into --out: the value that searches are held against.
+At each d the script tries seven rates, with five seeds each, and takes the one with the best mean
+on the tuning split. Then it scores twelve fresh seeds on the measuring split. No curve is assumed:
+d90 is where the isotonic mean crosses tau. A bootstrap over the seeds of full fine-tuning and of
+every d gives the interval. The script writes digits.json into --out. Searches are compared with
+that value.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/digits"))
     parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
-    # A master seed that no search of the results used.
+    # No search in results/ used this master seed.
     config = Config(
         "mlp:64-32-10", "digits", arm="did", seed=20_261, out=args.store, workers=args.workers
     )
@@ -105,7 +107,8 @@ def main() -> None:
         },
     )
     print(
-        f"d90 = {2 ** ends[1]:.0f} [{2 ** ends[0]:.0f}, {2 ** ends[2]:.0f}], 90 % of {AGAIN} bootstrap samples"
+        f"d90 = {2 ** ends[1]:.0f} [{2 ** ends[0]:.0f}, {2 ** ends[2]:.0f}], "
+        f"90 % of {AGAIN} bootstrap samples"
     )
 
 

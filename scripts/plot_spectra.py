@@ -1,6 +1,9 @@
-"""Draw the eigenvalues of P^T P for every family: how far each is from moving all directions alike.
+"""Draw the eigenvalues of P^T P for every family.
 
-python scripts/plot_spectra.py
+    python scripts/plot_spectra.py
+
+If all eigenvalues are equal, P moves all directions alike. The script writes spectra.png and
+spectra.json into --out.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ import matplotlib.pyplot as plt
 import projections
 from idim.store import write_json
 
-#: Neither a multiple of a block nor a power of two: nobody's best case.
+#: Not a multiple of a block and not a power of two, so it is no family's best case.
 D = 5_000
 FRACTIONS = (0.02, 0.2)
 
 
 def eigenvalues(family: str, d: int) -> list[float]:
+    """The eigenvalues of P^T P, from the smallest to the largest."""
     matrix = projections.make(family, D, d, seed=1, dtype=torch.float64).as_matrix()
     return torch.linalg.eigvalsh(matrix.T @ matrix).tolist()
 

@@ -1,9 +1,9 @@
-"""Make every kept summary anew from its records, and set old beside new in one table.
+"""Make every kept summary anew from its records, and compare old and new in one table.
 
     python scripts/remake_summaries.py --old REVISION
 
-Old summaries are read from that revision of the repository. Writes changes.json and changes.txt into --out, and the
-summaries and figures of every store under results/.
+The script reads the old summaries from that revision of the repository. It writes changes.json and
+changes.txt into --out. It also writes the summaries and figures of every store under results/.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _at(revision: str, path: Path) -> dict | None:
-    """A file of the repository at a revision; None where it was not there."""
+    """A file of the repository at a revision. None if it did not exist there."""
     done = subprocess.run(
         ["git", "-C", str(ROOT), "show", f"{revision}:{path.relative_to(ROOT)}"],
         capture_output=True,

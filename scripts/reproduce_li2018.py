@@ -1,8 +1,10 @@
-"""Train MNIST FC and LeNet in subspaces by the published recipe, and print our curve beside the published one.
+"""Train MNIST FC or LeNet in subspaces by the published recipe. Compare with the published curve.
 
-    python scripts/reproduce_li2018.py --data-dir ../shared/data/mnist --published ../shared/reference/li2018_curves.json
+    python scripts/reproduce_li2018.py --data-dir path/to/mnist \\
+        --published path/to/li2018_curves.json
 
-Resumes: runs that are in ``--out`` are not made again. Seconds a run on one core: some 300 for mnist-fc at 100 epochs.
+A run of mnist-fc at 100 epochs takes some 300 seconds on one core. If the script is started again,
+it does not repeat the runs in --out.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ CURVES = {"mnist-fc": "mnist_fc_784_200_200_10", "mnist-lenet": "mnist_lenet"}
 
 
 def published_at(rows: list[list[float]], d: int) -> float | None:
-    """The published mean at d, interpolated in log d between the neighbours where d itself was not run."""
+    """The published mean score at d. If d was not run, it is interpolated in log d."""
     import math
 
     by_d: dict[int, list[float]] = {}
@@ -96,10 +98,13 @@ def main() -> None:
     frame.insert(6, "difference", frame["ours"] - frame["published"])
     text = frame.to_string(index=False, float_format=lambda v: f"{v:.4f}")
     lines = [
-        f"{args.model}, {args.epochs:g} epochs, full {summary['full']['mean']:.4f} (n = {summary['full']['n']})",
+        f"{args.model}, {args.epochs:g} epochs, "
+        f"full {summary['full']['mean']:.4f} (n = {summary['full']['n']})",
         text,
-        f"d at accuracy > 0.900: {answer_text(summary['answer'])}; by the model of the curve {answer_text(summary['interval'])}",
-        f"d90 of the own baseline, threshold {summary['tau_raw']:.4f}: {answer_text(summary['d90_raw'])}",
+        f"d at accuracy > 0.900: {answer_text(summary['answer'])}; "
+        f"by the model of the curve {answer_text(summary['interval'])}",
+        f"d90 of the own baseline, threshold {summary['tau_raw']:.4f}: "
+        f"{answer_text(summary['d90_raw'])}",
     ]
     print("\n".join(lines))
     Path(args.out, f"{args.model}.txt").write_text("\n".join(lines) + "\n")

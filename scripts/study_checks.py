@@ -1,10 +1,10 @@
-"""How often the checks by pairs say that something changed where nothing did, and how often they see what did.
+"""How often the checks by pairs report a change that is not there, and how often they see one.
 
     python scripts/study_checks.py
 
-In each world single runs scatter by sigma; the runs of a pair share a part of it. The check is told a noise as a search
-would find it: right within a factor, not exactly. Pairs are added as the conductor adds them. Writes checks.json and
-checks.txt into --out. Takes a minute.
+In each world single runs scatter by a noise, and the two runs of a pair share a part of it. The
+check is told a noise such as a search finds it: right within a factor, not exactly. The script adds
+pairs as the conductor does. It writes checks.json and checks.txt into --out. It takes a minute.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from idim.report.summary import MOVES
 from idim.search.pairs import FIRST, MOST, SURE, UNLIKELY, Change
 from idim.store import write_json
 
-#: Noise of one run in octaves of d90: an easy task, a middling one, one of MRPC's size.
+#: The noise of one run, in octaves of d90: on an easy task, a middling one, and one of MRPC's size.
 NOISES = {"easy": 0.15, "middling": 0.4, "like MRPC": 1.0}
-#: How much of a run's variance the two runs of a pair share.
+#: The fraction of a run's variance that the two runs of a pair share.
 SHARED = (0.0, 0.5, 0.9)
-#: Octaves by which d90 truly falls.
+#: By how many octaves d90 truly falls.
 SHIFTS = (0.0, 0.32, 1.0)
 
 
 def checked(
     draw: np.random.Generator, noise: float, shared: float, shift: float, tails: float
 ) -> bool:
-    """Whether one check, with as many pairs as it asks for, says that d90 falls by a quarter."""
+    """Whether one check says that d90 falls by a factor 1.25, with as many pairs as it asks for.
+
+    Args:
+        draw: the random numbers of this check.
+        noise: the noise of one run, in octaves.
+        shared: the fraction of a run's variance that a pair shares.
+        shift: by how many octaves d90 truly falls.
+        tails: the degrees of freedom of the noise, a Student's t. Infinite for normal noise.
+    """
     told = noise * math.exp(0.3 * draw.standard_normal())
     spread = noise * math.sqrt(2 * (1 - shared))
     scale = spread / math.sqrt(tails / (tails - 2)) if math.isfinite(tails) else spread

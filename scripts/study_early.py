@@ -1,10 +1,11 @@
-"""How often early stopping errs, on every kept set of runs whose learning curves are whole.
+"""How often early stopping errs, on every kept set of runs with whole learning curves.
 
     python scripts/study_early.py
 
-The mean final score at each d of a set serves as a threshold in turn. Every whole run further than NEAR octaves from that d is followed until it
-would be stopped; the noise of a run is that of the set, from runs at the same d or, where there is one a d, from its full runs.
-Writes early.json into --out. Takes seconds.
+The mean final score at each d of a set is a threshold in turn. The script follows every whole run
+that lies more than NEAR octaves from that d until early stopping would end it. The noise of a run
+comes from the set's runs at the same d. If there are too few at every d, it comes from the runs of
+full fine-tuning. The script writes early.json into --out. It takes seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Curves = dict[int, list[list[tuple[float, float]]]]  # by d: (fraction of the st
 
 
 def replay() -> tuple[Curves, list[float], float]:
-    """The table of MNIST FC: curves by d, scores of full runs, chance."""
+    """The table of MNIST FC: learning curves by d, scores of full runs, chance."""
     table = json.loads((RESULTS / "replay/mnist-fc.json").read_text())
     curves = {
         int(d): [list(zip(table["shares"], c, strict=True)) for c in each]
@@ -37,7 +38,7 @@ def replay() -> tuple[Curves, list[float], float]:
 
 
 def kept(store: Store, question: dict) -> tuple[Curves, list[float], float]:
-    """The same of one kept search."""
+    """The same for one kept search."""
     records = [r for r in store.all() if r["key"] in question["keys"]]
     full = [r for r in records if r["kind"] == "baseline" and score_of(r) is not None]
     chance = max(
@@ -55,7 +56,16 @@ def kept(store: Store, question: dict) -> tuple[Curves, list[float], float]:
 
 
 def judged(curves: Curves, full: list[float], chance: float) -> dict:
-    """Every run against every threshold that lies far enough from its d."""
+    """Follow every run against every threshold whose d lies far enough from its own.
+
+    Args:
+        curves: the learning curves by d.
+        full: the scores of full fine-tuning.
+        chance: the score of knowing nothing.
+
+    Returns:
+        One row: how many runs were judged and stopped, and how many of the stops were wrong.
+    """
     spreads = [stdev(finals) for c in curves.values() if len(finals := [v[-1][1] for v in c]) > 2]
     noise = fmean(spreads) if spreads else stdev(full) if len(full) > 2 else pstdev(full)
     asked = stopped = wrong = 0
@@ -78,7 +88,7 @@ def judged(curves: Curves, full: list[float], chance: float) -> dict:
                         wrong += 1
                         erring.add(run)
                     break
-    # One run judged at forty thresholds is still one run.
+    # A run that is judged at forty thresholds is still one run.
     runs = sum(map(len, curves.values()))
     return {
         "runs": runs,
@@ -109,7 +119,8 @@ def main() -> None:
     write_json(args.out / "early.json", rows)
     for name, row in rows.items():
         print(
-            f"{name}: {row['wrong']} wrong of {row['stopped']} stops ({row['judged']} judged, {row['runs']} runs)"
+            f"{name}: {row['wrong']} wrong of {row['stopped']} stops "
+            f"({row['judged']} judged, {row['runs']} runs)"
         )
 
 

@@ -1,10 +1,15 @@
-"""Which optimiser and schedule for theta? d90 under each, its sensitivity to the rate, and its cost, on two tasks.
+"""Which optimiser and schedule for theta? The d90 of each, on two tasks, and how the rate moves it.
 
     python scripts/study_optimizers.py --data-dir path/to/mnist --workers 2
 
-For each pair of optimiser and schedule: a coarse search for the rate at two d, a straight line of log rate in log d through the best, then d90 from runs at four or
-five d, two or four seeds each, with the rate at a quarter, half, once, twice and four times the line. The threshold is one for all: chance-corrected, from full fine-tuning by Adam with a
-linear schedule. Seeds are shared, so every pair sees the same projections. Writes study.json and study.txt into --out. Resumes: runs in ``--store`` are not made again.
+For each pair of optimiser and schedule the script searches coarsely for the best rate at two d. It
+draws a straight line of log rate in log d through the two. Then it finds d90 from runs at four or
+five d, two or four seeds each, with the rate at a quarter, half, once, twice and four times the
+line. It also notes how many seconds a run takes.
+
+All pairs have one threshold: chance-corrected, from full fine-tuning by Adam with a linear
+schedule. All pairs share their seeds, so they see the same projections. The script writes
+study.json and study.txt into --out. If it is started again, it does not repeat the runs in --store.
 """
 
 from __future__ import annotations
@@ -29,10 +34,14 @@ from idim.study import Study, Watcher
 
 
 class FullMatrix(torch.optim.Optimizer):
-    """Adam with the whole second-moment matrix of theta in place of its diagonal: theta -= rate * (V + floor)^(-1/2) m.
+    """Adam with the whole second-moment matrix V of theta instead of its diagonal.
 
-    V is d x d, so this is for small d. A tenth of its mean eigenvalue is added to it, since it is built from few gradients; its root is made anew at steps 1, 2, 4 ...
-    and then every ``EVERY``. Independent of the basis of the subspace, as Adam is not (Agarwal et al. 2019, GGT; Gupta et al. 2018, Shampoo).
+    A step is theta -= rate * (V + floor)^(-1/2) m. V is d x d, so this is for small d. The floor is
+    a tenth of V's mean eigenvalue, because V is built from few gradients. The root is computed anew
+    at every power of two and at every multiple of ``EVERY``. Unlike Adam, this optimiser does not
+    depend on the basis of the subspace.
+
+    Sources: GGT (Agarwal et al. 2019), Shampoo (Gupta et al. 2018).
     """
 
     EVERY, FLOOR = 64, 0.1
@@ -67,7 +76,7 @@ class FullMatrix(torch.optim.Optimizer):
         p -= rate * (state["root"] @ (state["m"] / (1 - beta1**step))).view_as(p)
 
 
-# At import, so that workers know it too.
+# Added at import, so that the worker processes know it too.
 train.OPTIMIZERS["full-matrix"] = lambda groups, recipe: FullMatrix(groups, (0.9, recipe.beta2))
 
 PAIRS = (
@@ -77,9 +86,9 @@ PAIRS = (
     ("sgd", "constant"),
     ("full-matrix", "linear"),
 )
-#: Rates, as multiples of the start: coarse at two d, then about the line.
+#: The rates: first, at two d, these multiples of the start. Then these multiples of the line.
 COARSE, ABOUT = (1 / 16, 1 / 4, 1.0, 4.0, 16.0), (1 / 4, 1 / 2, 1.0, 2.0, 4.0)
-#: SGD's start, the same for all d: with unit columns its move does not shrink as d grows.
+#: SGD starts from this rate at every d. P has unit columns, so a step does not shrink as d grows.
 SGD_RATE = 3.0
 BASELINES = 5
 
@@ -87,7 +96,7 @@ BASELINES = 5
 def tasks(
     data_dir: str | None, store: str, workers: int
 ) -> list[tuple[Config, tuple[int, ...], int]]:
-    """What is trained, at which d, with how many seeds each."""
+    """For each task: what is trained, at which d, and with how many seeds at each."""
     common = {
         "arm": "did",
         "out": store,
@@ -121,7 +130,7 @@ def tasks(
 
 
 def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict]:
-    """A row for each pair of optimiser and schedule."""
+    """One row for each pair of optimiser and schedule."""
     study, store = (
         Study(config, Watcher(say=lambda line: print(line, flush=True))),
         Store(config.out),
@@ -192,6 +201,8 @@ def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict
 
 
 def shown(rows: list[dict]) -> str:
+    """The rows as a table of text."""
+
     def cell(answer: dict) -> str:
         bounds = [f"{answer[k]:,}" if answer[k] else "-" for k in ("estimate", "low", "high")]
         return f"{bounds[0]} [{bounds[1]}, {bounds[2]}]"
@@ -209,7 +220,10 @@ def shown(rows: list[dict]) -> str:
             for r in rows
         ]
     )
-    return f"d90 [90 % interval] with the rate at these multiples of the best line\n\n{frame.to_string(index=False)}\n"
+    return (
+        f"d90 [90 % interval] with the rate at these multiples of the best line\n\n"
+        f"{frame.to_string(index=False)}\n"
+    )
 
 
 def main() -> None:

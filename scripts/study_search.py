@@ -1,9 +1,11 @@
-"""Prove the search's calibration: simulate whole searches in scenarios of known d90, and replay them on a table of real runs.
+"""Test the search's calibration: simulate whole searches where d90 is known, and replay real runs.
 
     python scripts/study_search.py                      # everything: about an hour on two cores
     python scripts/study_search.py --scenarios logistic-0.7,dip --replicates 200 --out study
 
-Writes study.json, study.txt and study.png into --out; rows that are there, made by the same code, are kept. Replicate i of a scenario draws from its own generator, so any of them can be made again.
+The script writes study.json, study.txt and study.png into --out. It keeps the rows that are already
+there if the same code made them. Each replicate of a scenario draws from its own generator, so any
+one of them can be made again.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 LIMITS = Limits(smallest=1, largest=199_210)
-#: What the curves reach at large d, over full training, in shares of the gain.
+#: What a curve reaches at large d, minus full fine-tuning, as a fraction of the gain.
 HEIGHTS = (-0.06, -0.02, 0.02, 0.08)
 GRID = tuple(round(2**x) for x in np.linspace(5, 15, 25))
 WITHIN = math.log2(1.25)
@@ -44,9 +46,11 @@ WITHIN = math.log2(1.25)
 
 @dataclass(frozen=True)
 class Scenario:
-    """A world: how the score depends on d, and how runs scatter about it. ``specified``: the posterior's own model holds in it.
+    """A world: how the score depends on d, and how runs scatter about the curve.
 
-    x is log2 d throughout. What the world says of scores is in its own unit; ``unit`` multiplies them all at the end.
+    x is log2 d throughout. The fields count scores in the world's own unit, and ``unit`` multiplies
+    every score at the end. ``specified`` says that the posterior's own model holds here. ``vision``
+    says that the world is like a vision task.
     """
 
     name: str
@@ -58,29 +62,33 @@ class Scenario:
     believed_chance: float | None = None
     full_noise: float = 0.003
     baselines: int = 5
-    dip: float = 0.0  # in sigmas, an octave above x90; negative: a bump an octave below
+    dip: float = 0.0  # depth in sigmas, an octave above x90; if negative, a bump an octave below
     failures: float = 0.0
-    growth: float = 0.0  # of the noise, an octave
-    freedom: float = 4.0  # of Student's t
-    projection: float = 0.0  # octaves by which a run's P shifts its curve
+    growth: float = 0.0  # of log2 of the noise, per octave
+    freedom: float = 4.0  # degrees of freedom of the noise, a Student's t
+    projection: float = 0.0  # standard deviation of the octaves by which a run's P moves its curve
     x90: tuple[float, float] = (6.0, 13.0)
-    height: float | None = None  # what the curve ends at, in shares of the gain; None: drawn
+    height: float | None = None  # where the curve ends, as a fraction of the gain; None: drawn
     unit: float = 1.0
-    examples: int = 0  # of the evaluation split: every score is a binomial count of them
-    fails: str = ""  # "small" or "large": where the rate fails, 1.5 octaves from x90 and further
+    examples: int = 0  # if not 0, a score is the fraction of right answers among so many examples
+    fails: str = ""  # "small" or "large": the rate fails on that side, from 1.5 octaves off x90 on
     largest: int = 199_210
     specified: bool = False
     vision: bool = False
 
     @property
     def reachable(self) -> bool:
+        """Whether some d reaches the threshold."""
         return self.height is None or self.height > 0.9
 
     def curve(self, slope: float, height: float, x90: float) -> Callable[[float], float]:
-        """Score at x, with the threshold at x90 and, there, the slope that a logistic of this k has."""
+        """The score as a function of x. It crosses the threshold at x90.
+
+        There it has the slope that a logistic curve with k = ``slope`` has.
+        """
         tau = self.believed + 0.9 * (self.full - self.believed)
         span = height - self.chance
-        # Where no d reaches tau, the curve is placed as one that would.
+        # If no d reaches tau, x90 is where the curve has 90 % of its height.
         g = (tau - self.chance) / span if self.reachable else 0.9
         steep = slope * g * (1 - g)
         if self.shape == "step":
@@ -95,16 +103,16 @@ class Scenario:
             at = math.log(g / (1 - g))
             level = lambda u: 1 / (1 + math.exp(-(slope * u + at)))  # noqa: E731
         elif self.shape == "weibull":
-            # 1 - exp(-z), z = z0 2^(b u): its slope at 0 is b ln 2 z0 exp(-z0).
+            # 1 - exp(-z) with z = z0 2^(b u). The slope at 0 is b ln 2 z0 exp(-z0).
             z = -math.log(1 - g)
             b = steep / (math.log(2) * z * (1 - g))
             level = lambda u: 1 - math.exp(-z * 2 ** min(b * u, 60))  # noqa: E731
         elif self.shape == "power":
-            # 1 - (1 - g) 2^(-b u), and nothing below: its slope at 0 is b ln 2 (1 - g).
+            # 1 - (1 - g) 2^(-b u), but never below 0. The slope at 0 is b ln 2 (1 - g).
             b = steep / (math.log(2) * (1 - g))
             level = lambda u: max(0.0, 1 - (1 - g) * 2 ** min(-b * u, 60))  # noqa: E731
         else:
-            # Gompertz: exp(-z), z = z0 exp(-b u): its slope at 0 is b z0 exp(-z0).
+            # Gompertz: exp(-z) with z = z0 exp(-b u). The slope at 0 is b z0 exp(-z0).
             z = -math.log(g)
             b = steep / (z * g)
             level = lambda u: math.exp(-z * math.exp(min(-b * u, 50)))  # noqa: E731
@@ -117,11 +125,13 @@ class Scenario:
 
     @property
     def believed(self) -> float:
+        """The chance level that the search is told."""
         return self.chance if self.believed_chance is None else self.believed_chance
 
     def score(
         self, curve: Callable[[float], float], x: float, x90: float, draw: np.random.Generator
     ) -> float | None:
+        """The score of one run at x. None if it diverged."""
         if self.failures and draw.random() < self.failures:
             return (
                 None
@@ -136,7 +146,7 @@ class Scenario:
         )
 
     def scored(self, mean: float, noise: float, draw: np.random.Generator) -> float:
-        """A score, counted on the evaluation split where there is one."""
+        """A score from its mean and its noise. With ``examples`` it counts right answers."""
         if self.examples:
             return (
                 float(draw.binomial(self.examples, min(max(mean + noise, 0.0), 1.0)))
@@ -179,7 +189,7 @@ NEW = (
     Scenario("bump", dip=-2.0),
     Scenario("noise-falls", growth=-0.3),
     *(Scenario(f"rate-fails-{side}", fails=side) for side in ("small", "large")),
-    # Small whole numbers, as of LoRA's rank: the widest layer has 384.
+    # Small whole numbers, such as LoRA's rank. The widest layer has 384.
     *(
         Scenario(f"integer-{d}", x90=(math.log2(d - 0.999), math.log2(d)), largest=384)
         for d in (1, 2, 3, 5, 8)
@@ -191,14 +201,18 @@ BY_NAME = {s.name: s for s in SCENARIOS}
 
 @dataclass
 class Result:
-    """One replicate: did the interval hold the truth, how far off was the estimate, what did it cost."""
+    """One replicate: whether the interval held the truth, the estimate's error, and the cost.
+
+    ``runs`` counts the runs of full fine-tuning too. ``stops`` counts the runs that stopped early,
+    and ``false_stops`` those of them that would have ended on the other side of tau.
+    """
 
     covered: bool
     error: float  # octaves, of the estimate
     runs: int
-    width: float  # octaves, of the interval's wider side
+    width: float  # octaves, from the middle to the farther end of the interval
     stop: str
-    share: float = 0.0  # of whole runs' steps spent, where runs may stop early
+    share: float = 0.0  # steps that were made, over those of whole runs; if runs may stop early
     false_stops: int = 0
     stops: int = 0
     reached: bool = False
@@ -207,6 +221,7 @@ class Result:
 def search(
     target: Target, limits: Limits, design: str, run: Callable[[int, bool], Point]
 ) -> tuple[list[Point], str]:
+    """Make the runs that a design asks for. Returns them, and why the design stopped."""
     history: list[Point] = []
     while not isinstance(step := DESIGNS[design](history, target, limits), Stop):
         history += [run(r.d, r.far) for r in step.runs]
@@ -221,10 +236,13 @@ def judge(
     baselines: int,
     stop: str,
 ) -> Result:
-    """``truth`` is infinite where no d reaches tau: then an interval that ends holds nothing."""
+    """The result of a search. ``truth`` is the true x90.
+
+    It is infinite if no d reaches tau. Then only an interval without an upper end holds it.
+    """
     known = Posterior(history, target, *limits.octaves)
     low, middle, high = known.interval(TAILS)
-    # What is printed: whole numbers, rounded outwards.
+    # The interval that is printed has whole numbers, rounded outwards.
     ends = tuple(
         round_(2**v) if math.isfinite(v) else math.inf
         for round_, v in ((math.floor, low), (math.ceil, high))
@@ -244,6 +262,7 @@ def judge(
 
 
 def simulate(name: str, design: str, workers: int, i: int) -> Result:
+    """Replicate i of one scenario under one design."""
     scenario = BY_NAME[name]
     draw = np.random.default_rng([i, *name.encode()])
     slope = scenario.slope or float(draw.uniform(0.34, 0.93))
@@ -273,9 +292,9 @@ def simulate(name: str, design: str, workers: int, i: int) -> Result:
 def published(
     history: Sequence[Point], target: Target, truth: float, draw: np.random.Generator
 ) -> Result:
-    """The published way: the first grid value whose mean passes, and a bootstrap over its seeds.
+    """The published way: the first d of the grid whose mean passes, and a bootstrap over its seeds.
 
-    d90 lies between that value and the one before it, so the interval begins at the lower of the two.
+    d90 lies between that d and the one before it, so the interval begins at the lower of the two.
     """
     by_d = {
         d: np.array(
@@ -308,7 +327,10 @@ def published(
 
 
 def calibrate(i: int) -> float:
-    """The rank of the true x90 in its posterior, all unknowns drawn from the prior: uniform if the computation is right."""
+    """The rank of the true x90 in its posterior. Every unknown is drawn from the prior.
+
+    If the computation is right, the ranks of many replicates are uniform.
+    """
     draw = np.random.default_rng([i, 99])
 
     def mixed(middle: float, spread: float, odd: float, ends: tuple[float, float]) -> float:
@@ -361,12 +383,15 @@ def calibrate(i: int) -> float:
     known = Posterior(history, target, low, high)
     if x90 < high + 1:
         return known.rank(x90)
-    # What lies beyond all that can be tried is one place.
+    # All that lies beyond what can be tried is one place, so its rank is drawn at random.
     return float(draw.uniform(known.rank(high + 1), 1))
 
 
 class Table:
-    """Real runs: for each of many d, learning curves of many seeds. ``truth``: where their isotonic mean crosses the threshold."""
+    """Real runs: the learning curves of many seeds at each of many d.
+
+    ``truth`` is the x where their isotonic mean crosses the threshold.
+    """
 
     def __init__(self, path: Path):
         raw = json.loads(path.read_text())
@@ -380,6 +405,7 @@ class Table:
         )
 
     def nearest(self, d: int) -> int:
+        """The d of the table that is nearest to this one, in log d."""
         return min(self.d, key=lambda v: abs(math.log2(v / d)))
 
 
@@ -387,12 +413,16 @@ _TABLE: Table | None = None
 
 
 def load(path: Path) -> None:
+    """Read the table into this process, for ``replay``."""
     global _TABLE
     _TABLE = Table(path) if path.is_file() else None
 
 
 def replay(design: str, early: bool, i: int) -> Result:
-    """A search whose runs are drawn from the table, each at most once; 5 of its full runs are the baselines."""
+    """A search whose runs come from the table. Each is used at most once.
+
+    Five of the table's runs of full fine-tuning are the baselines.
+    """
     table, draw = _TABLE, np.random.default_rng([i, 7])
     base = Baseline.of([float(v) for v in draw.choice(table.full, 5, replace=False)], table.chance)
     target = Target(base, "chance")
@@ -424,6 +454,7 @@ def replay(design: str, early: bool, i: int) -> Result:
 
 
 def row(name: str, design: str, results: list[Result], **more: object) -> dict:
+    """One row of the results: the summary of many replicates."""
     n, covered = len(results), sum(r.covered for r in results)
     runs, widths = [r.runs for r in results], [r.width for r in results]
     errors = [r.error for r in results if math.isfinite(r.error)]
@@ -497,13 +528,16 @@ def main() -> None:
     shown = frame.drop(columns=["specified", "vision"]).to_string(
         index=False, float_format="{:.3f}".format, na_rep=""
     )
-    text = f"{shown}\n\nranks of x90 in 20 bins, n = {ranks['n']}: chi-squared p = {ranks['p']:.3f}\n{' '.join(map(str, ranks['counts']))}"
+    text = (
+        f"{shown}\n\nranks of x90 in 20 bins, n = {ranks['n']}: chi-squared p = {ranks['p']:.3f}\n"
+        f"{' '.join(map(str, ranks['counts']))}"
+    )
     print(text)
     (args.out / "study.txt").write_text(text + "\n")
     draw(frame, np.array(ranks["counts"]), args.out / "study.png")
 
 
-#: Beside the default design: the simple option, several runs at once, and the published way.
+#: What is compared with the default design: the simple design, several workers, the published way.
 COMPARED = (
     ("logistic-0.7", "quantiles", 1),
     ("logistic-0.7", "posterior", 4),
@@ -514,9 +548,10 @@ REPLAYED = (("posterior", True), ("posterior", False), ("quantiles", False))
 
 
 def code() -> str:
-    """A digest of what decides the results: the search and this study, without their comments.
+    """A digest of the code that decides the results: the search and this study.
 
-    Rows made by other code are made again.
+    Comments, docstrings and the annotations of functions do not count. If the digest differs, every
+    row is made again.
     """
     root = Path(__file__).resolve().parent.parent
     files = [*sorted((root / "idim" / "search").glob("*.py")), Path(__file__)]
@@ -524,7 +559,7 @@ def code() -> str:
 
 
 def _bare(file: Path) -> str:
-    """A file's code without comments, docstrings and annotations of functions."""
+    """A file's code without comments, docstrings and the annotations of functions."""
     tree = ast.parse(file.read_text())
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
@@ -538,11 +573,13 @@ def _bare(file: Path) -> str:
 
 
 def ranked(ranks: list[float]) -> dict:
+    """The ranks in 20 bins, and the p-value of a chi-squared test that they are uniform."""
     counts = np.histogram(ranks, bins=20, range=(0, 1))[0]
     return {"n": len(ranks), "counts": counts.tolist(), "p": float(stats.chisquare(counts).pvalue)}
 
 
 def replayed(label: str, results: list[Result]) -> dict:
+    """A row of searches on the table, with their early stops."""
     return row(
         "replay",
         label,
@@ -554,6 +591,7 @@ def replayed(label: str, results: list[Result]) -> dict:
 
 
 def draw(frame: pd.DataFrame, counts: np.ndarray, path: Path) -> None:
+    """Draw coverage and runs of every row, and the ranks, into one file."""
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(13, 5.4), width_ratios=(3, 3, 2), layout="constrained"
     )

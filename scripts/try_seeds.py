@@ -1,9 +1,10 @@
-"""Search digits from ten master seeds, and hold every answer against the value of scripts/measure_digits.py.
+"""Search digits from ten master seeds, and compare every answer with scripts/measure_digits.py.
 
     python scripts/try_seeds.py
 
-Twice: the README's line with a grid, and trust as it comes. An interval agrees where it overlaps the 90 % interval of the
-brute-force value. Writes seeds.json and seeds.txt into --out.
+Each seed is searched twice: with the README's grid, and with the protocol trust unchanged. An
+interval agrees if it overlaps the 90 % interval of the brute-force value. The script writes
+seeds.json and seeds.txt into --out.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ def main() -> None:
         n=("overlaps", "size"),
         not_reached=("verdict", lambda v: int((v == "not_reached").sum())),
     )
-    text = f"{frame.to_string(index=False)}\n\nheld against d90 = {truth['estimate']:.0f} [{truth['low']:.0f}, {truth['high']:.0f}]\n{counts.to_string()}"
+    text = (
+        f"{frame.to_string(index=False)}\n\nheld against d90 = {truth['estimate']:.0f} "
+        f"[{truth['low']:.0f}, {truth['high']:.0f}]\n{counts.to_string()}"
+    )
     write_json(args.out / "seeds.json", {"truth": truth, "rows": rows})
     (args.out / "seeds.txt").write_text(text + "\n")
     print(text)

@@ -1,4 +1,4 @@
-"""Ground truth, end to end: ten constraints are solved in ten dimensions and not in nine, by every family."""
+"""Ground truth, end to end: every family solves ten constraints in ten dimensions, not in nine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a history says of d90: a bracket, which assumes nothing, or an interval with a level, from the posterior."""
+"""What a history of runs says of d90: a bracket or an interval.
+
+A bracket assumes nothing and has no level. An interval comes from the posterior and has a level.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,13 @@ from idim.search.threshold import Point, Target, bracket
 
 
 def bracketed(points: Sequence[Point], target: Target) -> dict[str, Any] | None:
-    """Its estimate is the smallest d seen to pass; it has no level, because it is not a confidence interval."""
+    """The bracket of d90 as an answer.
+
+    Returns:
+        A dict. ``estimate`` and ``high`` are the smallest d that passed. ``low`` is the largest d
+        that failed. ``level`` is None, because a bracket is not a confidence interval. None if
+        there are no runs.
+    """
     b = bracket(points, target)
     if b.high is None and b.low is None:
         return None
@@ -21,17 +30,34 @@ def bracketed(points: Sequence[Point], target: Target) -> dict[str, Any] | None:
 
 
 class Belief:
-    """The posterior after a history, for every question that its curve answers."""
+    """The posterior after a history of runs, and the answers to all questions about its curve.
+
+    Args:
+        points: the finished runs.
+        target: the threshold that the search looked for.
+        smallest: the smallest d that the search may try.
+        largest: the largest d that the search may try.
+
+    Cost: one ``Posterior``, which ``known`` holds.
+    """
 
     def __init__(self, points: Sequence[Point], target: Target, smallest: int, largest: int):
         self.limits, self.points = Limits(smallest, largest), points
         self.known = Posterior(points, target, *self.limits.octaves)
 
     def interval(self, target: Target, spread: float = 0.0) -> dict[str, Any]:
-        """d where the curve crosses this threshold, rounded outwards to whole numbers.
+        """The d where the curve crosses a threshold.
 
-        low is null where it may lie below what can be tried, high where above. ``spread``: a further
-        standard error of the threshold, in shares of the gain.
+        Args:
+            target: the threshold. It need not be the one that the search looked for.
+            spread: a further standard error of the threshold, as a fraction of the gain.
+
+        Returns:
+            A dict. ``estimate`` is the median, rounded up. ``low`` is rounded down and ``high``
+            up. Each is None if it lies above the largest d. Below the smallest d, ``low`` is None
+            and the other two are the smallest d. ``level`` is ``LEVEL``.
+
+        Cost: about 2 ms, without a new posterior.
         """
         low, middle, high = self.known.interval(TAILS, target, spread)
         bottom = math.log2(self.limits.smallest)
@@ -43,23 +69,38 @@ class Belief:
         }
 
     def _within(self, x: float, rounded: Callable[[float], int]) -> int | None:
+        """2^x as a whole number that can be tried; None if it lies above the largest d."""
         if x > math.log2(self.limits.largest) + 1e-9:
             return None
         return min(max(self.limits.smallest, rounded(2**x)), self.limits.largest)
 
     @property
     def reached(self) -> float:
-        """How likely it is that some d that can be tried reaches the threshold."""
+        """The probability that the curve reaches the threshold at or below the largest d."""
         return self.known.rank(math.log2(self.limits.largest))
 
     def agrees(self, target: Target) -> bool:
-        """Whether the runs alone, with no curve assumed, leave the interval standing."""
+        """Whether the runs alone are consistent with the interval.
+
+        This check assumes only that the curve does not fall: see ``isotonic.agrees``.
+        """
         low, middle, high = self.known.interval(TAILS, target)
         noise = self.known.noise(min(middle, math.log2(self.limits.largest)))
         return agrees(self.points, target, low, high, noise)
 
     def band(self, low: float, high: float, n: int = 33) -> list[dict[str, float]]:
-        """The curve between two d: its mean, and the quantiles of it (not of a run's score) at the interval's level."""
+        """The curve between two d, to be drawn.
+
+        Args:
+            low: the first d.
+            high: the last d.
+            n: the number of rows. Their d are evenly spaced in log d.
+
+        Returns:
+            A list of dicts with the keys ``d``, ``low``, ``mean`` and ``high``. The last three
+            are the quantiles ``TAILS`` of the curve, so ``mean`` is its median. They are not
+            quantiles of a run's score.
+        """
         rows = []
         for i in range(n):
             x = math.log2(low) + math.log2(high / low) * i / (n - 1)
@@ -68,5 +109,5 @@ class Belief:
         return rows
 
     def slope(self, d: int) -> float:
-        """Of the mean curve at d, in score an octave."""
+        """The slope of the mean curve at d, in score per octave of d. At least 1e-9."""
         return max(self.known.slope(math.log2(d)), 1e-9)

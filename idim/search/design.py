@@ -1,4 +1,8 @@
-"""Which d to try next, and when to stop: one table, DESIGNS."""
+"""Which d to run next, and when to stop.
+
+A design is a function ``(history, target, limits) -> Next | Stop``. The same history gives the same
+decision. ``DESIGNS`` is the table of all designs. x is log2 d throughout, and x90 is log2 d90.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +16,49 @@ from idim.search.isotonic import agrees
 from idim.search.posterior import Posterior
 from idim.search.threshold import Point, Target, bracket
 
-#: The first step of the geometric bracket.
+#: While ``bisect`` looks for a bracket, each d is this factor above or below the one before.
 _STRIDE = 4
-#: The adaptive designs' interval: between these quantiles.
+#: The level that the interval of an adaptive design claims.
 LEVEL = 0.9
-#: Its ends are these quantiles of the posterior: it holds 96 % of what the model believes, because no
-#: world is the model. So chosen, the interval holds d90 in 87 of 100 searches or more in every world of results/search.
+#: The lower end, the estimate and the upper end of that interval are these quantiles of the
+#: posterior. They hold 96 % of its mass, more than the level, because no real curve follows the
+#: model exactly. results/search holds the measured coverage.
 TAILS = (0.02, 0.5, 0.98)
-#: The search stops once this much lies within the factor asked for: more than the level, or one estimate in ten would miss it.
+#: The search stops once this much of the posterior lies within the factor asked for. It is more
+#: than the level: with the level, one estimate in ten would miss the factor.
 ENOUGH = 0.98
-#: And d90 counts as reached only where the curve crosses tau within what can be tried, this surely.
+#: d90 counts as reached only if the curve crosses tau at or below the largest d with at least this
+#: probability.
 SURE = 0.95
-#: A run may stop early only further than this many octaves from the middle of what is believed of x90; and an answer needs runs nearer than this.
+#: A run is near if it lies within this many octaves of the posterior's median of x90. Only a run
+#: that is not near may stop early. A narrow interval counts only if several runs are near.
 NEAR = 0.75
+#: An adaptive design makes at least so many runs, unless the cap is lower, and so many near ones
+#: before it calls the interval narrow enough. No run counts as far before it.
 _RUNS, _RUNS_NEAR = 6, 5
-#: Without a reason to prefer one: the posterior's quantiles in this order.
+#: The design ``quantiles`` tries these quantiles of x90 in this order.
 _CYCLE = (0.5, 0.25, 0.75, 0.1, 0.9)
+#: The design ``posterior`` compares so many places for its next run.
 _CANDIDATES = 17
-#: Full runs are added while the interval would be less than this as wide without their error.
+#: Another full run is made only if, without the error of the full runs, the interval would be less
+#: than this times as wide.
 _DOMINATES = 0.7
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the search may try: d in [smallest, largest], from ``start``; ``repeats`` runs a value of d; ``workers`` runs at once.
+    """What a search may try.
 
-    ``ratio``: how far apart the ends of a bracket, or an end of an interval and its middle, may be. ``grid``: the values of a published curve.
+    Args:
+        smallest: the smallest d.
+        largest: the largest d.
+        start: the first d of ``bisect``.
+        repeats: how many runs ``bisect`` and ``grid`` make at each d.
+        ratio: the factor to reach: between the ends of a bracket, or between the middle of an
+            interval and either end.
+        max_runs: the most runs of a search. ``grid`` ignores it.
+        workers: how many runs an adaptive design asks for at once.
+        grid: every d that ``grid`` runs, as of a published curve.
     """
 
     smallest: int
@@ -51,13 +72,22 @@ class Limits:
 
     @property
     def octaves(self) -> tuple[float, float]:
-        """Where x90 may lie, for a prior: an octave more on either side, so that both edges can be found to be passed."""
+        """The range of x90 for ``Posterior``: what can be tried, and an octave beyond each edge.
+
+        The octave beyond lets the posterior find that x90 lies outside what can be tried.
+        """
         return math.log2(self.smallest) - 1, math.log2(self.largest) + 1
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run at d; ``repeat`` counts those at the same d. ``far``: from where the answer lies, so that it may stop early."""
+    """One run to make.
+
+    Args:
+        d: where to run.
+        repeat: the number of runs at the same d before this one.
+        far: whether the run lies far from d90, so that it may stop early.
+    """
 
     d: int
     repeat: int
@@ -66,31 +96,48 @@ class Run:
 
 @dataclass(frozen=True)
 class Next:
-    """Run these, all independent of each other."""
+    """Make these runs. None of them depends on another."""
 
     runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True)
 class Stop:
-    """``finished`` is False where a cap, not the answer, ended the search."""
+    """End the search, for this reason. ``finished`` is False if the cap ended it, not an answer.
+
+    An adaptive design that reaches the cap is finished: its answer is the interval, however wide.
+    """
 
     reason: str
     finished: bool = True
 
 
 def posterior(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
-    """The d that tells most about x90 for its cost; with several workers, quantiles of the posterior.
+    """Run the d that tells most about x90 for its cost.
 
-    Stops where ``ENOUGH`` of the mass lies within a factor ``ratio`` of its middle on both sides, once
-    several runs lie near it and the runs alone, with no curve assumed, agree; where an edge of what
-    can be tried is passed; or at the cap, and then the wide interval is the answer.
+    With several workers the next d are evenly spaced quantiles of x90.
+
+    The search stops in one of four cases. The first three need ``_RUNS`` runs, and the runs alone
+    must be consistent with the interval (``isotonic.agrees``).
+
+    - The interval is narrow: ``ENOUGH`` of the mass of d90 lies within a factor ``ratio`` of its
+      median on both sides, or rounds up to one whole number. ``_RUNS_NEAR`` runs are near.
+    - The curve crosses tau above the largest d with more than the probability ``SURE``. Two runs
+      lie less than an octave below that d.
+    - The curve crosses tau below the smallest d with more than the probability ``SURE``. Two runs
+      lie less than an octave above that d.
+    - The cap is reached. Then the answer is the interval, however wide.
+
+    Cost: one ``Posterior``, and its ``information`` at up to ``_CANDIDATES`` places.
     """
     return _adapt(history, target, limits, _informative)
 
 
 def quantiles(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
-    """As posterior, with its quantiles .5, .25, .75, .1, .9 in turn."""
+    """Run a quantile of x90: .5, .25, .75, .1 and .9 in turn.
+
+    In all else this design is ``posterior``.
+    """
     return _adapt(
         history,
         target,
@@ -105,12 +152,16 @@ def _adapt(
     limits: Limits,
     choose: Callable[[Posterior, Sequence[Point], Limits], list[float]],
 ) -> Next | Stop:
+    """The next runs of an adaptive design, or its stop.
+
+    ``choose`` gives the next x where there is one worker.
+    """
     known = Posterior(history, target, *limits.octaves)
     low, middle, high = known.interval(((1 - ENOUGH) / 2, 0.5, (1 + ENOUGH) / 2))
     bottom, top = math.log2(limits.smallest), math.log2(limits.largest)
     near = sum(abs(math.log2(p.d) - middle) <= NEAR for p in history)
     if len(history) >= _RUNS and agrees(history, target, low, high, known.noise(min(middle, top))):
-        # Two runs at an edge, since one may have failed.
+        # A single run may have failed, so an edge needs two.
         if known.rank(top) < 1 - SURE and sum(math.log2(p.d) > top - 1 for p in history) >= 2:
             return Stop("the largest d fails")
         if known.rank(bottom) > SURE and sum(math.log2(p.d) < bottom + 1 for p in history) >= 2:
@@ -140,7 +191,13 @@ def _adapt(
 
 
 def wants_baseline(history: Sequence[Point], target: Target, limits: Limits) -> bool:
-    """Whether the error of the full runs keeps the interval wide: another of them then tells more than another d."""
+    """Whether another run of full fine-tuning tells more about d90 than a run at another d.
+
+    It does if the interval is too wide, and if an exact mean of the full runs would make it much
+    narrower (``_DOMINATES``).
+
+    Cost: two ``Posterior``.
+    """
     if len(history) < _RUNS:
         return False
     exact = replace(target, baseline=replace(target.baseline, se=0.0))
@@ -154,16 +211,18 @@ def wants_baseline(history: Sequence[Point], target: Target, limits: Limits) -> 
 
 
 def _informative(known: Posterior, history: Sequence[Point], limits: Limits) -> list[float]:
+    """The one x whose score tells most about x90, for its expected cost."""
     bottom, top = math.log2(limits.smallest), math.log2(limits.largest)
-    # A curve may never cross: then the places end at the largest d.
+    # Where the curve may never cross, a quantile is infinite. Then the places end at the largest d.
     low, middle, high = (min(max(float(v), bottom - 1), top + 1) for v in known.quantile(TAILS))
-    # Once only the count of near runs is missing, no other place is any use.
+    # In an interval this narrow only near runs can be missing, so only near places are compared.
     room = NEAR if high - low <= 2 * NEAR else max(high - middle, middle - low) + 1.5
     places = [
         min(max(middle + room * (2 * i / (_CANDIDATES - 1) - 1), bottom), top)
         for i in range(_CANDIDATES)
     ]
-    # What early stopping saves far away. In steps, not in seconds: those hardly depend on d, and decisions must not depend on the machine.
+    # A far run may stop early, so it costs only a fraction of a whole run. Count it in steps, not
+    # in seconds. A run's seconds hardly depend on d, and no decision may depend on the machine.
     far = [p.share for p in history if abs(math.log2(p.d) - middle) > NEAR]
     cost = fmean(far) if far else 1.0
     return [
@@ -175,10 +234,11 @@ def _informative(known: Posterior, history: Sequence[Point], limits: Limits) -> 
 
 
 def bisect(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
-    """Geometric bracket, then bisection on log d.
+    """Find a bracket by factors of four, then halve it in log d.
 
-    From ``start`` by factors of four, upwards while it fails and downwards while it passes; then the middle of the bracket in
-    log d until high/low <= ratio or no whole number lies between. A d is decided by the mean of ``repeats`` fresh runs.
+    The search begins at ``start``. It goes up while d fails, and down while d passes. Then it tries
+    the middle of the bracket in log d, until high / low <= ``ratio`` or no whole number lies
+    between. The mean of ``repeats`` fresh runs decides whether a d passes.
     """
     count = Counter(p.d for p in history)
     for d in sorted(count):
@@ -205,24 +265,25 @@ def bisect(history: Sequence[Point], target: Target, limits: Limits) -> Next | S
 
 
 def grid(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
-    """The published way: every value of a grid, ``repeats`` times."""
+    """The published way: run every d of a grid ``repeats`` times."""
     count = Counter(p.d for p in history)
     wanted = tuple(Run(d, i) for d in limits.grid for i in range(count[d], limits.repeats))
     return Next(wanted) if wanted else Stop("the grid is done")
 
 
-#: By the name that ``--design`` takes.
+#: Every design, by the name that the flag ``--design`` takes.
 DESIGNS: dict[str, Callable[[Sequence[Point], Target, Limits], Next | Stop]] = {
     "posterior": posterior,
     "quantiles": quantiles,
     "bisect": bisect,
     "grid": grid,
 }
-#: Those that end in an interval, not in a bracket.
+#: The designs whose answer is an interval. The answer of the others is a bracket.
 ADAPTIVE = ("posterior", "quantiles")
 
 
 def _ask(d: int, done: int, history: Sequence[Point], limits: Limits) -> Next | Stop:
+    """The runs at d that are missing after ``done`` of them, as many as the cap allows."""
     left = limits.max_runs - len(history)
     runs = tuple(Run(d, i) for i in range(done, min(limits.repeats, done + left)))
     return (

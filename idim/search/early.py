@@ -1,29 +1,42 @@
-"""Whether a run's outcome is already known, from its learning curve so far."""
+"""Whether the learning curve of a run already tells on which side of tau the run will end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: No curve is judged before this share of the budget.
+#: No learning curve is judged before this fraction of the budget.
 _EARLIEST = 0.25
-#: How much of its gain so far a curve may add in what is left of its budget, at the same pace: a curve that learns slows down.
+#: A learning curve slows down. In the rest of the budget its pace is at most this fraction of its
+#: average pace so far.
 _PACE = 0.5
-#: Shares of the way from chance to tau: what a curve that passes must have to spare, and what it must have learned to be called too slow.
+#: Fractions of the way from chance to tau. A run that passes must pass by at least the first. A run
+#: that is too slow must have gained more than the second, the margin for noise included.
 _SPARE, _BEGUN = 0.02, 0.2
 
 
-#: How many times one run's noise a score must lie beyond tau, so that a task of few examples stops few runs.
+#: A verdict must hold even if the score moves towards tau by this many standard deviations of one
+#: run. So a task with few examples stops few runs.
 _NOISES = 4.0
 
 
 def outlook(
     curve: Sequence[tuple[float, float]], tau: float, chance: float, noise: float = 0.0
 ) -> str:
-    """ "above" or "below" tau, where the run is all but sure to end there; else "".
+    """On which side of tau a run will end, if its learning curve so far makes that all but sure.
 
-    ``curve``: (share of the budget, score), the untouched score first. ``noise``: standard deviation of one run's score. Above: the last score and the mean of the last three pass with something to
-    spare. Below: not even half the average pace so far would reach tau in the rest of the budget. A run that has not begun to learn is left alone:
-    plateaus end.
+    "above": the last score and the mean of the last three both pass tau with a margin. "below": at
+    half of its average pace so far, the run would not reach tau in the rest of its budget. A run
+    that has hardly begun to learn is not judged, because a plateau may end. Margins grow with
+    ``noise``.
+
+    Args:
+        curve: pairs (fraction of the budget, score). The first is the untouched model's.
+        tau: the threshold.
+        chance: the score of knowing nothing.
+        noise: the standard deviation of one run's score.
+
+    Returns:
+        "above" or "below", or "" if the run must go on.
     """
     share, last = curve[-1]
     if not _EARLIEST <= share < 1 or len(curve) < 4:

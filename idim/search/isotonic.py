@@ -1,4 +1,7 @@
-"""What the runs alone say of where the curve crosses tau: no shape is assumed but that it does not fall."""
+"""What the runs alone say of where the curve crosses tau.
+
+Nothing is assumed of the curve except that it does not fall. x is log2 d, and x90 is log2 d90.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,21 @@ from statistics import fmean, median
 
 from idim.search.threshold import Point, Target
 
-#: Standard errors by which runs must pass or fail tau before they contradict an interval. One in a
-#: thousand blocks of runs does so by chance, and a search asks of some twenty.
+#: A block of runs contradicts an interval only if it lies this many standard errors beyond tau. By
+#: chance one block in a thousand does. A search looks at about twenty.
 _SURE = 3.3
 
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring d that the isotonic curve gives one value: from ``first`` to ``last``, in log2 d."""
+    """Neighbouring d at which the isotonic curve has one value.
+
+    Args:
+        first: x of the smallest d.
+        last: x of the largest d.
+        value: the curve's value.
+        runs: the number of runs at these d.
+    """
 
     first: float
     last: float
@@ -28,9 +38,19 @@ class Block:
 def blocks(
     points: Sequence[Point], floor: float, middle: Callable[[list[float]], float] = fmean
 ) -> list[Block]:
-    """The best non-decreasing curve, by pooling adjacent violators (Ayer et al. 1955). A failed run scores the floor.
+    """The non-decreasing curve that fits the scores best.
 
-    ``middle`` of a block's scores is its value: the mean for least squares, the median for least absolute error.
+    It pools adjacent violators (Ayer et al. 1955): neighbours that do not rise become one
+    block.
+
+    Args:
+        points: the finished runs.
+        floor: the score of a failed run.
+        middle: the value of a block, from its scores. The mean gives the least-squares fit, and the
+            median the fit of least absolute error.
+
+    Returns:
+        The blocks, in the order of d. Their values rise.
     """
     pools: list[tuple[list[float], list[float]]] = []  # scores, log2 d
     for d in sorted({p.d for p in points}):
@@ -44,7 +64,10 @@ def blocks(
 
 
 def isotonic(points: Sequence[Point], target: Target) -> float | None:
-    """log2 d where the isotonic curve of mean scores crosses tau, on a line between neighbours; None where it does not."""
+    """The x where the isotonic curve of mean scores crosses tau. None if it does not cross.
+
+    Between two neighbouring blocks the curve is a straight line over x.
+    """
     found = blocks(points, target.baseline.chance)
     for left, right in itertools.pairwise(found):
         if left.value < target.tau <= right.value:
@@ -55,7 +78,10 @@ def isotonic(points: Sequence[Point], target: Target) -> float | None:
 
 
 def neighbours(points: Sequence[Point], target: Target) -> tuple[float, float] | None:
-    """log2 of the two neighbouring d between which the isotonic curve of medians crosses tau; None where it does not."""
+    """The two neighbouring x between which the isotonic curve of medians crosses tau.
+
+    None if it does not cross.
+    """
     found = blocks(points, target.baseline.chance, median)
     for left, right in itertools.pairwise(found):
         if left.value < target.tau <= right.value:
@@ -64,16 +90,27 @@ def neighbours(points: Sequence[Point], target: Target) -> tuple[float, float] |
 
 
 def agrees(points: Sequence[Point], target: Target, low: float, high: float, noise: float) -> bool:
-    """Whether runs contradict an interval of x90 (log2 d): those below it pass for sure, or those above it fail.
+    """Whether the runs are consistent with an interval of x90.
 
-    ``noise``: standard deviation of one run, in units of the score. Medians, so that one failed run decides nothing.
+    They contradict it if a block that begins below it surely passes tau, or if a block that ends
+    above it surely fails. A block's value is its median, so that one failed run decides nothing.
+
+    Args:
+        points: the finished runs.
+        target: the threshold.
+        low: the lower end of the interval, as x.
+        high: the upper end of the interval, as x.
+        noise: the standard deviation of one run, in units of the score.
+
+    Returns:
+        False if the runs contradict the interval, else True.
     """
     for block in blocks(points, target.baseline.chance, median):
-        # A median of n errs by 1.25 times as much as a mean.
+        # The standard error of a median is 1.25 times that of a mean.
         error = 1.25 * noise / math.sqrt(block.runs)
         if block.first < low and block.value - target.tau > _SURE * error:
             return False
-        # A single run may have failed; none passes by failing.
+        # A single run above may have failed, so a second must agree. No run passes by failing.
         if block.last > high and target.tau - block.value > _SURE * error and block.runs > 1:
             return False
     return True

@@ -1,7 +1,8 @@
-"""What a few pairs of runs say of a change: posterior of a mean difference, and the odds that it is large.
+"""What a few pairs of runs say of a change: the posterior of their mean difference.
 
-Two runs of a pair share P, start and data order, so that only the change tells them apart. The noise of
-a pair is not known: its prior lies about what the search saw of single runs.
+The two runs of a pair share P, the start and the data order, so that they differ by the change
+alone. The noise of a pair is not known. Its prior is centred on the noise that the search saw in
+single runs.
 """
 
 from __future__ import annotations
@@ -14,29 +15,45 @@ from statistics import fmean
 import numpy as np
 from scipy.special import ndtr
 
-#: log of a pair's noise over sqrt(2) of one run's: the runs of a pair share some of it.
+#: The prior of log(a pair's noise / sqrt(2) of one run's) is normal about 0. It has this standard
+#: deviation, and a grid out to so many standard deviations, of so many nodes. The ratio is not 1
+#: for sure, because the two runs of a pair share some noise.
 _SPREAD, _REACH, _NODES = 0.6, 2.5, 25
-#: A check says that something changed only when it is this sure. Two factors or budgets are looked at,
-#: and pairs are added while it is not sure, so this is more than the 95 % that the answer promises.
+#: A check says that something changed only if it is this sure. The answer promises 95 %. A check
+#: must be surer, because it looks at two factors or budgets and adds pairs while it is unsure.
 SURE = 0.98
-#: Below this a check is done: more pairs would not change its mind.
+#: A check that is less sure than this is done: more pairs would not change its mind.
 UNLIKELY = 0.5
-#: Pairs to begin with, and at most.
+#: A check begins with so many pairs, and makes at most so many.
 FIRST, MOST = 2, 4
 
 
 @dataclass(frozen=True)
 class Change:
-    """The mean difference of some pairs: (noise nodes, their weights), both for normal errors."""
+    """The posterior of the mean difference of some pairs.
+
+    It is a mixture of normal distributions about ``mean``, one for each node of the pairs' noise.
+
+    Args:
+        mean: the mean of the differences.
+        n: the number of pairs.
+        error: the standard error of the mean at each node.
+        odds: the probability of each node.
+    """
 
     mean: float
     n: int
-    error: np.ndarray  # (S,) standard error of the mean
+    error: np.ndarray  # (S,)
     odds: np.ndarray  # (S,)
 
     @classmethod
     def of(cls, differences: Sequence[float], noise: float) -> Change:
-        """``noise``: standard deviation of one run, in the differences' unit."""
+        """The posterior after some pairs. The prior of the mean difference is flat.
+
+        Args:
+            differences: for each pair, the score with the change minus the score without.
+            noise: the standard deviation of one run, in the unit of the differences.
+        """
         n, mean = len(differences), fmean(differences)
         z = np.linspace(-_REACH, _REACH, _NODES)
         scale = math.sqrt(2) * max(noise, 1e-12) * np.exp(_SPREAD * z)
@@ -46,7 +63,7 @@ class Change:
         return cls(mean, n, scale / math.sqrt(n), odds / odds.sum())
 
     def above(self, bound: float, other: Change | None = None, weight: float = 0.0) -> float:
-        """How likely it is that this change, less ``weight`` times the other, is above the bound."""
+        """The probability that this change, minus ``weight`` times the other, exceeds the bound."""
         if other is None:
             return float(self.odds @ ndtr((self.mean - bound) / self.error))
         error = np.sqrt(self.error[:, None] ** 2 + (weight * other.error[None, :]) ** 2)
@@ -54,7 +71,7 @@ class Change:
         return float(self.odds @ likely @ other.odds)
 
     def interval(self, level: float = 0.9) -> tuple[float, float]:
-        """Ends of the central interval of the mean change."""
+        """The two ends of the central interval of the mean change, which holds ``level`` of it."""
         nodes = self.mean + np.linspace(-8, 8, 801) * float(self.odds @ self.error)
         below = np.array([1 - self.above(v) for v in nodes])
         low, high = np.interp([(1 - level) / 2, (1 + level) / 2], below, nodes)

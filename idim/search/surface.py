@@ -1,13 +1,18 @@
 """Which learning rate is best at each size: one posterior from all tuning runs. Pure, in NumPy.
 
-The score over log rate, in shares of what full fine-tuning gains, is h exp(-q (log rate - best)^2); above
-the best rate it may fall faster (runs there diverge). h is free at each size, q is shared. The best
-rate of full fine-tuning is unknown, and so is the law that leads from it to the best rate at a size:
+The gain is full fine-tuning's score minus chance. Scores are counted as fractions of the gain. All
+logarithms are natural. At one size the score over the learning rate is
 
-    log best(size) = log best(full) + a * place + b,
+    h exp(-q (log rate - best)^2).
 
-where place = log(D / d) in a subspace: at d = D an orthonormal P is a rotation of weight space, so b is
-small. A score is Student-t4 about the surface, or (1 in 20) anything.
+Above the best rate it may fall faster, because runs there diverge. h is free at each size, and all
+sizes share q. The best rate of full fine-tuning is unknown. So is the law that leads from it to the
+best rate at a size:
+
+    log best(size) = log best(full) + a * place + b.
+
+In a subspace place = log(D / d). At d = D an orthonormal P is a rotation of weight space, so b is
+small. A score is Student-t4 about the surface, or, one time in twenty, anything.
 """
 
 from __future__ import annotations
@@ -21,7 +26,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: where (None: full fine-tuning), at which log rate, and the share of the gain it scored."""
+    """One tuning run.
+
+    Args:
+        place: the place of its size in the law. None for full fine-tuning.
+        log_rate: the logarithm of its learning rate.
+        share: its score, as a fraction of the gain.
+    """
 
     place: float | None
     log_rate: float
@@ -30,7 +41,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Law:
-    """What is believed of a and b before any run: mean, spread, and for a where it must lie."""
+    """The prior of a and b, before any run.
+
+    Args:
+        slope: the mean of a.
+        slope_spread: the standard deviation of a. If it is 0, a is the mean.
+        offset: the mean of b.
+        offset_spread: the standard deviation of b.
+        slopes: the range of a.
+    """
 
     slope: float
     slope_spread: float
@@ -39,25 +58,38 @@ class Law:
     slopes: tuple[float, float] = (0.0, 1.0)
 
 
-#: Of a subspace: a near 3/4 in what was measured (MNIST FC, MiniLM on three tasks, digits), b near -0.25.
+#: The prior of a subspace. In what was measured (MNIST FC, MiniLM on three tasks, digits) a lies
+#: near 3/4 and b near -0.25.
 SUBSPACE = Law(0.75, 0.1, -0.25, 0.4)
-#: How far the best rate of full fine-tuning may lie from the default one, in e-folds.
+#: How far the best rate of full fine-tuning lies from the default one, in e-folds: the standard
+#: deviation, and the most.
 _FULL_SPREAD, _FULL_REACH = 1.2, 4.6
-#: Of q, of how much faster the score falls above the best rate, and of the noise in shares.
+#: The values that these may have, and the prior probability of each: q; the factor by which q is
+#: larger above the best rate; the noise, as a fraction of the gain.
 _CURVATURES, _CURVATURE_ODDS = (0.005, 0.012, 0.03, 0.1), (0.25, 0.35, 0.25, 0.15)
 _FALLS, _FALL_ODDS = (1.0, 5.0), (0.4, 0.6)
 _NOISES, _NOISE_ODDS = (0.01, 0.03, 0.08), (0.35, 0.4, 0.25)
+#: The fraction of scores that may be anything.
 _ODD = 0.05
+#: Nodes: of the best rate of full fine-tuning, a, b, the best rate at one place, and h.
 _FULLS, _SLOPES, _OFFSETS, _NODES, _HEIGHTS = 61, 11, 13, 181, 24
-#: The best rate at a budget of the tuning runs is not quite that at the whole budget.
+#: The best rate at the budget of tuning runs is not quite the best one at the whole budget. This is
+#: the standard deviation between the two, in e-folds.
 _BUDGET_SPREAD = 0.2
 
 
 class Surface:
-    """After a list of trials. ``guess``: the default rate of full fine-tuning; ``known``: it was given, not guessed.
+    """The posterior of the best rates, after a list of trials.
 
-    ``noise``: what a score errs by at least, in shares: a few scores that agree by luck are no more exact than their split.
-    Rates are natural logarithms. Cost: some 50 ms.
+    Args:
+        trials: the tuning runs.
+        guess: the default rate of full fine-tuning. The rate itself, not its logarithm.
+        law: the prior of a and b.
+        known: whether the rate of full fine-tuning was given, so that it is no guess.
+        noise: the least noise of a score, as a fraction of the gain. A few scores that agree by
+            luck are no more exact than their split allows.
+
+    Cost: some 50 ms.
     """
 
     def __init__(
@@ -97,7 +129,7 @@ class Surface:
         self._where = self._weight.sum(axis=(0, 1, 2))
 
     def _best(self, place: float | None) -> np.ndarray:
-        """log of the best rate in each cell: (L, a, b)."""
+        """The log of the best rate in each cell: (L, a, b)."""
         shape = (len(self._full), len(self._slope), len(self._offset))
         if place is None:
             return np.broadcast_to(self._full[:, None, None], shape)
@@ -108,14 +140,25 @@ class Surface:
         )
 
     def best(self, place: float | None) -> tuple[float, float]:
-        """Mean and standard deviation of the log of the best rate at a place; None is full fine-tuning."""
+        """The mean and the standard deviation of the log of the best rate at a place.
+
+        ``place`` is None for full fine-tuning.
+        """
         where = self._best(place)
         mean = float((self._where * where).sum())
         variance = float((self._where * (where - mean) ** 2).sum())
         return mean, math.sqrt(variance + (0.0 if place is None else _BUDGET_SPREAD**2))
 
     def loss(self, place: float, log_rate: float) -> float:
-        """The share of the gain that a run at this rate is expected to lose to one at the best rate."""
+        """The expected loss of a run at this rate against one at the best rate.
+
+        Args:
+            place: the place of the run's size in the law.
+            log_rate: the logarithm of the run's rate.
+
+        Returns:
+            The loss as a fraction of h. Callers take h as 1, which is the whole gain.
+        """
         off = (log_rate - self._best(place))[None, None]
         q = np.array(_CURVATURES)[:, None, None, None, None]
         fall = np.where(off > 0, np.array(_FALLS)[None, :, None, None, None], 1.0)
@@ -124,7 +167,10 @@ class Surface:
 
 
 def _likelihood(nodes: np.ndarray, trials: Sequence[Trial], least: float) -> np.ndarray:
-    """log p of one place's scores, were its best log rate each of the nodes: (Q, R, S, nodes)."""
+    """The log likelihood of one place's scores: (Q, R, S, nodes).
+
+    The last axis is the best log rate of the place. h is averaged over its nodes.
+    """
     height = np.linspace(0.0, 1.15, _HEIGHTS)
     q = np.array(_CURVATURES)[:, None, None, None]
     noise = np.maximum(_NOISES, least)[None, None, :, None, None]

@@ -1,4 +1,4 @@
-"""What a score must reach, and what a curve of scores says about where it does."""
+"""What a score must reach, the bracket of runs that fail and pass, and the errors of scores."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True)
 class Point:
-    """One finished run at d. ``score`` is None where it diverged or failed: it counts as a failure to pass.
+    """One finished run.
 
-    ``side``: the run stopped early, after ``share`` of its steps, because it would end "above" or "below" ``bound``.
-    ``handicap``: what its rate, off the best, is thought to have cost it, in shares of the gain.
+    Args:
+        d: where it ran.
+        score: its final score. None if the run diverged or failed: that counts as not passing.
+        side: "above" or "below" if the run stopped early, because it would end on that side of
+            ``bound``. Else "".
+        bound: the threshold that it was compared with.
+        share: the fraction of its steps that it made.
+        handicap: what its rate is thought to have cost it, as a fraction of the gain, because the
+            rate was not the best.
     """
 
     d: int
@@ -26,9 +33,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The full runs: their mean, standard error over runs (None for one run), count; and the score of knowing nothing.
+    """The runs of full fine-tuning. The gain is their mean minus chance.
 
-    ``assumed``: the error of the mean where one run cannot tell it, from the size of the evaluation split.
+    Args:
+        mean: their mean score.
+        se: the standard error of the mean, from the spread of the runs. None if there is one run.
+        n: the number of runs.
+        chance: the score of knowing nothing.
+        assumed: the standard error of the mean if there is one run, from the size of the evaluation
+            split.
     """
 
     mean: float
@@ -39,16 +52,27 @@ class Baseline:
 
     @classmethod
     def of(cls, scores: list[float], chance: float, assumed: float = 0.0) -> Baseline:
+        """The baseline that these scores of full fine-tuning make."""
         se = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None
         return cls(fmean(scores), se, len(scores), chance, assumed)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a run must reach. raw: fraction x full. chance: chance + fraction x (full - chance). absolute: the given score.
+    """What a run must reach: the threshold tau.
 
-    Where scores are negative, as minus a loss is, a fraction of one means nothing, and raw is as chance. ``strict``: more than that.
-    ``loss``: what the error of the rates is expected to cost a run near d90, in shares of the gain.
+    The rule "raw" asks for fraction x full. The rule "chance" asks for chance + fraction x (full -
+    chance). Where chance is negative, as it is for minus a loss, a fraction of a score means
+    nothing. There "raw" is the same as "chance".
+
+    Args:
+        baseline: the runs of full fine-tuning.
+        rule: "raw", "chance" or "absolute".
+        fraction: the fraction that the rule asks for.
+        absolute: the threshold itself. If it is given, ``rule`` and ``fraction`` do not count.
+        strict: whether a run must score more than tau. Else tau itself passes.
+        loss: what the error of the rates is expected to cost a run near d90, as a fraction of the
+            gain.
     """
 
     baseline: Baseline
@@ -59,7 +83,7 @@ class Target:
     loss: float = 0.0
 
     def at(self, full: float) -> float:
-        """The threshold, were ``full`` the score of full training."""
+        """The threshold if full fine-tuning scored ``full``."""
         if self.absolute is not None:
             return float(self.absolute)
         floor = self.baseline.chance if self.rule == "chance" or self.baseline.chance < 0 else 0.0
@@ -67,17 +91,19 @@ class Target:
 
     @property
     def tau(self) -> float:
+        """The threshold, at the mean of the full runs."""
         return self.at(self.baseline.mean)
 
     def passes(self, score: float) -> bool:
+        """Whether a score reaches tau."""
         return score > self.tau if self.strict else score >= self.tau
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """``low``: the largest d that failed; ``high``: the smallest that passed. None where there is none.
+    """The largest d that failed, ``low``, and the smallest d that passed, ``high``.
 
-    low >= high means that the runs contradict each other within their noise.
+    Each is None if there is no such d. If low >= high, the runs contradict each other.
     """
 
     low: int | None
@@ -85,7 +111,7 @@ class Bracket:
 
 
 def means(points: Iterable[Point], floor: float) -> dict[int, float]:
-    """Mean score at each d, in order; a failed run counts as the floor."""
+    """The mean score at each d, in the order of d. A failed run scores the floor."""
     by_d: dict[int, list[float]] = {}
     for p in points:
         by_d.setdefault(p.d, []).append(floor if p.score is None else p.score)
@@ -93,6 +119,7 @@ def means(points: Iterable[Point], floor: float) -> dict[int, float]:
 
 
 def bracket(points: Iterable[Point], target: Target) -> Bracket:
+    """The bracket of d90. The mean score at each d decides whether that d passes."""
     verdicts = {
         d: target.passes(score) for d, score in means(points, target.baseline.chance).items()
     }
@@ -105,11 +132,21 @@ def bracket(points: Iterable[Point], target: Target) -> Bracket:
 def sampling_error(
     baseline: Baseline, n_scored: int, metric: str, fraction: float = 0.9
 ) -> float | None:
-    """Standard error of (curve - tau) at d90 from which examples the evaluation split happens to hold.
+    """The standard error of (curve - tau) at d90 that comes from the choice of evaluation examples.
 
-    In units of the score; None for a metric whose error is not known. Of a right-or-wrong score: what a
-    run at d90 gets right is taken to be part of what full fine-tuning gets right, so an example counts
-    1 - q, -q or 0 in (right at d90) - q (right by full fine-tuning).
+    With it an interval holds for new data too. It is known for scores that count right answers.
+    There every example that a run at d90 gets right is taken to be one that full fine-tuning gets
+    right too. With q = ``fraction`` an example then adds 1 - q, -q or 0 to
+    (right at d90) - q (right by full fine-tuning).
+
+    Args:
+        baseline: the runs of full fine-tuning.
+        n_scored: the number of examples in the evaluation split.
+        metric: the name of the metric.
+        fraction: the fraction that the threshold asks for.
+
+    Returns:
+        The error in units of the score. None if it is not known for the metric.
     """
     if metric not in ("accuracy", "exact_match") or not n_scored:
         return None
@@ -121,9 +158,18 @@ def sampling_error(
 
 
 def score_error(mean: float, n_scored: int, metric: str) -> float:
-    """Standard error of one score from which examples the split happens to hold; 0 for a metric where it is not known."""
+    """The standard error of one score that comes from the choice of the split's examples.
+
+    Args:
+        mean: the expected score.
+        n_scored: the number of examples in the split.
+        metric: the name of the metric.
+
+    Returns:
+        The error in units of the score. 0 if it is not known for the metric.
+    """
     p = min(1.0, max(0.0, mean))
-    # A correlation's is about 1 / sqrt(n) where there is none to find.
+    # The standard error of a correlation is about 1 / sqrt(n) if the true correlation is 0.
     spread = {
         "accuracy": math.sqrt(p * (1 - p)),
         "exact_match": math.sqrt(p * (1 - p)),
@@ -135,7 +181,10 @@ def score_error(mean: float, n_scored: int, metric: str) -> float:
 
 
 def signal(baseline: Baseline, n_scored: int, metric: str) -> bool:
-    """Whether full training beats chance by four standard errors: of the runs, or of the scored sample if that is larger."""
+    """Whether full fine-tuning beats chance by more than four standard errors.
+
+    The error is that of the runs or that of the scored examples, whichever is larger.
+    """
     return baseline.mean - baseline.chance > 4 * max(
         score_error(baseline.mean, n_scored, metric), baseline.se or 0.0
     )
