@@ -14,7 +14,9 @@ from idim.errors import expected, first_line, one_of
 from idim.measurement import Measurement
 from idim.progress import watching
 from idim.source import InMemory
-from idim.tasks.given import Brought, Loss, Takes, given
+from idim.tasks.base import Options
+from idim.tasks.in_memory import InMemoryTask, Loss
+from idim.tasks.takes import Brought, Takes
 from idim.tasks.user_metric import ComputeMetrics, Metric, chosen
 
 _ARMS = ("did", "said", "lora")
@@ -89,7 +91,11 @@ def measure(
     )
     asked = _config(name, task, options)
     wanted = chosen(metric, compute_metrics)
-    read = given(task, train, evaluation, wanted, loss, Takes.of(first), brought)
+    takes = Takes.of(first)
+
+    def read(options: Options) -> InMemoryTask:
+        return InMemoryTask(task, train, evaluation, wanted, loss, options, takes, brought)
+
     source = InMemory(name, make, task, read)
     run = conductor.sweep if asked.arm == "lora" else conductor.search
     with watching(progress, say) as watcher:

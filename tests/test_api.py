@@ -30,7 +30,8 @@ from idim import config, stored
 from idim.errors import IdimError
 from idim.source import InMemory
 from idim.study import Study
-from idim.tasks.given import Brought, Given, Takes, given
+from idim.tasks.in_memory import InMemoryTask
+from idim.tasks.takes import Brought, Takes
 from idim.tasks.user_metric import chosen
 
 FAST = {
@@ -223,7 +224,7 @@ def test_whatever_holds_the_data_the_score_is_that_of_each_text_alone(kind, dtyp
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     model = bert(tiny_bert).to(dtype)
     data, brought = HELD[kind](tokenizer)
-    task = Given(
+    task = InMemoryTask(
         "t", data, data, "accuracy", None, takes=Takes.of(model), brought=Brought(**brought)
     )
     with torch.no_grad():
@@ -245,7 +246,9 @@ def test_names_are_numbered_as_the_model_does(tiny_bert):
     names = {"id2label": {0: "Yes", 1: "No"}, "label2id": {"Yes": 0, "No": 1}}
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     rows = relabelled(tokenizer, ("no", "yes"))
-    given = Given("t", rows, rows, "accuracy", None, takes=Takes.of(bert(tiny_bert, **names)))
+    given = InMemoryTask(
+        "t", rows, rows, "accuracy", None, takes=Takes.of(bert(tiny_bert, **names))
+    )
     assert given.names == ("Yes", "No") and given._batch("measure", torch.arange(60))[
         "labels"
     ].tolist() == [1 - y for y in CLASSES]
@@ -258,8 +261,8 @@ def test_two_arrays_are_two_data_sets():
         for k in (0, 1)
     )
     assert (
-        Given("t", one, one, "accuracy", None).fingerprint
-        != Given("t", other, one, "accuracy", None).fingerprint
+        InMemoryTask("t", one, one, "accuracy", None).fingerprint
+        != InMemoryTask("t", other, one, "accuracy", None).fingerprint
     )
 
 
@@ -271,7 +274,7 @@ def test_labels_of_a_loss_of_ones_own_stay_and_are_classes_for_the_metric():
         module.weight.copy_(torch.tensor([[1.0, 0, 0]]))
         module.bias.zero_()
         seen = []
-        task = Given(
+        task = InMemoryTask(
             "t",
             data,
             data,
@@ -351,10 +354,14 @@ def nothing_to_read(**more) -> list[dict]:
             {"train": [(torch.zeros(10), y) for y in "ab"] * 30},
             "evaluation: labels: expected the classes of train",
         ),
-        ({"evaluation": [(torch.zeros(10), 7)] * 9}, "classes, but 3 outputs"),
-        ({"evaluation": [(torch.zeros(4), 1)] * 9}, "--model: expected one that takes the inputs"),
+        ({"evaluation": [(torch.zeros(10), 7)] * 9}, "evaluation: labels: expected the classes of"),
+        ({"model": nn.Linear(10, 2)}, "3 classes, but 2 outputs"),
         (
-            {"evaluation": [(torch.zeros(3 + i), 1) for i in range(9)]},
+            {"evaluation": [(torch.zeros(4), 1), (torch.zeros(4), 0)]},
+            "--model: expected one that takes the inputs",
+        ),
+        (
+            {"evaluation": [(torch.zeros(3 + i), i % 2) for i in range(9)]},
             "evaluation: expected examples that make a batch",
         ),
         ({"metric": lambda out, y: "high"}, "metric <lambda>: expected one that gives a score"),
@@ -444,7 +451,7 @@ def test_a_users_metric_may_have_the_name_of_ours_and_any_unit(name):
 
     rule.__name__ = name
     for wanted in (chosen(rule, None), chosen(name, lambda p: {name: 100.0})):
-        made = Given("t", TRAIN, TEST, wanted, None)
+        made = InMemoryTask("t", TRAIN, TEST, wanted, None)
         with torch.no_grad():
             score = made.score(net(0), "measure")
         assert score == 100.0 and stored.in_bounds(made.metric, score) and name in made.metric
@@ -473,7 +480,10 @@ def test_two_measurements_at_once_under_the_same_names_keep_apart():
         Study(
             config.make({"model": "m", "task": "t", **FAST}),
             source=InMemory(
-                "m", lambda seed, k=k: net(k), "t", given("t", data, TEST, "accuracy", None)
+                "m",
+                lambda seed, k=k: net(k),
+                "t",
+                lambda o, data=data: InMemoryTask("t", data, TEST, "accuracy", None, o),
             ),
         )
         for k, data in ((0, TRAIN), (1, blobs(500, 2)))
@@ -503,7 +513,7 @@ def test_an_entry_of_compute_metrics_is_found_with_trainers_prefix_or_without(en
         return {prefix + name: value for name, value in two_scores(prediction).items()}
 
     module = net(0)
-    made = Given("t", TRAIN, TEST, chosen(entry, compute), None)
+    made = InMemoryTask("t", TRAIN, TEST, chosen(entry, compute), None)
     with torch.no_grad():
         score = made.score(module, "measure")
         outputs = torch.cat([module(x[None]) for x, _ in TEST])
@@ -535,7 +545,7 @@ def test_rows_of_unequal_length_reach_compute_metrics_padded(tiny_bert):
         right = prediction.predictions.argmax(-1) == prediction.label_ids
         return {"share": float(right[asked].mean())}
 
-    made = Given("t", rows, rows, chosen(None, compute), None, takes=Takes.of(model))
+    made = InMemoryTask("t", rows, rows, chosen(None, compute), None, takes=Takes.of(model))
     with torch.no_grad():
         score = made.score(model, "measure")
         right = [

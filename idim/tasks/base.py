@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from idim import stored
 from idim.errors import expected
+from idim.tasks import mistakes
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,14 @@ class Supervised(Task):
             digest.update(split.encode() + y.numpy().tobytes())
         self.fingerprint = digest.hexdigest()[:16]
         self.majority = majority_of(labels["measure"]) if metric == "accuracy" else 0.0
+        splits = {split: y.tolist() for split, y in labels.items()}
+        parts = f"{name}, train split", f"{name}, measure split"
+        if metric in REGRESSION:
+            mistakes.of_numbers(splits, metric, parts)
+        else:
+            self.notes += mistakes.of_classes(
+                name, splits, lambda v: self.names[v] if self.names else str(v), parts
+            )
 
     @abstractmethod
     def inputs(self, split: str, index: torch.Tensor, device: torch.device): ...

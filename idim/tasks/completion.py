@@ -16,6 +16,7 @@ from idim.errors import expected
 from idim.models import is_encoder_decoder
 from idim.tasks.base import Task, check_split, grouped
 from idim.tasks.frames import Table
+from idim.tasks.text import text_notes
 
 #: The label of a token that nothing is asked of, as transformers has it.
 _IGNORED = -100
@@ -84,6 +85,15 @@ class Completion(Task):
             self.notes = (
                 f"{name}: {cut} examples have more than {max_seq_length} tokens, prompt and completion together; a decoder sees them cut",
             )
+        self.notes += text_notes(
+            name,
+            {
+                split: [
+                    (*texts, rest) for texts, rest in zip(table.texts, table.labels, strict=True)
+                ]
+                for split, table in tables.items()
+            },
+        )
         self.fingerprint = digest.hexdigest()[:16]
 
     def example(

@@ -12,6 +12,7 @@ from torch import nn
 
 from idim.errors import IdimError, expected, first_line
 from idim.models import unanswered_is_offline
+from idim.tasks import mistakes
 from idim.tasks.base import REGRESSION, Classes, Options, Supervised, grouped
 from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
 
@@ -75,6 +76,7 @@ class Text(Supervised):
             for split, table in tables.items()
         }
         super().__init__(name, metric, labels, classes, digest, named)
+        self.notes += text_notes(name, {split: table.texts for split, table in tables.items()})
         self._lengths = {
             split: torch.tensor([len(e["input_ids"]) for e in rows])
             for split, rows in self._encoded.items()
@@ -117,6 +119,13 @@ class Text(Supervised):
 
     def tokens(self, batch: torch.Tensor) -> int:
         return int(self._lengths["train"][batch].max()) * len(batch)
+
+
+def text_notes(name: str, splits: dict[str, list[tuple[str, ...]]]) -> tuple[str, ...]:
+    """What the owner of these texts should know: empty ones, and ones that are in both parts."""
+    train = [row for split, rows in splits.items() if split != mistakes.MEASURE for row in rows]
+    measure = splits[mistakes.MEASURE]
+    return (*mistakes.of_texts(name, [*train, *measure]), *mistakes.of_rows(name, train, measure))
 
 
 def padder(tokenizer) -> Callable[[list], dict[str, torch.Tensor]]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from idim.errors import expected
 from idim.pixels import Pixels
+from idim.tasks import mistakes
 from idim.tasks.base import EVALUATION, Classes, Options, Supervised, carve, classes_of
 
 _IDX = {
@@ -48,6 +49,16 @@ class Images(Supervised):
             digest.update(split.encode() + x.numpy().tobytes())
         self.images, self._pixels = images, pixels
         super().__init__(name, "accuracy", labels, classes, digest, named)
+        train, measure = (
+            [
+                mistakes.digest([row.numpy().tobytes()])
+                for split, x in images.items()
+                if (split == mistakes.MEASURE) == measured
+                for row in x
+            ]
+            for measured in (False, True)
+        )
+        self.notes += mistakes.of_rows(name, train, measure)
 
     def inputs(self, split: str, index: torch.Tensor, device: torch.device) -> torch.Tensor:
         chosen = self.images[split][index].to(device)
