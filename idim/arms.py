@@ -135,15 +135,16 @@ def lora(model: nn.Module, settings: Mapping) -> Adapted:
     )
     if not targets and kind not in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING:
         targets = [models.ALL_LINEAR]
-    if len(targets) == 1 and models.is_pattern(targets[0]):
-        found = [
-            name for name in models.matching(model, targets[0]) if not f"{name}.".startswith(inside)
-        ]
-        if not found:
-            raise expected(
-                "targets", "a pattern of names of modules that LoRA can adapt", targets[0]
-            )
-        targets = found
+    found: dict[str, None] = {}
+    for target in targets:
+        names = [target]
+        if models.is_pattern(target):
+            matched = models.matching(model, target)
+            names = [name for name in matched if not f"{name}.".startswith(inside)]
+        if not names:
+            raise expected("targets", "a pattern of names of modules that LoRA can adapt", target)
+        found.update(dict.fromkeys(names))
+    targets = list(found)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from idim import arms, config, models, train
+from idim.cli.flags import names_in
 from idim.errors import IdimError
 
 SETTINGS = {
@@ -114,6 +115,26 @@ def test_a_closed_arm_gives_the_model_back_as_it_came(arm):
 def test_loras_rule_for_alpha():
     assert arms.build("lora", net(), SETTINGS).info["alpha_rule"] == "alpha = 2 r"
     assert arms.build("lora", net(), {**SETTINGS, "lora_alpha": 8}).info["lora_alpha"] == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "adapted"),
+    [
+        ("1,3", ["1", "3"], ["1", "3"]),
+        (r"[13]{1,2}", [r"[13]{1,2}"], ["1", "3"]),
+        (r"3|1{1,2}", [r"3|1{1,2}"], ["1", "3"]),
+        (r"1{1,2}, 3", ["1{1,2}", "3"], ["1", "3"]),
+        (r"(1|(2|3)){1,1}", [r"(1|(2|3)){1,1}"], None),
+        (r"[1,2]", [r"[1,2]"], None),
+        (r"1{1,2},1", [r"1{1,2}", "1"], ["1"]),
+    ],
+)
+def test_targets_may_be_names_and_regular_expressions_with_commas(text, parts, adapted):
+    assert names_in(text, "--targets") == parts
+    if adapted:
+        model = nn.Sequential(*(nn.Linear(4, 4) if i % 2 else nn.ReLU() for i in range(6)))
+        built = arms.build("lora", model, {**SETTINGS, "targets": parts})
+        assert built.info["targets"] == adapted
 
 
 def test_mistakes():

@@ -257,7 +257,7 @@ def test_a_number_to_predict_is_finite(labels, tmp_path, tiny_bert):
         (
             "a.json",
             '[{"text": "film", "label": 1}, {"text": "film", "label": 0}'
-            + ', {"text": "film", "label": 0}' * 38
+            + ', {"text": "film", "label": 1}, {"text": "film", "label": 0}' * 19
             + "]",
         ),
         ("a.jsonl", '{"text": "film", "label": 1}\n{"text": "film", "label": 0}\n' * 20),
@@ -326,7 +326,8 @@ def test_classes_are_numbered_as_the_model_numbers_their_names(
     of = {tokenizer(text).input_ids[1]: numbers[label] for label, text in words.items()}
     seen = task.inputs("train", torch.arange(10), torch.device("cpu"))["input_ids"][:, 1].tolist()
     assert task.labels["train"][:10].tolist() == [of[i] for i in seen]
-    assert task.names == names and task.classes == max(2, len(names)) and bool(task.notes) == noted
+    assert task.names == names and task.classes == max(2, len(names))
+    assert any("the model calls its classes" in note for note in task.notes) == noted
 
 
 @pytest.mark.parametrize("name", GLUE)

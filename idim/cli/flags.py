@@ -98,8 +98,18 @@ def takes(
 
 
 def names_in(text: str | None, flag: str) -> list[str]:
-    """The names in a text with commas between. Raises ``IdimError`` where there is none."""
-    parts = [p.strip() for p in (text or "").split(",") if p.strip()]
+    """The names in a text with commas between. Raises ``IdimError`` where there is none.
+
+    A comma inside of brackets belongs to a regular expression: ``q|v{1,2},k`` has two parts.
+    """
+    parts, depth = [""], 0
+    for c in text or "":
+        depth = max(0, depth + (c in "([{") - (c in ")]}"))
+        if c == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += c
+    parts = [part.strip() for part in parts if part.strip()]
     if not parts:
         raise IdimError(f"{flag}: expected names with commas between; got {text!r}")
     return parts
