@@ -18,7 +18,7 @@ import pandas as pd
 
 from idim import conductor
 from idim.config import Config
-from idim.report.page import render
+from idim.report.page import derive, draw, keep
 from idim.report.summary import score_of
 from idim.report.tables import answer_text
 from idim.store import Store, write_json
@@ -43,7 +43,9 @@ def published_at(rows: list[list[float]], d: int) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--published", required=True)
     parser.add_argument("--model", choices=CURVES, default="mnist-fc")
@@ -70,7 +72,9 @@ def main() -> None:
     )
     summary = conductor.search(config, Watcher(say=lambda line: print(line, flush=True)))
     store = Store(args.out)
-    render(store)
+    summaries = derive(store)
+    keep(store, summaries)
+    list(draw(store, summaries))
     published = json.loads(Path(args.published).read_text())["curves"][CURVES[args.model]]
     asked = set(json.loads((store.root / "searches" / f"{summary['id']}.json").read_text())["keys"])
     runs = [r for r in store.all() if r["kind"] == "search" and r["key"] in asked]

@@ -219,10 +219,17 @@ class Result:
 
 
 def search(
-    target: Target, limits: Limits, design: str, run: Callable[[int, bool], Point]
+    target: Target,
+    limits: Limits,
+    design: str,
+    run: Callable[[int, bool], Point],
+    history: list[Point] | None = None,
 ) -> tuple[list[Point], str]:
-    """Make the runs that a design asks for. Returns them, and why the design stopped."""
-    history: list[Point] = []
+    """Make the runs that a design asks for, and append them to ``history``.
+
+    Returns the history, and why the design stopped.
+    """
+    history = [] if history is None else history
     while not isinstance(step := DESIGNS[design](history, target, limits), Stop):
         history += [run(r.d, r.far) for r in step.runs]
     return history, step.reason
@@ -435,10 +442,10 @@ def replay(design: str, early: bool, i: int) -> Result:
         if not left[d]:
             d = min((v for v in table.d if left[v]), key=lambda v: abs(math.log2(v / d)))
         curve = table.curves[d][left[d].pop()]
+        noise = sigma() if far and early else 0.0
         for n in range(4, len(curve)) if far and early else ():
-            side = outlook(
-                list(zip(table.shares[:n], curve[:n], strict=True)), target.tau, table.chance
-            )
+            so_far = list(zip(table.shares[:n], curve[:n], strict=True))
+            side = outlook(so_far, target.tau, table.chance, noise)
             if side:
                 stops, spent = stops + 1, spent + table.shares[n - 1]
                 false_stops += target.passes(curve[-1]) != (side == "above")
@@ -446,8 +453,13 @@ def replay(design: str, early: bool, i: int) -> Result:
         spent += 1
         return Point(d, curve[-1])
 
-    limits = Limits(table.d[0], LIMITS.largest)
-    history, stop = search(target, limits, design, run)
+    limits, history = Limits(table.d[0], LIMITS.largest), []
+
+    def sigma() -> float:
+        """The noise of one run, in units of the score, as the conductor takes it."""
+        return Posterior(history, target, *limits.octaves).sigma * (base.mean - base.chance)
+
+    history, stop = search(target, limits, design, run, history)
     result = judge(history, target, limits, table.truth, 5, stop)
     result.share, result.stops, result.false_stops = spent / len(history), stops, false_stops
     return result
