@@ -156,9 +156,10 @@ class Accumulator(ABC):
 
     @abstractmethod
     def add(self, v: torch.Tensor, start: int = 0) -> None:
-        """Take in ``v`` ``(n,)`` of the projection's dtype, on the range ``[start, start + n)``.
+        """Take in ``v`` ``(n,)`` of the projection's dtype.
 
-        The range lies within D and may overlap others. The accumulator may keep ``v`` itself until ``finish``, so do not overwrite it.
+        It lies on the range ``[start, start + n)`` within D, which may overlap others. The
+        accumulator may keep ``v`` itself until ``finish``, so do not overwrite it.
         """
 
     def add_rows(self, v: torch.Tensor, starts: torch.Tensor) -> None:

@@ -6,6 +6,7 @@ import ctypes
 from ctypes import c_double, c_int, c_int64, c_uint32, c_void_p
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,15 +16,29 @@ _THREAD_FLOATS = 1 << 15
 _SUFFIXES = {torch.float64: "f64"}
 
 
-class Ranges(ctypes.Structure):
-    """``Ranges`` of native.c: ranges of D and the memory that holds them.
+class Ranges(NamedTuple):
+    """Ranges of D and the memory that holds them, in the order of native.c's ``Ranges``.
 
     Addresses keep no tensor alive: the caller must, until the loops are done.
     """
 
+    start: int
+    number: int
+    length: int
+    group: int = 0
+    starts: int | None = None
+    at: int | None = None
+    memory: int | None = None
+    origin: int | None = None
+    factor: float = 1.0
+
+
+class _Ranges(ctypes.Structure):
+    """``Ranges`` of native.c. To make one from a tuple costs less than from names."""
+
     _fields_ = [
         ("start", c_int64),
-        ("count", c_int64),
+        ("number", c_int64),
         ("length", c_int64),
         ("group", c_int64),
         ("starts", c_void_p),
@@ -35,7 +50,7 @@ class Ranges(ctypes.Structure):
 
 
 #: What a loop takes.
-Argument = int | torch.Tensor | ctypes.Array[Ranges] | None
+Argument = int | torch.Tensor | ctypes.Array[_Ranges] | None
 
 
 def _load() -> ctypes.CDLL:
@@ -67,9 +82,11 @@ _LIBRARY = _load()
 PARTS: int = c_int64.in_dll(_LIBRARY, "idim_parts").value
 
 
-def as_array(ranges: list[Ranges]) -> ctypes.Array[Ranges]:
+def as_array(ranges: list[Ranges]) -> ctypes.Array[_Ranges]:
     """The ranges in a row in memory, as the loops read them."""
-    return (Ranges * len(ranges))(*ranges)
+    # ctypes makes structures of tuples, which its types do not know.
+    rows: list[Any] = list(ranges)
+    return (_Ranges * len(rows))(*rows)
 
 
 def address(x: torch.Tensor | None) -> int | None:
@@ -91,7 +108,7 @@ def call(loop: str, dtype: torch.dtype, work: int, *arguments: Argument) -> None
     getattr(_LIBRARY, f"idim_{loop}_{_SUFFIXES[dtype]}")(*given, _threads(work))
 
 
-def _passed(x: Argument) -> c_int64 | c_void_p | ctypes.Array[Ranges]:
+def _passed(x: Argument) -> c_int64 | c_void_p | ctypes.Array[_Ranges]:
     if isinstance(x, int):
         return c_int64(x)
     return x if isinstance(x, ctypes.Array) else c_void_p(address(x))
