@@ -14,10 +14,10 @@ from idim.errors import expected, first_line, one_of
 from idim.measurement import Measurement
 from idim.progress import watching
 from idim.source import InMemory
-from idim.tasks.base import Options
 from idim.tasks.in_memory import InMemoryTask, Loss
 from idim.tasks.takes import Brought, Takes
 from idim.tasks.user_metric import ComputeMetrics, Metric, chosen
+from idim.values.options import Options
 
 _ARMS = ("did", "said", "lora")
 #: What measure takes by names of its own, or cannot do with what is in memory.

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from idim import arms, rates
+from idim.answers.checks import checks_of
+from idim.answers.evidence import baseline_of, points_of, target_of, too_few
+from idim.answers.summary import summarise
 from idim.config import Config
 from idim.errors import IdimError, expected, one_of
 from idim.rates import Rates
-from idim.report.summary import (
-    baseline_of,
-    checks_of,
-    points_of,
-    summarise,
-    summarise_sweep,
-    target_of,
-    too_few,
-)
 from idim.search import pairs
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE, DESIGNS, SURE, Limits, Stop, wants_baseline
@@ -25,6 +20,14 @@ from idim.search.threshold import Baseline, Point, Target, signal
 from idim.source import CATALOGUES, Source
 from idim.store import Store
 from idim.study import Study, Watcher
+from idim.values.findings import Crossing
+from idim.values.purpose import Purpose
+from idim.values.question import Question
+from idim.values.record import Record
+from idim.values.spec import Spec
+from idim.values.summary import Summary
+from idim.values.training import Status
+from idim.values.verdict import Verdict
 
 #: A search whose rates may cost this many octaves of d90 tries rates at d90 anew.
 _LOSES = 0.08
@@ -75,8 +78,8 @@ def check_search(study: Study) -> None:
 SILENT = Watcher()
 
 
-def search(config: Config, watcher: Watcher = SILENT, source: Source = CATALOGUES) -> dict:
-    """Measure d90: the summary as one JSON-ready object.
+def search(config: Config, watcher: Watcher = SILENT, source: Source = CATALOGUES) -> Summary:
+    """Measure d90.
 
     Every run is kept in ``config.out`` as it finishes.
     """
@@ -91,12 +94,17 @@ class _Search:
     def __init__(self, study: Study, store: Store):
         self.study, self.store, self.arm = study, store, study.config.arm
         # What an earlier time found out of rates is found out again, so that the same runs are asked for.
-        self.question = study.ask(store, self.arm)
-        self.question |= {"loss": 0.0, "handicaps": {}}
+        study.ask(store, self.arm)
+        study.question = replace(self.question, loss=0.0, handicaps={})
         self.limits = _limits(study, self.arm)
-        self.history: list[dict] = []
+        self.history: list[Record] = []
 
-    def measured(self) -> dict:
+    @property
+    def question(self) -> Question:
+        assert self.study.question is not None
+        return self.study.question
+
+    def measured(self) -> Summary:
         study = self.study
         self.full, trials = rates.full_rate(study, self.store)
         self.runs = study.baselines(self.store, self.full, study.protocol.baselines)
@@ -107,7 +115,7 @@ class _Search:
             f"({study.protocol.rule} rule)"
         )
         if self.base.chance >= self.target.tau or not signal(
-            self.base, self.question["n_scored"], self.question["metric"]
+            self.base, self.question.n_scored, self.question.metric
         ):
             return self.answer(True)
         if study.protocol.budget_check:
@@ -125,17 +133,17 @@ class _Search:
         self.witnessed()
         found = self.answer(stop.finished)
         # A resumed search may know its checks already.
-        if found["verdict"] in ("reached", "budget_limited"):
+        if found.verdict in (Verdict.REACHED, Verdict.BUDGET_LIMITED):
             near = self.nearest()
             if study.protocol.budget_check:
-                self.paired(lambda i: self.again(near[i], "check", 1.0, 2.0), len(near))
+                self.paired(lambda i: self.again(near[i], Purpose.CHECK, 1.0, 2.0), len(near))
             for factor in (0.5, 2.0) if study.protocol.rate_check else ():
-                self.paired(lambda i, f=factor: self.again(near[i], "rate", f), len(near))
+                self.paired(lambda i, f=factor: self.again(near[i], Purpose.RATE, f), len(near))
         return self.answer(stop.finished)
 
     @property
     def base(self) -> Baseline | None:
-        return baseline_of(self.runs, self.question["n_scored"], self.question["metric"])
+        return baseline_of(self.runs, self.question.n_scored, self.question.metric)
 
     @property
     def target(self) -> Target:
@@ -143,7 +151,7 @@ class _Search:
 
     @property
     def points(self) -> list[Point]:
-        return points_of(self.history, self.question)
+        return points_of(self.history, self.question.handicaps)
 
     @property
     def belief(self) -> Belief:
@@ -153,21 +161,17 @@ class _Search:
     def estimate(self) -> int | None:
         return self.belief.interval(self.target)["estimate"]
 
-    def answer(self, finished: bool) -> dict:
-        try:
-            self.study.note(self.store, finished=finished)
-        except IdimError as error:  # a full disk: the answer is known all the same
-            self.study.watch.say(f"warning: the question was not kept; {error}")
-        return summarise(self.store.all(), self.question) | {"id": self.question["id"]}
+    def answer(self, finished: bool) -> Summary:
+        return _answered(self.study, self.store, finished)
 
     def use(self, found: Rates) -> None:
         """Take these rates from here on, and know what others have cost the runs that used them."""
         self.rates, cost = found, {}
         for r in self.history:
-            d, used = r["train_info"]["d_total"], r["run_info"]["config"]["recipe"]["learning_rate"]
-            lost = found.loss(d, used) - found.loss(d, found.rate(d))
+            d = r.training.d_total
+            lost = found.loss(d, r.rate) - found.loss(d, found.rate(d))
             if lost > 0.001:
-                cost[r["key"]] = round(lost, 4)
+                cost[r.key] = round(lost, 4)
         self.study.note(self.store, handicaps=cost)
 
     def tried(self) -> Stop:
@@ -186,7 +190,7 @@ class _Search:
             early = (self.target.tau, self.base.chance, self.noise())
             specs = [
                 study.spec(
-                    "search",
+                    Purpose.SEARCH,
                     self.arm,
                     run.d,
                     run.repeat,
@@ -228,35 +232,33 @@ class _Search:
         ):
             return
         there = sum(
-            r["train_info"]["d_total"] == largest and r["status"] != "stopped" for r in self.history
+            r.training.d_total == largest and r.status != Status.STOPPED for r in self.history
         )
         specs = [
-            study.spec("witness", self.arm, largest, i, self.rates.rate(largest))
+            study.spec(Purpose.WITNESS, self.arm, largest, i, self.rates.rate(largest))
             for i in range(2 - there)
         ]
         study.execute(self.store, specs, study.curve(self.arm))
 
     # Checks by pairs: the same run with one change.
 
-    def twice_full(self, i: int):
-        return self.study.spec("check", "full", 0, i, self.full, budget=2.0, drawn="baseline")
+    def twice_full(self, i: int) -> Spec:
+        return self.study.spec(
+            Purpose.CHECK, "full", 0, i, self.full, budget=2.0, drawn=Purpose.BASELINE
+        )
 
-    def nearest(self) -> list[dict]:
+    def nearest(self) -> list[Record]:
         """The whole runs nearest to d90."""
         d = self.estimate
-        whole = [r for r in self.history if r["status"] != "stopped"]
-        return sorted(
-            whole, key=lambda r: (abs(math.log2(r["train_info"]["d_total"] / d)), r["key"])
-        )[: pairs.MOST]
+        whole = [r for r in self.history if r.status != Status.STOPPED]
+        return sorted(whole, key=lambda r: (abs(math.log2(r.training.d_total / d)), r.key))[
+            : pairs.MOST
+        ]
 
-    def again(self, record: dict, kind: str, factor: float, budget: float = 1.0):
+    def again(self, record: Record, kind: Purpose, factor: float, budget: float = 1.0) -> Spec:
         """The specification of a run that is like this one but for its rate or its budget."""
-        d, used = (
-            record["train_info"]["d_total"],
-            record["run_info"]["config"]["recipe"]["learning_rate"],
-        )
-        seeds = record["run_info"]["config"]["seeds"]
-        for repeat in range(sum(r["train_info"]["d_total"] == d for r in self.history)):
+        d, used = record.training.d_total, record.rate
+        for repeat in range(sum(r.training.d_total == d for r in self.history)):
             spec = self.study.spec(
                 kind,
                 self.arm,
@@ -264,13 +266,13 @@ class _Search:
                 repeat,
                 float(f"{factor * used:.3g}"),
                 budget=budget,
-                drawn="search",
+                drawn=Purpose.SEARCH,
             )
-            if dict(spec.seeds) == seeds:
+            if spec.seeds == record.spec.seeds:
                 return spec
         raise AssertionError("a run of this search has none of its seeds")
 
-    def paired(self, spec: Callable[[int], object], most: int) -> None:
+    def paired(self, spec: Callable[[int], Spec], most: int) -> None:
         """Add pairs, two and then one at a time, while they do not tell whether the change matters."""
         n, most = min(pairs.FIRST, most), min(pairs.MOST, most)
         done = 0
@@ -281,41 +283,40 @@ class _Search:
             if n < most and pairs.UNLIKELY < self.odds(specs[0]) < pairs.SURE:
                 n += 1
 
-    def odds(self, spec) -> float:
+    def odds(self, spec: Spec) -> float:
         """How likely the check that this run belongs to thinks it that the change matters."""
-        made = [r for r in self.store.all() if r["key"] in self.question["keys"]]
+        made = self.question.of(self.store.all())
         belief = self.belief if self.asked() else None
-        found = belief.interval(self.target) if belief else None
+        found = Crossing(**belief.interval(self.target)) if belief else None
         checks = checks_of(made, self.base, self.target, belief, found, self.question)
         if spec.arm == "full":
-            return (checks["converged"] or {}).get("probability", 0.0)
-        if spec.kind == "check":
-            return (checks["budget"] or {}).get("probability", 0.0)
-        return max((v["probability"] for v in (checks["rate"] or {}).values()), default=0.0)
+            return checks.converged.probability if checks.converged else 0.0
+        if spec.kind == Purpose.CHECK:
+            return checks.budget.probability if checks.budget else 0.0
+        return max((v.probability for v in (checks.rate or {}).values()), default=0.0)
 
 
-def sweep(config: Config, watcher: Watcher = SILENT, source: Source = CATALOGUES) -> dict:
+def sweep(config: Config, watcher: Watcher = SILENT, source: Source = CATALOGUES) -> Summary:
     """Score against LoRA rank, under the same budget and evaluation rule as a search."""
     study = Study(config, watcher, source)
     ranks = sorted(config.ranks or (1, 2, 4, 8, 16))
     _lora_fits(study, max(ranks))
     store = Store(config.out)
-    question = study.ask(store, "lora", tuned=study.protocol.tune and not config.lora_learning_rate)
+    study.ask(store, "lora", tuned=study.protocol.tune and not config.lora_learning_rate)
     full, trials = rates.full_rate(study, store)
     study.baselines(store, full, study.protocol.baselines)
     # One rate does not fit all ranks: what is best at 4 can be far too high at 16.
     rate = rates.lora_rates(study, store, full, trials, ranks).rate
     specs = [
-        study.spec("sweep", "lora", r, i, rate(r))
+        study.spec(Purpose.SWEEP, "lora", r, i, rate(r))
         for r in ranks
         for i in range(study.protocol.repeats)
     ]
     study.execute(store, specs, study.curve("lora"))
-    study.note(store, finished=True)
-    return summarise_sweep(store.all(), question) | {"id": question["id"]}
+    return _answered(study, store, True)
 
 
-def train_one(config: Config, watcher: Watcher = SILENT) -> dict:
+def train_one(config: Config, watcher: Watcher = SILENT) -> Record:
     """One run of one arm: its record."""
     study = Study(config, watcher)
     arm = config.arm
@@ -335,8 +336,18 @@ def train_one(config: Config, watcher: Watcher = SILENT) -> dict:
     store = Store(config.out)
     rate = study.given_rate(arm) or study.law(arm)(size)
     return study.execute(
-        store, [study.spec("single", arm, size, 0, rate)], study.curve(arm), config.save
+        store, [study.spec(Purpose.SINGLE, arm, size, 0, rate)], study.curve(arm), config.save
     )[0]
+
+
+def _answered(study: Study, store: Store, finished: bool) -> Summary:
+    """Note how the question ends, and answer it from its records."""
+    assert study.question is not None
+    try:
+        study.note(store, finished=finished)
+    except IdimError as error:  # a full disk: the answer is known all the same
+        study.watch.say(f"warning: the question was not kept; {error}")
+    return summarise(store.all(), study.question)
 
 
 def _limits(study: Study, arm: str) -> Limits:

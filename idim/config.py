@@ -16,11 +16,11 @@ from typing import Any
 
 from idim.errors import expected, first_line, is_unicode, one_of
 from idim.protocols import PROTOCOLS, Protocol
+from idim.values.adaptation import ARMS
+from idim.values.recipe import CHOICES
 
 EXECUTORS = ("local",)
-PRECISIONS = ("fp32", "bf16", "fp16")
 ENGINES = ("auto", "plain", "native", "triton", "fht")
-ARMS = ("full", "did", "said", "lora")
 
 #: The panels of the help, in the order in which it shows them.
 WHAT, BUDGET, DATA, SUBSPACE, LORA, OUTPUT = PANELS = (
@@ -115,7 +115,7 @@ class Config:
         BUDGET,
         "fp32, or bf16 or fp16 by autocast (weights and theta stay fp32). Default: fp32.",
         "fp32",
-        choices=PRECISIONS,
+        choices=CHOICES["precision"],
     )
     lean: bool = _flag(
         SUBSPACE,

@@ -11,7 +11,7 @@ import torch
 import projections
 from idim.errors import IdimWarning, first_line
 from idim.store import Store
-from idim.stored import Unfit, check_answers, file_name
+from idim.values.fields import Unfit
 from projections import engines, random
 
 _PACKAGES = ("torch", "transformers", "datasets", "peft", "pandas", "matplotlib", "scikit-learn")
@@ -57,9 +57,9 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
         records, questions = store.all(), store.questions()
     for q in questions:
         try:
-            check_answers(q, [r for r in records if r["key"] in q["keys"]])
+            q.check_answers(records)
         except Unfit as error:
-            store.skip(store.root / "searches" / f"{file_name(q['id'])}.json", error)
+            store.skip_question(q, error)
     for name, why in store.skipped.items():
         yield name, False, why
     yield (
@@ -69,7 +69,7 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
     )
     seen = set()
     for record in records:
-        info = record["train_info"]["adaptation"]
+        info = record.training.adaptation
         known = info.get("projection_checksum")
         if known is None or known in seen:
             continue
@@ -78,14 +78,14 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
             "family": info["family"],
             "D": info["D"],
             "d": info["d_theta"],
-            "seed": record["run_info"]["config"]["seeds"]["projection"],
+            "seed": record.spec.seeds["projection"],
         } | (info.get("projection") or {})
         name = f"{was['family']} d={was['d']}"
         if (was["D"], was["d"]) != (info["D"], info["d_theta"]):
             yield (
                 name,
                 False,
-                f"run {record['key']}: expected P of D = {info['D']} and d = {info['d_theta']}; got D = {was['D']}",
+                f"run {record.key}: expected P of D = {info['D']} and d = {info['d_theta']}; got D = {was['D']}",
             )
             continue
         if info["scope"] == projections.TENSOR and "sizes" not in was:
@@ -100,9 +100,9 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
             projections.make(
                 was["family"], was["D"], was["d"], seed=was["seed"], sizes=sizes
             ).verify(known)
-            yield name, True, f"run {record['key']}: checksum {known[:12]}"
+            yield name, True, f"run {record.key}: checksum {known[:12]}"
         except Exception as error:  # of an edited record: an identity that no P has, or one too large for this machine
-            yield name, False, f"run {record['key']}: {first_line(error)}"
+            yield name, False, f"run {record.key}: {first_line(error)}"
 
 
 def _known_answer() -> bool:

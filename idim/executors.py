@@ -15,8 +15,10 @@ from threading import Thread
 
 import torch
 
-from idim.run import Spec, execute, lost
+from idim.run import execute, lost
 from idim.source import CATALOGUES, Source
+from idim.values.record import Record
+from idim.values.spec import Spec
 
 Progress = Callable[[int, int, float | None], None]
 
@@ -31,7 +33,7 @@ class Local:
 
     def run(
         self, specs: Sequence[Spec], progress: Progress | None = None, save: str = ""
-    ) -> Iterator[tuple[Spec, dict]]:
+    ) -> Iterator[tuple[Spec, Record]]:
         """``save``: a folder for what one run trains; with it, give one run.
 
         Whatever ends it early (Ctrl-C above all) ends the workers at once.
@@ -61,7 +63,7 @@ class Local:
             self.close()
             raise
 
-    def _together(self, specs: Sequence[Spec], killed: list[Spec]) -> Iterator[tuple[Spec, dict]]:
+    def _together(self, specs: Sequence[Spec], killed: list[Spec]) -> Iterator[tuple[Spec, Record]]:
         """Those that a worker's death left undone go into ``killed``."""
         pool = self._started()
         futures = {pool.submit(execute, spec, None, "", self._source): spec for spec in specs}

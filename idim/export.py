@@ -26,9 +26,9 @@ from idim.errors import IdimError, expected, first_line
 from idim.peft_plugin import NAME, SubspaceConfig, is_fresh
 from idim.pixels import Pixels
 from idim.source import CATALOGUES
-from idim.stored import load
 from idim.subspace import Subspace
-from idim.tasks.base import Options
+from idim.values.files import load
+from idim.values.options import Options
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
+from idim.answers.summary import summarise
 from idim.errors import expected
-from idim.report import figures, page, tables
-from idim.report.summary import summarise
 from idim.store import Store
+from idim.values.question import Question
+from idim.values.record import Record
+from idim.values.search_summary import SearchSummary
+from idim.values.summary import Summary
+from idim.values.sweep_summary import SweepSummary
+
+if TYPE_CHECKING:  # it takes a second, and a measurement that is not drawn needs none
+    from matplotlib.figure import Figure
 
 
 class Measurement(dict[str, Any]):
@@ -20,32 +25,29 @@ class Measurement(dict[str, Any]):
     """
 
     def __init__(
-        self,
-        summary: Mapping[str, Any],
-        records: Sequence[dict[str, Any]] = (),
-        questions: Sequence[dict[str, Any]] = (),
+        self, summary: Summary, records: Sequence[Record] = (), questions: Sequence[Question] = ()
     ):
         """Args:
         summary: what the search or the sweep found.
         records: the runs that the figure shows.
-        questions: the questions of the same study, this one's among them.
+        questions: the other questions of the same study.
         """
-        super().__init__(summary)
+        super().__init__(summary.to_json())
+        self.summary = summary
         self._records, self._questions = list(records), list(questions)
 
     @classmethod
-    def read(cls, summary: Mapping[str, Any], out: str) -> Measurement:
+    def read(cls, summary: Summary, out: str) -> Measurement:
         """With the runs that a store holds. They stay here when the store is deleted."""
         store = Store(out, create=False)
-        asked = store.question(summary["id"])
-        if asked is None:  # it was not kept, as on a full disk
-            return cls(summary)
-        together = [q for q in store.questions() if q["study"] == asked["study"]]
-        wanted = {key for q in together for key in q["keys"]}
-        return cls(summary, [r for r in store.all() if r["key"] in wanted], together)
+        others = [q for q in store.questions() if q.study == summary.study and q.id != summary.id]
+        wanted = summary.keys.union(*(q.keys for q in others))
+        return cls(summary, [r for r in store.all() if r.key in wanted], others)
 
     def __str__(self) -> str:
-        return (tables.sweep_text if self["arm"] == "lora" else tables.search_text)(self)
+        from idim.report import tables
+
+        return tables.summary_text(self.summary)
 
     def figure(self) -> Figure:
         """Draw the score against d, or against LoRA's rank with the store's other curves beside it.
@@ -53,24 +55,25 @@ class Measurement(dict[str, Any]):
         Returns: a figure of matplotlib, for ``savefig`` or a notebook.
         Raises: IdimError where there is nothing to draw, because no full run ended well.
         """
-        if not self["full"]:
-            raise expected("figure", "a full run that ended well", self["verdict"])
-        by_id = {q["id"]: q for q in self._questions}
-        own = self | {"keys": set(by_id.get(self["id"], {}).get("keys", ()))}
-        if self["arm"] != "lora":
-            return figures.figure_against_d(self._records, [own])
-        others = [
-            summarise(self._records, q) | {"keys": set(q["keys"])}
-            for q in self._questions
-            if q["arm"] != "lora"
-        ]
-        return figures.figure_against_rank(
-            self._records, own, [s for s in others if s["full"] and s["curve"]]
-        )
+        from idim.report import figures
+
+        summary = self.summary
+        if not summary.levels:
+            raise expected("figure", "a full run that ended well", str(summary.verdict))
+        if isinstance(summary, SweepSummary):
+            others = [summarise(self._records, q) for q in self._questions]
+            searches = [s for s in others if isinstance(s, SearchSummary) and s.levels and s.curve]
+            return figures.figure_against_rank(self._records, summary, searches)
+        assert isinstance(summary, SearchSummary)
+        return figures.figure_against_d(self._records, [summary])
 
     def _repr_png_(self) -> bytes | None:
-        return figures.png(self.figure()) if self["full"] else None
+        from idim.report import figures
+
+        return figures.png(self.figure()) if self.summary.levels else None
 
     def _repr_html_(self) -> str:
+        from idim.report import page
+
         picture = self._repr_png_()
-        return page.text(str(self)) + (page.image(picture, self["id"]) if picture else "")
+        return page.text(str(self)) + (page.image(picture, self.summary.id) if picture else "")

@@ -14,11 +14,12 @@ from statistics import fmean
 
 import projections
 from idim.protocols import LORA_FACTOR, RATE_EXPONENTS, TUNE_SHARE
-from idim.report.summary import score_of
 from idim.search.surface import Law, Surface, Trial
 from idim.search.threshold import score_error
 from idim.store import Store
 from idim.study import Study
+from idim.values.purpose import Purpose
+from idim.values.record import Record
 
 #: Rates tried at a size, as multiples of the law's, and how far beyond what was tried a rate may lie.
 _TRIED, _BEYOND = (1 / 3, 1.0, 3.0), 3.0
@@ -224,7 +225,7 @@ def _tunes(study: Study) -> bool:
 
 
 def _budget(study: Study) -> int:
-    return study.spec("tune", "full", 0, 0, 1.0, budget=TUNE_SHARE).recipe.max_steps
+    return study.spec(Purpose.TUNE, "full", 0, 0, 1.0, budget=TUNE_SHARE).recipe.max_steps
 
 
 def _split(study: Study) -> str:
@@ -243,11 +244,13 @@ def _scores(
     """Scores at these rates in shares of what full fine-tuning gains on the tuning split; raw for full itself."""
     budget, n = 1.0 if whole else TUNE_SHARE, _seeds(study)
     specs = [
-        study.spec("tune", arm, size, i, r, _split(study), budget) for r in rates for i in range(n)
+        study.spec(Purpose.TUNE, arm, size, i, r, _split(study), budget)
+        for r in rates
+        for i in range(n)
     ]
     records = study.execute(store, specs, study.curve(arm))
     chance = _chance(study, records)
-    scores = [0.0 if score_of(r) is None else score_of(r) - chance for r in records]
+    scores = [0.0 if r.score is None else r.score - chance for r in records]
     above = {r: fmean(scores[k * n : (k + 1) * n]) for k, r in enumerate(rates)}
     return {r: max(-0.1, v / reference) if reference else v for r, v in above.items()}
 
@@ -264,9 +267,9 @@ def _noise(study: Study, gain: float) -> float:
     return _PAIRED * middling / max(gain, 1e-9)
 
 
-def _chance(study: Study, records: Sequence[dict]) -> float:
+def _chance(study: Study, records: Sequence[Record]) -> float:
     """Of the split that rates are chosen on."""
-    untouched = fmean(r["train_info"]["untouched"] or 0.0 for r in records)
+    untouched = fmean(r.training.untouched or 0.0 for r in records)
     guess = study.task.guess(_split(study))
     return untouched if guess is None else max(untouched, guess)
 

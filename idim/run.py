@@ -6,8 +6,7 @@ import dataclasses
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -15,12 +14,17 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from idim import arms, memory, stored
+from idim import arms, memory
 from idim.errors import expected, first_line, is_out_of_memory
 from idim.search.early import outlook
 from idim.source import CATALOGUES, Source
-from idim.tasks.base import Options, Task
-from idim.train import COMPUTE, Outcome, Recipe, score_once, train
+from idim.tasks.base import Task
+from idim.train import COMPUTE, Outcome, score_once, train
+from idim.values.metric import metric
+from idim.values.purpose import Purpose
+from idim.values.record import Origin, Record, Setting
+from idim.values.spec import Spec
+from idim.values.training import Evaluation, Status, Stopped, Training
 
 #: How a run's warning begins whose result could not be written where it was asked for.
 NOT_SAVED = "--save: not written"
@@ -28,44 +32,12 @@ _ROUNDED_AWAY = 0.1  # the share of lost moves from which a record warns
 _PACKAGES = ("idim-lab", "torch", "transformers", "datasets", "peft", "numpy", "pandas")
 
 
-@dataclass(frozen=True)
-class Spec:
-    """All that decides a run's result. Two equal specifications are the same run, and the store keeps it once."""
-
-    model: str
-    task: str
-    arm: str
-    recipe: Recipe
-    options: Options
-    protocol: str
-    kind: str  # baseline | search | sweep | tune | check | rate | witness | single
-    split: str  # what it is scored on: tune, measure or locked
-    #: The four seeds: projection, theta_0, data order, dropout.
-    seeds: Mapping[str, int]
-    #: What the arm needs: d, projection, scope, structure; or rank, lora_alpha, targets.
-    settings: Mapping[str, object] = field(default_factory=dict)
-    task_fingerprint: str = ""
-    #: Of a model in a folder, whose content its name does not fix.
-    model_fingerprint: str = ""
-    #: The run may stop once it is known to end above or below the first score; then chance and one run's noise.
-    stop: tuple[float, float, float] | None = None
-
-    def config(self) -> dict:
-        """What a record keeps: all but where the data lay on this machine, which the task's fingerprint stands for."""
-        return dataclasses.asdict(self) | {"options": self.options.recorded()}
-
-    @property
-    def key(self) -> str:
-        """A digest of what a record keeps of it."""
-        return stored.digest(self.config())
-
-
 def execute(
     spec: Spec,
     progress: Callable[[int, int, float], None] | None = None,
     save: str = "",
     source: Source = CATALOGUES,
-) -> dict:
+) -> Record:
     """Train and score one run. A run that diverges or runs out of memory is a record too.
 
     ``save``: a folder for what was trained. ``source``: gives the model and the task.
@@ -96,28 +68,25 @@ def execute(
         warnings = _finish(spec, adapted, outcome, save)
         locked = None
         if (
-            spec.kind in ("baseline", "search")
+            spec.kind in (Purpose.BASELINE, Purpose.SEARCH)
             and outcome.status == "ok"
             and task.sizes().get("locked")
         ):
             locked = _number(score_once(adapted.module, task, spec.recipe, "locked"))
-        return _record(
-            spec,
-            outcome,
-            began,
-            {
-                "metric": task.metric,
-                "majority": task.majority,
-                "peak_memory_bytes": memory.peak(device),
-                "d_total": adapted.d_total,
-                "adaptation": adapted.info,
-                "splits": task.sizes(),
-                "warnings": warnings,
-                # Of the split that decides nothing: printed beside d90.
-                "locked": locked,
-            },
-            _about(known, task, device),
+        training = Training(
+            metric=task.metric,
+            score=None,
+            untouched=None,
+            majority=task.majority,
+            peak_memory_bytes=memory.peak(device),
+            d_total=adapted.d_total,
+            adaptation=adapted.info,
+            splits=task.sizes(),
+            warnings=tuple(warnings),
+            # The score on the split that decides nothing: printed beside d90.
+            locked=locked,
         )
+        return _record(spec, outcome, began, training, _about(known, task, device))
     except (MemoryError, RuntimeError, OSError) as error:
         if not is_out_of_memory(error):
             raise
@@ -135,7 +104,7 @@ def lost(
     began: float | None = None,
     known: tuple[int, str] | None = None,
     source: Source = CATALOGUES,
-) -> dict:
+) -> Record:
     """The record of a run that ended without an outcome: its process was killed, or memory ran out.
 
     It counts as a failure of its d. ``adaptation`` is empty unless the configuration says all of it. ``known``: the model's D and
@@ -156,21 +125,17 @@ def lost(
             "alpha_rule": f"alpha = {alpha / settings['rank']:g} r",
             "targets": sorted(settings.get("targets") or ()),
         }
-    return _record(
-        spec,
-        outcome,
-        began,
-        {
-            "metric": task.metric,
-            "majority": task.majority,
-            "peak_memory_bytes": 0,
-            "d_total": settings.get("d", known[0] if spec.arm == "full" else 0),
-            "adaptation": adaptation,
-            "splits": task.sizes(),
-            "warnings": [],
-        },
-        _about(known, task, torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+    training = Training(
+        metric=task.metric,
+        score=None,
+        untouched=None,
+        majority=task.majority,
+        d_total=settings.get("d", known[0] if spec.arm == "full" else 0),
+        adaptation=adaptation,
+        splits=task.sizes(),
     )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return _record(spec, outcome, began, training, _about(known, task, device))
 
 
 def _watched(
@@ -179,9 +144,10 @@ def _watched(
     """``progress``, and a look at the score: the first one comes before the first step."""
 
     def watched(step: int, steps: int, score: float) -> None:
-        if score == score and not stored.in_bounds(task.metric, score):
-            low, high = stored.bounds(task.metric)
-            raise expected("metric", f"{task.metric} from {low:g} to {high:g}", score)
+        known = metric(task.metric)
+        if score == score and not known.holds(score):
+            what = f"{known.name} from {known.low:g} to {known.high:g}"
+            raise expected("metric", what, score)
         if progress:
             progress(step, steps, score)
 
@@ -205,49 +171,41 @@ def _finish(spec: Spec, adapted: arms.Adapted, outcome: Outcome, save: str) -> l
     return warnings
 
 
-def _record(spec: Spec, outcome: Outcome, began: float, train_info: dict, meta_info: dict) -> dict:
-    return {
-        "schema": stored.SCHEMA,
-        "key": spec.key,
-        "kind": spec.kind,
-        "status": outcome.status,
-        "reason": outcome.reason,
-        "run_info": {
-            "config": spec.config(),
-            "started": began,
-            "git_commit": _git("rev-parse", "HEAD"),
-            "git_dirty": bool(_git("status", "--porcelain")),
-            "packages": _versions(),
-            "python": platform.python_version(),
-        },
-        "train_info": train_info
-        | {
-            "score": _number(outcome.final),
-            "untouched": _number(outcome.untouched),
-            "curve": [{**p, "score": _number(p["score"])} for p in outcome.learning_curve],
-            "steps": outcome.steps,
-            "tokens": outcome.tokens,
-            "seconds": outcome.seconds,
-            "stopped": {"side": outcome.stopped, "bound": spec.stop[0], "share": outcome.fraction}
-            if outcome.stopped
-            else None,
-        },
-        "meta_info": meta_info | {"threads": torch.get_num_threads()},
-    }
+def _record(
+    spec: Spec, outcome: Outcome, began: float, training: Training, setting: Setting
+) -> Record:
+    """``training`` holds what the loop does not know; ``outcome`` is the loop's part."""
+    stopped = None
+    if outcome.stopped and spec.stop:
+        stopped = Stopped(outcome.stopped, spec.stop[0], outcome.fraction)
+    curve = tuple(Evaluation(int(p["step"]), _number(p["score"])) for p in outcome.learning_curve)
+    training = dataclasses.replace(
+        training,
+        score=_number(outcome.final),
+        untouched=_number(outcome.untouched),
+        curve=curve,
+        steps=outcome.steps,
+        tokens=outcome.tokens,
+        seconds=outcome.seconds,
+        stopped=stopped,
+    )
+    origin = Origin(
+        started=began,
+        git_commit=_git("rev-parse", "HEAD"),
+        git_dirty=bool(_git("status", "--porcelain")),
+        packages=_versions(),
+        python=platform.python_version(),
+    )
+    return Record(spec, Status(outcome.status), training, setting, origin, outcome.reason)
 
 
-def _about(known: tuple[int, str], task: Task, device: torch.device) -> dict:
+def _about(known: tuple[int, str], task: Task, device: torch.device) -> Setting:
     name = (
         torch.cuda.get_device_name()
         if device.type == "cuda"
         else platform.processor() or platform.machine()
     )
-    return {
-        "D": known[0],
-        "model_fingerprint": known[1],
-        "task_fingerprint": task.fingerprint,
-        "device": name,
-    }
+    return Setting(known[0], known[1], task.fingerprint, name, torch.get_num_threads())
 
 
 def _number(value: float) -> float | None:

@@ -13,7 +13,8 @@ from torch import nn
 from idim import models, tasks
 from idim.errors import expected
 from idim.models import Loaded
-from idim.tasks.base import Options, Task
+from idim.tasks.base import Task
+from idim.values.options import Options
 
 
 class Source(ABC):

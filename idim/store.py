@@ -1,6 +1,7 @@
 """One JSON file a run, written atomically. What is in the store is finished; nothing else is.
 
-Beside the runs lie the questions that they answer (``searches``), and what is derived from both: ``summaries`` and ``figures``.
+Beside the runs lie the questions that they answer (``searches``), and what is derived from both:
+``summaries`` and ``figures``.
 """
 
 from __future__ import annotations
@@ -10,18 +11,27 @@ import json
 import os
 import secrets
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-from idim import stored
 from idim.errors import IdimWarning, expected
-from idim.stored import Unfit
+from idim.values.fields import Json, Unfit
+from idim.values.files import file_name, is_file_name, load
+from idim.values.question import Question
+from idim.values.record import Record, checksum
+
+_Kept = TypeVar("_Kept", Record, Question)
 
 
 class Store:
-    """A folder with ``runs/<key>.json``. Opening it checks that it can be written, before anything is trained.
+    """A folder with ``runs/<key>.json``.
 
-    What is read is checked (``idim.stored``). A file that is not what it should be is skipped: one warning counts such files and
-    says why, and ``skipped`` keeps the reasons. Nothing is written outside the folder, wherever links inside of it lead.
+    Opening it checks that it can be written, before anything is trained. What is read is checked
+    (``Record.from_json``). A file that is not what it should be is skipped: one warning counts
+    such files and says why, and ``skipped`` keeps the reasons. Nothing is written outside the
+    folder, wherever links inside of it lead.
     """
 
     def __init__(self, root: str | Path, create: bool = True):
@@ -29,7 +39,7 @@ class Store:
             raise expected("--out" if create else "store", "the name of a folder", "")
         self.root = Path(root)
         self._runs = self.root / "runs"
-        #: Files that are not what they should be, by their path in the store, each with the reason.
+        #: Files that are not what they should be, by their path in the store, with the reason.
         self.skipped: dict[str, str] = {}
         try:
             if create:
@@ -49,83 +59,99 @@ class Store:
 
     # Records.
 
-    def get(self, key: str) -> dict | None:
-        """The record of this run; None where there is none that fits, so that the run is made again."""
+    def get(self, key: str) -> Record | None:
+        """The record of this run; None where none fits, so that the run is made again."""
         path = self._runs / f"{key}.json"
         if not path.exists():
             return None
-        found = self._read(path)
+        found = self._read(path, Record.from_json)
         self._warn()
         return found
 
-    def put(self, record: dict) -> None:
-        """Keep a record, with a checksum of all that it holds. A file in its place that does not fit is set aside, not lost."""
-        path = self._runs / f"{record['key']}.json"
-        if path.exists() and self._read(path) is None:
+    def put(self, record: Record) -> None:
+        """Keep a record, with a checksum of all that it holds.
+
+        A file in its place that does not fit is set aside, not lost.
+        """
+        path = self._runs / f"{record.key}.json"
+        if path.exists() and self._read(path, Record.from_json) is None:
             os.replace(path, path.with_name(f"{path.name}.unfit-{secrets.token_hex(4)}"))
             self.skipped.pop(str(path.relative_to(self.root)))
-        write_json(path, record | {"checksum": stored.checksum(record)})
+        kept = record.to_json()
+        write_json(path, kept | {"checksum": checksum(kept)})
 
-    def all(self) -> list[dict]:
+    def all(self) -> list[Record]:
         """Every record that fits, in an order that does not depend on the file system."""
-        found = [
-            record
-            for path in sorted(self._runs.glob("*.json"))
-            if (record := self._read(path)) is not None
-        ]
+        paths = sorted(self._runs.glob("*.json"))
+        found = [r for path in paths if (r := self._read(path, Record.from_json)) is not None]
         self._warn()
-        return sorted(found, key=lambda r: (r["run_info"]["started"], r["key"]))
-
-    def _read(self, path: Path) -> dict | None:
-        try:
-            record = stored.check_record(stored.load(path), path.stem)
-        except Unfit as error:
-            self.skip(path, error)
-            return None
-        # It guards the file. What a run gave does not hold it.
-        record.pop("checksum", None)
-        return record
+        return sorted(found, key=lambda r: (r.origin.started, r.key))
 
     # Questions.
 
-    def question(self, name: str) -> dict | None:
+    def question(self, name: str) -> Question | None:
         """The question with this id; None where there is none that fits."""
         path = self._question(name)
-        return self._read_question(path) if path.exists() else None
+        return self._read(path, Question.from_json) if path.exists() else None
 
-    def put_question(self, question: dict) -> None:
-        """Keep a question beside the runs that answer it, so that the answer can be derived again."""
+    def put_question(self, question: Question) -> None:
+        """Keep a question beside the runs that answer it, so that it can be answered again."""
         self._within(self.root / "searches")
-        write_json(self._question(question["id"]), question)
+        write_json(self._question(question.id), question.to_json())
 
-    def questions(self) -> list[dict]:
+    def ask(self, question: Question) -> Question:
+        """Take up a question, and keep it.
+
+        What was found for it before stays: its runs, its end, and what its rates may cost.
+
+        Returns:
+            The question with what was found.
+        """
+        if before := self.question(question.id):
+            question = replace(
+                question,
+                keys=before.keys,
+                finished=before.finished,
+                loss=before.loss,
+                handicaps=before.handicaps,
+            )
+        self.put_question(question)
+        return question
+
+    def questions(self) -> list[Question]:
         """Every question that fits, by the names of their files."""
         paths = sorted((self.root / "searches").glob("*.json"))
-        found = [question for path in paths if (question := self._read_question(path)) is not None]
+        found = [q for path in paths if (q := self._read(path, Question.from_json)) is not None]
         self._warn()
         return found
 
-    def _question(self, name: str) -> Path:
-        if not stored.is_file_name(name):
-            raise expected("id", "a file's name", name)
-        return self.root / "searches" / f"{stored.file_name(name)}.json"
+    def skip_question(self, question: Question, why: Unfit) -> None:
+        """Note a question that its runs cannot answer."""
+        self._skip(self._question(question.id), why)
 
-    def _read_question(self, path: Path) -> dict | None:
-        try:
-            return stored.check_question(stored.load(path), path.stem)
-        except Unfit as error:
-            self.skip(path, error)
-            return None
+    def _question(self, name: str) -> Path:
+        if not is_file_name(name):
+            raise expected("id", "a file's name", name)
+        return self.root / "searches" / f"{file_name(name)}.json"
 
     # What is derived.
 
     def keep(self, folder: str, name: str, data: bytes) -> Path:
-        """Write a file of what is derived from the records, into a folder of the store. ``name``: an id, and an ending."""
+        """Write a file of what is derived from the records.
+
+        Args:
+            folder: a folder of the store.
+            name: an id, and an ending.
+            data: the file's content.
+
+        Returns:
+            The file's path.
+        """
         self._within(self.root / folder)
         stem, ending = name.rsplit(".", 1)
-        if not stored.is_file_name(stem):
+        if not is_file_name(stem):
             raise expected("id", "a file's name", stem)
-        path = self.root / folder / f"{stored.file_name(stem)}.{ending}"
+        path = self.root / folder / f"{file_name(stem)}.{ending}"
         write(path, data)
         return path
 
@@ -141,8 +167,14 @@ class Store:
 
     # What does not fit.
 
-    def skip(self, path: Path, why: Unfit) -> None:
-        """Note a file of the store that is not what it should be."""
+    def _read(self, path: Path, read: Callable[[Json, str], _Kept]) -> _Kept | None:
+        try:
+            return read(load(path), path.stem)
+        except Unfit as error:
+            self._skip(path, error)
+            return None
+
+    def _skip(self, path: Path, why: Unfit) -> None:
         self.skipped.setdefault(str(path.relative_to(self.root)), str(why))
 
     def _warn(self) -> None:
@@ -161,15 +193,20 @@ class Store:
             )
 
 
-def write_json(path: Path, value: dict) -> None:
-    """Write a JSON file as ``write`` does. Errors: ValueError for a number that JSON lacks."""
+def write_json(path: Path, value: Json) -> None:
+    """Write a JSON file as ``write`` does.
+
+    Raises:
+        ValueError: a number that JSON lacks.
+    """
     write(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never a part, also after a power cut.
+    """Write a file at once: a reader sees the old one or the new one, also after a power cut.
 
-    Errors: ``IdimError`` where there is no room or no permission.
+    Raises:
+        IdimError: there is no room, or no permission.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,13 +26,15 @@ from idim.protocols import (
     TUNE_STEPS,
     Protocol,
 )
-from idim.run import Spec
 from idim.source import CATALOGUES, Source
 from idim.store import Store
-from idim.tasks.base import Options, Task
-from idim.train import Recipe, total_steps
-
-_SEEDS = ("projection", "theta_0", "data", "dropout")
+from idim.tasks.base import Task
+from idim.values.options import Options
+from idim.values.purpose import Purpose
+from idim.values.question import Question
+from idim.values.recipe import Recipe
+from idim.values.record import Record
+from idim.values.spec import SEEDS, Spec
 
 #: What of a configuration changes neither the runs nor the answer.
 _SAME_ANSWER = ("out", "save", "executor", "data_dir", "engine", "lean")
@@ -96,7 +98,7 @@ class Study:
         _fits(loaded.module, self.task, config.model)
         self._fingerprint = loaded.fingerprint if source.may_change(config.model) else ""
         #: The question being answered, if any; every run made for it is noted there.
-        self.question: dict | None = None
+        self.question: Question | None = None
         named = list(loaded.module.named_parameters())
         self.layout = projections.Layout.of(named, self.protocol.structure)
         self.D = self.layout.D
@@ -110,10 +112,10 @@ class Study:
         ):
             # A few passes over a small data set are too few steps to converge in.
             fewest = FEWEST_STEPS[kind]
-            if total_steps(self.recipe, self.task.train_size()) < fewest:
+            if self.recipe.steps(self.task.train_size()) < fewest:
                 self.recipe = dataclasses.replace(self.recipe, max_steps=fewest)
         #: Optimiser steps of a run.
-        self.steps = total_steps(self.recipe, self.task.train_size())
+        self.steps = self.recipe.steps(self.task.train_size())
 
     @property
     def id(self) -> str:
@@ -152,15 +154,15 @@ class Study:
 
     def spec(
         self,
-        kind: str,
+        kind: Purpose,
         arm: str,
         size: int,
         repeat: int,
         rate: float,
         split: str = "measure",
         budget: float = 1.0,
-        stop: tuple[float, float, float] | None = None,
-        drawn: str = "",
+        stop: tuple[float, ...] | None = None,
+        drawn: Purpose | None = None,
     ) -> Spec:
         """``size`` is d or the rank; ``budget`` multiplies the number of steps.
 
@@ -168,12 +170,12 @@ class Study:
         seeds this one shares (P, theta_0, order, dropout), where the two are compared as a pair.
         """
         recipe = dataclasses.replace(self.recipe, learning_rate=rate)
-        if kind == "tune":
+        if kind == Purpose.TUNE:
             # A short run's curve is of no use, and the scores would take as long as the steps.
             recipe = dataclasses.replace(recipe, evaluations=1)
         if budget != 1.0:
             steps = max(1, round(budget * self.steps))
-            if kind == "tune":
+            if kind == Purpose.TUNE:
                 # Fewer steps say nothing of rates: all of them would look too small.
                 steps = max(steps, min(self.steps, TUNE_STEPS))
             recipe = dataclasses.replace(recipe, max_steps=steps)
@@ -225,7 +227,7 @@ class Study:
 
     def execute(
         self, store: Store, specs: Sequence[Spec], curve: str, save: str = ""
-    ) -> list[dict]:
+    ) -> list[Record]:
         """Records for these specifications, in their order: from the store where it has them, else made now and stored.
 
         ``save``: a folder for what a single run trains, which the store does not hold: it is trained in any case.
@@ -238,15 +240,15 @@ class Study:
             else None
         )
         for spec, record in self.executor.run(todo, progress, save):
-            record |= {"study": self.id, "curve": curve}
+            record = dataclasses.replace(record, study=self.id, arm_key=curve)
             store.put(record)
             done[spec.key] = record
-            info = record["train_info"]
-            score = record["reason"] if info["score"] is None else f"{info['score']:.4f}"
+            info = record.training
+            score = record.reason if info.score is None else f"{info.score:.4f}"
             self.watch.say(
-                f"{_title(spec)}: {record['status']}, {self.task.metric} {score}, {info['seconds']:.0f} s"
+                f"{_title(spec)}: {record.status}, {self.task.metric} {score}, {info.seconds:.0f} s"
             )
-            for warning in info["warnings"]:
+            for warning in info.warnings:
                 self.watch.say(f"warning: {warning}")
         self.note(store, specs)
         kept = len(specs) - len(todo)
@@ -256,20 +258,15 @@ class Study:
             )
         return [done[s.key] for s in specs]
 
-    def ask(self, store: Store, arm: str, **more: object) -> dict:
-        """Take up a question. What was found for it before stays: its runs, and whether it is finished."""
-        asked = self._question(arm, **more)
-        before = store.question(asked["id"]) or {}
-        asked |= {k: v for k, v in before.items() if k in ("keys", "finished", "loss", "handicaps")}
-        self.question = asked
-        self.note(store)
-        return self.question
+    def ask(self, store: Store, arm: str, tuned: bool | None = None) -> None:
+        """Take up a question. Every run that is made from now on is noted as made for it."""
+        self.question = store.ask(self._question(arm, tuned))
 
     def note(self, store: Store, specs: Sequence[Spec] = (), **more: object) -> None:
         """Keep the question beside its runs, with the keys of those made for it so far."""
         if self.question is not None:
-            keys = dict.fromkeys([*self.question["keys"], *(s.key for s in specs)])
-            self.question |= {"keys": list(keys), **more}
+            keys = dict.fromkeys([*self.question.keys, *(s.key for s in specs)])
+            self.question = dataclasses.replace(self.question, keys=tuple(keys), **more)
             store.put_question(self.question)
 
     # Rates (rates.py tunes them).
@@ -293,47 +290,49 @@ class Study:
         )
         return lambda size: full * (self.D / (size - self.m(arm))) ** self._exponent / norm
 
-    def baselines(self, store: Store, rate: float, n: int, first: int = 0) -> list[dict]:
+    def baselines(self, store: Store, rate: float, n: int, first: int = 0) -> list[Record]:
         """Full runs number ``first`` to ``n - 1``."""
         return self.execute(
-            store, [self.spec("baseline", "full", 0, i, rate) for i in range(first, n)], "full"
+            store,
+            [self.spec(Purpose.BASELINE, "full", 0, i, rate) for i in range(first, n)],
+            "full",
         )
 
-    def _question(self, arm: str, **more: object) -> dict:
-        """What a summary needs to know beside the records."""
+    def _question(self, arm: str, tuned: bool | None = None) -> Question:
+        """What a summary needs to know besides the records."""
         p, c = self.protocol, self.config
-        curve = self.curve(arm)
+        arm_key = self.curve(arm)
         name = re.sub(r"[^\w.-]+", "_", "-".join([c.model, c.task, arm, p.name]))
         # What changes the runs or the answer is another question, kept beside the first.
         same = {k: v for k, v in dataclasses.asdict(c).items() if k not in _SAME_ANSWER}
-        asked = json.dumps([_QUESTIONS, self.id, self._fingerprint, curve, same], sort_keys=True)
+        asked = json.dumps([_QUESTIONS, self.id, self._fingerprint, arm_key, same], sort_keys=True)
         digest = hashlib.sha256(asked.encode()).hexdigest()[:6]
-        return {
-            "id": f"{name}-{digest}",
-            "keys": [],
-            "finished": False,
-            "study": self.id,
-            "curve": curve,
-            "model": c.model,
-            "task": c.task,
-            "arm": arm,
-            "projection": p.projection,
-            "scope": p.scope,
-            "structure": p.structure if arm == "said" else None,
-            "protocol": p.name,
-            "design": p.design,
-            "metric": self.task.metric,
-            "D": self.D,
-            "m": self.m(arm),
-            "rule": p.rule,
-            "absolute": p.absolute,
-            "strict": p.strict,
-            "threshold": c.threshold,
-            "left_out": list(p.left_out),
-            "n_scored": self.task.sizes().get("measure", 0),
-            "steps": self.steps,
-            **more,
-        }
+        return Question(
+            id=f"{name}-{digest}",
+            study=self.id,
+            arm_key=arm_key,
+            model=c.model,
+            task=c.task,
+            arm=arm,
+            projection=p.projection,
+            scope=p.scope,
+            structure=p.structure if arm == "said" else None,
+            protocol=p.name,
+            design=p.design,
+            metric=self.task.metric,
+            D=self.D,
+            m=self.m(arm),
+            smallest=self.m(arm) + 1,
+            largest=self.D + self.m(arm),
+            rule=p.rule,
+            absolute=p.absolute,
+            strict=p.strict,
+            threshold=c.threshold,
+            left_out=p.left_out,
+            n_scored=self.task.sizes().get("measure", 0),
+            steps=self.steps,
+            tuned=tuned,
+        )
 
 
 def _kind(config: Config, source: Source) -> str:
@@ -386,7 +385,7 @@ def _seeds(
     The same master seed gives the same ones, so a search resumes. Two tasks share none.
     """
     seeds = {}
-    for name in _SEEDS:
+    for name in SEEDS:
         text = f"{master}/{model}/{task}/{kind}/{arm}/{size}/{repeat}/{name}"
         seeds[name] = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "little")
     return seeds

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from idim.errors import one_of
+from idim.values.recipe import Recipe
 
 #: What a precision other than fp32 computes in, by autocast.
 COMPUTE = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,64 +25,6 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], Recipe], torch.optim.Optim
     ),
     "sgd": lambda groups, recipe: torch.optim.SGD(groups, momentum=0.9),
 }
-#: What each named choice of a recipe may be.
-CHOICES = {
-    "optimizer": OPTIMIZERS,
-    "schedule": ("constant", "linear", "cosine"),
-    "rule": ("last", "mean_of_last_3"),
-    "precision": ("fp32", *COMPUTE),
-}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How long and how to train. Every arm of a measurement has the same one, but for its rates.
-
-    Args:
-        learning_rate: the highest of the schedule.
-        epochs: passes over the training split, where ``max_steps`` is 0.
-        max_steps: optimiser steps; 0 lets ``epochs`` decide.
-        batch_size: examples a step.
-        optimizer: one of ``OPTIMIZERS``.
-        beta2: of Adam.
-        weight_decay: of what is trained, the scales excepted.
-        schedule: "constant", "linear" or "cosine"; the last two end at 0.
-        warmup: the fraction of the steps in which the rate rises.
-        l2: a penalty ``l2 * |w|^2`` on the matrices and kernels that the model computes with (not
-            on biases), whatever is trained.
-        clip: the largest norm of the gradient; 0 for no limit.
-        scale_learning_rate: of structure-aware scales; None for ``learning_rate``.
-        evaluations: how many, evenly spread; the last one is at the last step.
-        rule: the final score: that of the "last" evaluation, or "mean_of_last_3".
-        precision: "fp32", "bf16" or "fp16": what the model computes in.
-
-    Raises:
-        IdimError: an unknown name.
-
-    >>> total_steps(Recipe(1e-3, epochs=3, batch_size=32), train_size=100)
-    12
-    """
-
-    learning_rate: float
-    epochs: float = 1.0
-    max_steps: int = 0
-    batch_size: int = 32
-    optimizer: str = "adam"
-    beta2: float = 0.999
-    weight_decay: float = 0.0
-    schedule: str = "linear"
-    warmup: float = 0.0
-    l2: float = 0.0
-    clip: float = 0.0
-    scale_learning_rate: float | None = None
-    evaluations: int = 4
-    rule: str = "last"
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise one_of(name, known, getattr(self, name))
 
 
 class Data(Protocol):
@@ -130,12 +72,6 @@ def score_once(module: nn.Module, data: Data, recipe: Recipe, split: str) -> flo
         return data.score(module, split)
 
 
-def total_steps(recipe: Recipe, train_size: int) -> int:
-    """Optimiser steps of a run on ``train_size`` examples; at least one."""
-    per_epoch = max(1, math.ceil(train_size / recipe.batch_size))
-    return recipe.max_steps or max(1, round(recipe.epochs * per_epoch))
-
-
 def train(
     module: nn.Module,
     groups: dict[str, list[nn.Parameter]],
@@ -166,7 +102,7 @@ def train(
     """
     out = Outcome()
     began = time.perf_counter()
-    steps = total_steps(recipe, data.train_size())
+    steps = recipe.steps(data.train_size())
     due = {math.ceil(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
     optimizer = _optimizer(groups, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe))

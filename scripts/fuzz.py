@@ -38,8 +38,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from idim import stored
 from idim.cli import app
+from idim.values.spec import digest
 
 #: An input hangs after so many seconds of processor time, or after so many seconds by the clock.
 #: The second limit is wide, because other work may hold the processor.
@@ -548,7 +548,7 @@ def records(r: random.Random, place: Place) -> list[str]:
         if r.random() < 0.6:  # like a forger, who makes the checksum and the key fit
             value.pop("checksum", None)
             with contextlib.suppress(Exception):
-                value["key"] = stored.digest(value["run_info"]["config"])
+                value["key"] = digest(value["run_info"]["config"])
                 file.unlink()
                 file = file.with_name(value["key"] + ".json")
         file.write_text(json.dumps(value))

@@ -10,13 +10,14 @@ again, it does not repeat the runs in --store.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from statistics import fmean, median
 
 from idim.config import Config
-from idim.report.summary import score_of
 from idim.store import Store, write_json
 from idim.study import Study, Watcher
+from idim.values.purpose import Purpose
 
 SEEDS = 20
 D = sorted({round(2 ** (4 + 9 * i / 39)) for i in range(40)})
@@ -50,10 +51,12 @@ def main() -> None:
         Store(args.store),
     )
     rate = study.law("did")
-    specs = {("full", i): study.spec("baseline", "full", 0, i, 3e-3) for i in range(SEEDS)}
-    specs |= {(d, i): study.spec("search", "did", d, i, rate(d)) for d in D for i in range(SEEDS)}
+    specs = {("full", i): study.spec(Purpose.BASELINE, "full", 0, i, 3e-3) for i in range(SEEDS)}
     specs |= {
-        (f, d, i): study.spec("check", "did", d, i, rate(d), budget=f)
+        (d, i): study.spec(Purpose.SEARCH, "did", d, i, rate(d)) for d in D for i in range(SEEDS)
+    }
+    specs |= {
+        (f, d, i): study.spec(Purpose.CHECK, "did", d, i, rate(d), budget=f)
         for f in LONGER
         for d in LONGER_D
         for i in range(LONGER_SEEDS)
@@ -62,31 +65,31 @@ def main() -> None:
     one = records[D[0], 0]
 
     def curves(size: int | str) -> list[list[float]]:
-        return [[p["score"] for p in records[size, i]["train_info"]["curve"]] for i in range(SEEDS)]
+        return [[p.score for p in records[size, i].training.curve] for i in range(SEEDS)]
 
     def longer(f: float, d: int) -> float:
         """How much the mean score at d gains from f times the budget."""
-        return fmean(score_of(records[f, d, i]) for i in range(LONGER_SEEDS)) - fmean(
+        return fmean(records[f, d, i].score for i in range(LONGER_SEEDS)) - fmean(
             c[-1] for c in curves(d)
         )
 
-    full = [records["full", i]["train_info"] for i in range(SEEDS)]
+    full = [records["full", i].training for i in range(SEEDS)]
     write_json(
         args.out,
         {
-            "recipe": one["run_info"]["config"]["recipe"] | {"learning_rate": "3e-3 (D / d)^0.75"},
+            "recipe": dataclasses.asdict(one.spec.recipe) | {"learning_rate": "3e-3 (D / d)^0.75"},
             "D": study.D,
-            "steps": one["train_info"]["steps"],
-            "packages": one["run_info"]["packages"],
-            "git_commit": one["run_info"]["git_commit"],
+            "steps": one.training.steps,
+            "packages": one.origin.packages,
+            "git_commit": one.origin.git_commit,
             "task_fingerprint": study.task.fingerprint,
-            "seconds": median(r["train_info"]["seconds"] for r in records.values()),
+            "seconds": median(r.training.seconds for r in records.values()),
             "seeds": SEEDS,
-            "chance": max(full[0]["majority"], fmean(i["untouched"] for i in full)),
+            "chance": max(full[0].majority, fmean(i.untouched for i in full)),
             "gain of longer runs": {
                 f"{f:g}": {str(d): longer(f, d) for d in LONGER_D} for f in LONGER
             },
-            "shares": [p["step"] / one["train_info"]["steps"] for p in one["train_info"]["curve"]],
+            "shares": [p.step / one.training.steps for p in one.training.curve],
             "full": curves("full"),
             "d": {str(d): curves(d) for d in D},
         },

@@ -18,11 +18,11 @@ from statistics import fmean
 import numpy as np
 
 from idim.config import Config
-from idim.report.summary import score_of
 from idim.search.isotonic import isotonic
 from idim.search.threshold import Baseline, Point, Target
 from idim.store import Store, write_json
 from idim.study import Study, Watcher
+from idim.values.purpose import Purpose
 
 D = (48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320)
 FULL_RATES = (0.003, 0.006, 0.01, 0.02, 0.03, 0.06)
@@ -48,31 +48,33 @@ def main() -> None:
     )
 
     def tuned(arm: str, d: int, rates: list[float]) -> tuple[float, dict[str, float]]:
-        specs = [study.spec("tune", arm, d, i, r, "tune") for r in rates for i in range(TUNING)]
-        scores = [score_of(r) or 0.0 for r in study.execute(store, specs, arm)]
+        specs = [
+            study.spec(Purpose.TUNE, arm, d, i, r, "tune") for r in rates for i in range(TUNING)
+        ]
+        scores = [r.score or 0.0 for r in study.execute(store, specs, arm)]
         mean = {r: fmean(scores[n * TUNING : (n + 1) * TUNING]) for n, r in enumerate(rates)}
         return max(mean, key=mean.get), {f"{r:g}": round(v, 4) for r, v in mean.items()}
 
     full_rate, full_tried = tuned("full", 0, list(FULL_RATES))
     records = study.execute(
-        store, [study.spec("baseline", "full", 0, i, full_rate) for i in range(FULL_SEEDS)], "full"
+        store,
+        [study.spec(Purpose.BASELINE, "full", 0, i, full_rate) for i in range(FULL_SEEDS)],
+        "full",
     )
-    full = [score_of(r) for r in records]
-    chance = max(
-        records[0]["train_info"]["majority"], fmean(r["train_info"]["untouched"] for r in records)
-    )
+    full = [r.score for r in records]
+    chance = max(records[0].training.majority, fmean(r.training.untouched for r in records))
     table = {}
     for d in D:
         law = full_rate * (study.D / d) ** 0.75
         rate, tried = tuned("did", d, [float(f"{f * law:.3g}") for f in FACTORS])
         found = study.execute(
-            store, [study.spec("search", "did", d, i, rate) for i in range(SEEDS)], "did"
+            store, [study.spec(Purpose.SEARCH, "did", d, i, rate) for i in range(SEEDS)], "did"
         )
         table[d] = {
             "rate": rate,
             "of the law": rate / law,
             "tuning": tried,
-            "scores": [score_of(r) or chance for r in found],
+            "scores": [r.score or chance for r in found],
         }
 
     def crossing(fulls: list[float], scores: dict[int, list[float]]) -> float | None:

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from idim.report.page import derive, draw, keep
+from idim.answers.summary import derive, keep
+from idim.report.page import draw
 from idim.report.tables import answer_text
 from idim.store import Store, write_json
+from idim.values.findings import Crossing
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,20 +53,22 @@ def main() -> None:
                         "rule": rule,
                         "old verdict": old and old["verdict"],
                         "new verdict": new["verdict"],
-                        "old": answer_text(old.get(key)) if old else "none",
-                        "new": answer_text(new.get(key)),
-                        "old interval": answer_text((old or {}).get("interval"))
+                        "old": _text(old.get(key)) if old else "none",
+                        "new": _text(new.get(key)),
+                        "old interval": _text((old or {}).get("interval"))
                         if rule == new["rule"]
                         else "",
-                        "new interval": answer_text(new.get("interval"))
-                        if rule == new["rule"]
-                        else "",
+                        "new interval": _text(new.get("interval")) if rule == new["rule"] else "",
                     }
                 )
     write_json(args.out / "changes.json", {"old": args.old, "rows": rows})
     text = pd.DataFrame(rows).to_string(index=False, na_rep="")
     (args.out / "changes.txt").write_text(text + "\n")
     print(text)
+
+
+def _text(found: dict | None) -> str:
+    return answer_text(found and Crossing(**found))
 
 
 def _at(revision: str, path: Path) -> dict | None:

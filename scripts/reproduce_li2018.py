@@ -17,12 +17,13 @@ from statistics import fmean
 import pandas as pd
 
 from idim import conductor
+from idim.answers.summary import derive, keep
 from idim.config import Config
-from idim.report.page import derive, draw, keep
-from idim.report.summary import score_of
+from idim.report.page import draw
 from idim.report.tables import answer_text
 from idim.store import Store, write_json
 from idim.study import Watcher
+from idim.values.purpose import Purpose
 
 CURVES = {"mnist-fc": "mnist_fc_784_200_200_10", "mnist-lenet": "mnist_lenet"}
 
@@ -76,16 +77,11 @@ def main() -> None:
     keep(store, summaries)
     list(draw(store, summaries))
     published = json.loads(Path(args.published).read_text())["curves"][CURVES[args.model]]
-    asked = set(json.loads((store.root / "searches" / f"{summary['id']}.json").read_text())["keys"])
-    runs = [r for r in store.all() if r["kind"] == "search" and r["key"] in asked]
+    runs = [r for r in store.all() if r.kind == Purpose.SEARCH and r.key in summary.keys]
     rows = []
     for d in grid:
-        scores = [score_of(r) for r in runs if r["train_info"]["d_total"] == d]
-        late = [
-            [p["score"] for p in r["train_info"]["curve"]]
-            for r in runs
-            if r["train_info"]["d_total"] == d
-        ]
+        scores = [r.score for r in runs if r.training.d_total == d]
+        late = [[p.score for p in r.training.curve] for r in runs if r.training.d_total == d]
         gain = fmean(c[-1] - c[int(0.8 * (len(c) - 1))] for c in late)
         rows.append(
             {
@@ -103,12 +99,12 @@ def main() -> None:
     text = frame.to_string(index=False, float_format=lambda v: f"{v:.4f}")
     lines = [
         f"{args.model}, {args.epochs:g} epochs, "
-        f"full {summary['full']['mean']:.4f} (n = {summary['full']['n']})",
+        f"full {summary.levels.full:.4f} (n = {summary.levels.n})",
         text,
-        f"d at accuracy > 0.900: {answer_text(summary['answer'])}; "
-        f"by the model of the curve {answer_text(summary['interval'])}",
-        f"d90 of the own baseline, threshold {summary['tau_raw']:.4f}: "
-        f"{answer_text(summary['d90_raw'])}",
+        f"d at accuracy > 0.900: {answer_text(summary.answer)}; "
+        f"by the model of the curve {answer_text(summary.interval)}",
+        f"d90 of the own baseline, threshold {summary.levels.tau_raw:.4f}: "
+        f"{answer_text(summary.crossing('raw'))}",
     ]
     print("\n".join(lines))
     Path(args.out, f"{args.model}.txt").write_text("\n".join(lines) + "\n")

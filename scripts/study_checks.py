@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from idim.report.summary import MOVES
+from idim.answers.checks import MOVES
 from idim.search.pairs import FIRST, MOST, SURE, UNLIKELY, Change
 from idim.store import write_json
 

@@ -18,10 +18,12 @@ from statistics import fmean, pstdev, stdev
 
 from scipy import stats
 
-from idim.report.summary import score_of
 from idim.search.design import NEAR
 from idim.search.early import outlook
 from idim.store import Store, write_json
+from idim.values.purpose import Purpose
+from idim.values.question import Question
+from idim.values.training import Status
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 Curves = dict[int, list[list[tuple[float, float]]]]  # by d: (fraction of the steps, score)
@@ -37,22 +39,19 @@ def replay() -> tuple[Curves, list[float], float]:
     return curves, [c[-1] for c in table["full"]], table["chance"]
 
 
-def kept(store: Store, question: dict) -> tuple[Curves, list[float], float]:
+def kept(store: Store, question: Question) -> tuple[Curves, list[float], float]:
     """The same for one kept search."""
-    records = [r for r in store.all() if r["key"] in question["keys"]]
-    full = [r for r in records if r["kind"] == "baseline" and score_of(r) is not None]
-    chance = max(
-        fmean(r["train_info"]["untouched"] for r in full),
-        full[0]["train_info"]["majority"] or -math.inf,
-    )
+    records = question.of(store.all())
+    full = [r for r in records if r.kind == Purpose.BASELINE and r.score is not None]
+    chance = max(fmean(r.training.untouched for r in full), full[0].training.majority or -math.inf)
     curves: Curves = {}
     for r in records:
-        if r["kind"] == "search" and r["status"] == "ok":
-            info = r["train_info"]
-            curves.setdefault(info["d_total"], []).append(
-                [(p["step"] / info["steps"], p["score"]) for p in info["curve"]]
+        if r.kind == Purpose.SEARCH and r.status == Status.OK:
+            info = r.training
+            curves.setdefault(info.d_total, []).append(
+                [(p.step / info.steps, p.score) for p in info.curve]
             )
-    return curves, [score_of(r) for r in full], chance
+    return curves, [r.score for r in full], chance
 
 
 def judged(curves: Curves, full: list[float], chance: float) -> dict:
@@ -114,8 +113,8 @@ def main() -> None:
     for folder in sorted(p.parent for p in RESULTS.glob("*/searches")):
         store = Store(folder, create=False)
         for question in store.questions():
-            if question["arm"] != "lora":
-                rows[f"{folder.name}/{question['id']}"] = judged(*kept(store, question))
+            if question.arm != "lora":
+                rows[f"{folder.name}/{question.id}"] = judged(*kept(store, question))
     write_json(args.out / "early.json", rows)
     for name, row in rows.items():
         print(

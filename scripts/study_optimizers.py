@@ -25,12 +25,15 @@ import pandas as pd
 import torch
 
 from idim import train
+from idim.answers.evidence import baseline_of, points_of
 from idim.config import Config
-from idim.report.summary import baseline_of, points_of, score_of
 from idim.search.answer import Belief
 from idim.search.threshold import Target
 from idim.store import Store, write_json
 from idim.study import Study, Watcher
+from idim.values.purpose import Purpose
+from idim.values.recipe import CHOICES
+from idim.values.record import Record
 
 
 class FullMatrix(torch.optim.Optimizer):
@@ -77,6 +80,7 @@ class FullMatrix(torch.optim.Optimizer):
 
 
 # Added at import, so that the worker processes know it too.
+CHOICES["optimizer"] += ("full-matrix",)
 train.OPTIMIZERS["full-matrix"] = lambda groups, recipe: FullMatrix(groups, (0.9, recipe.beta2))
 
 PAIRS = (
@@ -137,14 +141,17 @@ def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict
     )
     full = study.execute(
         store,
-        [study.spec("baseline", "full", 0, i, config.learning_rate) for i in range(BASELINES)],
+        [
+            study.spec(Purpose.BASELINE, "full", 0, i, config.learning_rate)
+            for i in range(BASELINES)
+        ],
         "full",
     )
     target = Target(baseline_of(full), "chance")
     law = study.law("did")
 
-    def run(wanted: list[tuple[int, int, float]], optimizer: str, schedule: str) -> list[dict]:
-        specs = [study.spec("search", "did", d, i, rate) for d, i, rate in wanted]
+    def run(wanted: list[tuple[int, int, float]], optimizer: str, schedule: str) -> list[Record]:
+        specs = [study.spec(Purpose.SEARCH, "did", d, i, rate) for d, i, rate in wanted]
         specs = [
             dataclasses.replace(
                 s,
@@ -161,7 +168,7 @@ def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict
         ends = (sizes[0], sizes[-1])
         tried = [(d, f) for d in ends for f in COARSE]
         scores = [
-            score_of(r) or 0.0
+            r.score or 0.0
             for r in run([(d, 0, f * start(d)) for d, f in tried], optimizer, schedule)
         ]
         best = [
@@ -189,12 +196,11 @@ def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict
             answer = Belief(points_of(mine), target, 1, study.D).interval(target)
             row["d90"][f"{f:g}"] = answer | {
                 "scores": {
-                    str(d): [score_of(r) for r in mine if r["train_info"]["d_total"] == d]
-                    for d in sizes
+                    str(d): [r.score for r in mine if r.training.d_total == d] for d in sizes
                 }
             }
         yield row | {
-            "seconds": median(r["train_info"]["seconds"] for r in records),
+            "seconds": median(r.training.seconds for r in records),
             "tau": target.tau,
             "full": target.baseline.mean,
         }

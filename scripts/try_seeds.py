@@ -19,6 +19,7 @@ from idim import conductor
 from idim.config import Config
 from idim.report.tables import answer_text
 from idim.store import write_json
+from idim.values.findings import Crossing
 
 LINES = {"grid": {"design": "grid", "grid": (32, 64, 128, 256), "repeats": 3}, "trust": {}}
 
@@ -38,21 +39,21 @@ def main() -> None:
             found = conductor.search(
                 Config("mlp:64-32-10", "digits", arm="did", seed=seed, out=args.store, **more)
             )
-            interval = found["interval"] or {"low": None, "high": None}
+            interval = found.interval or Crossing(None, None, None, None)
             rows.append(
                 {
                     "line": name,
                     "seed": seed,
-                    "verdict": found["verdict"],
-                    "interval": answer_text(found["interval"]),
-                    "new data": answer_text(found["interval_new_data"]),
+                    "verdict": str(found.verdict),
+                    "interval": answer_text(found.interval),
+                    "new data": answer_text(found.interval_new_data),
                     "bracket": ""
-                    if found["answer"] is None or found["answer"]["level"]
-                    else answer_text(found["answer"]),
-                    "overlaps": (interval["low"] or 0) <= truth["high"]
-                    and (interval["high"] or float("inf")) >= truth["low"],
-                    "full": round(found["full"]["mean"], 4),
-                    "runs": sum(found["runs"].values()),
+                    if found.answer is None or found.answer.level
+                    else answer_text(found.answer),
+                    "overlaps": (interval.low or 0) <= truth["high"]
+                    and (interval.high or float("inf")) >= truth["low"],
+                    "full": round(found.levels.full, 4),
+                    "runs": sum(found.cost.runs.values()),
                 }
             )
             print(rows[-1], flush=True)

@@ -26,13 +26,18 @@ from transformers import (
 )
 
 import idim
-from idim import config, stored
+from idim import config
 from idim.errors import IdimError
 from idim.source import InMemory
 from idim.study import Study
 from idim.tasks.in_memory import InMemoryTask
 from idim.tasks.takes import Brought, Takes
 from idim.tasks.user_metric import chosen
+from idim.values.findings import Cost
+from idim.values.metric import METRICS, metric
+from idim.values.purpose import Purpose
+from idim.values.search_summary import SearchSummary
+from idim.values.verdict import Verdict
 
 FAST = {
     "arm": "did",
@@ -444,7 +449,7 @@ def test_mistakes_with_a_transformer(tmp_path, rows, more, says):
     assert not (tmp_path / "out").exists() and len(str(told.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", stored.BOUNDS)
+@pytest.mark.parametrize("name", METRICS)
 def test_a_users_metric_may_have_the_name_of_ours_and_any_unit(name):
     def rule(outputs, labels) -> float:
         return 100.0
@@ -454,7 +459,7 @@ def test_a_users_metric_may_have_the_name_of_ours_and_any_unit(name):
         made = InMemoryTask("t", TRAIN, TEST, wanted, None)
         with torch.no_grad():
             score = made.score(net(0), "measure")
-        assert score == 100.0 and stored.in_bounds(made.metric, score) and name in made.metric
+        assert score == 100.0 and metric(made.metric).holds(score) and name in made.metric
         assert made.metric != name and made.majority is None
 
 
@@ -491,10 +496,9 @@ def test_two_measurements_at_once_under_the_same_names_keep_apart():
     alone = [study.source.load("m", study.task, 0).fingerprint for study in made]
     assert alone[0] != alone[1] and made[0].task.fingerprint != made[1].task.fingerprint
     for study, fingerprint in zip(made * 2, alone * 2, strict=True):
-        ((_, record),) = study.executor.run([study.spec("single", "did", 20, 0, 0.01)])
-        about = record["meta_info"]
-        assert about["model_fingerprint"] == fingerprint
-        assert about["task_fingerprint"] == study.task.fingerprint
+        ((_, record),) = study.executor.run([study.spec(Purpose.SINGLE, "did", 20, 0, 0.01)])
+        assert record.setting.model_fingerprint == fingerprint
+        assert record.setting.task_fingerprint == study.task.fingerprint
 
 
 #: Two baselines and two d, in seconds.
@@ -578,8 +582,16 @@ def test_what_is_returned_is_a_dict_and_prints_and_draws_itself(tmp_path, caplog
 
 def test_without_a_full_run_there_is_text_and_no_figure():
     found = idim.Measurement(
-        {"verdict": "baseline_failed", "full": None, "id": "q"}
-        | dict.fromkeys(("model", "task", "arm", "protocol"), "x")
+        SearchSummary(
+            **dict.fromkeys(("model", "task", "arm", "protocol", "metric"), "x"),
+            **dict.fromkeys(("projection", "scope", "structure", "design", "rule"), "x"),
+            **dict.fromkeys(("D", "m", "steps"), 1),
+            examples={},
+            threshold=0.9,
+            left_out=(),
+            verdict=Verdict.BASELINE_FAILED,
+            cost=Cost({}, {}, 0),
+        )
     )
     assert found._repr_png_() is None and found._repr_html_().startswith("<pre>x")
     with pytest.raises(IdimError, match="figure: expected a full run that ended well"):

@@ -108,6 +108,52 @@ def test_no_import_goes_in_a_circle():
     assert arrows == {}
 
 
+def modules() -> dict[str, Path]:
+    """Every module of ours, by its name."""
+    names = {}
+    for path in FILES:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+MODULES = modules()
+
+
+def reached(start: str) -> set[str]:
+    """What importing a module may load, now or later: through all that it imports."""
+    seen, todo = set(), [start]
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += imported(MODULES[name]) if name in MODULES else []
+    return seen
+
+
+#: What decides and renders, and so must answer without loading torch.
+LIGHT = [
+    name
+    for name in MODULES
+    if name.startswith(("idim.values", "idim.search", "idim.answers", "idim.report"))
+    or name in ("idim.config", "idim.protocols", "idim.store", "idim.errors")
+]
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_deciding_and_rendering_reach_no_torch_by_any_way(name):
+    found = {n.split(".")[0] for n in reached(name)}
+    assert not found & {"torch", "transformers", "peft", "projections"}
+    assert ("matplotlib" in found) <= name.startswith("idim.report")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_the_command_line_renders(path):
+    """And what a notebook shows, which draws itself."""
+    if path.parent.name not in ("report", "cli") and path.name != "measurement.py":
+        assert not reaches(path, "idim.report") and not reaches(path, "matplotlib")
+
+
 @pytest.mark.parametrize(
     "path",
     rooms(
@@ -117,6 +163,8 @@ def test_no_import_goes_in_a_circle():
         "idim/errors.py",
         "idim/search/*.py",
         "idim/report/*.py",
+        "idim/answers/*.py",
+        "idim/values/*.py",
     ),
     ids=lambda p: p.name,
 )
@@ -131,6 +179,13 @@ def test_deciding_and_reporting_never_import_torch(path):
         "idim.conductor",
     ):
         assert not reaches(path, package)
+
+
+def test_values_hold_no_rooms():
+    """Anyone may import values; they import each other, errors, and the search's formulas."""
+    for path in rooms("idim/values/*.py"):
+        found = {n for n in imported(path) if n.startswith("idim.")}
+        assert all(n.startswith(("idim.values", "idim.errors", "idim.search")) for n in found)
 
 
 def test_the_search_reads_no_clock_and_no_disk():

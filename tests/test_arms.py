@@ -11,6 +11,7 @@ from torch import nn
 from idim import arms, config, models, train
 from idim.cli.flags import names_in
 from idim.errors import IdimError
+from idim.values import adaptation, recipe
 
 SETTINGS = {
     "d": 50,
@@ -156,6 +157,7 @@ def test_sizes_of_built_in_nets(name, D):
 
 
 def test_what_config_offers_is_what_there_is():
-    """config.py may not import torch, so it names the arms and precisions itself."""
-    assert set(config.ARMS) == set(arms.ARMS)
-    assert train.CHOICES["precision"] == config.PRECISIONS
+    """Values may not import torch, so they name the arms and what a recipe may say themselves."""
+    assert set(config.ARMS) == set(arms.ARMS) == set(adaptation.ARMS)
+    assert recipe.CHOICES["precision"] == ("fp32", *train.COMPUTE)
+    assert recipe.CHOICES["optimizer"] == tuple(train.OPTIMIZERS)

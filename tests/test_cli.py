@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from idim.answers.evidence import points_of
 from idim.cli import app
 from idim.config import Config
 from idim.protocols import PROTOCOLS
-from idim.report.summary import points_of
 from idim.search.threshold import Point
 from idim.store import Store
 from idim.study import Study
+from idim.values.purpose import Purpose
 
 FAST = [
     "--model",
@@ -185,16 +186,16 @@ def test_a_run_whose_end_is_known_stops_and_counts_as_a_bound(tmp_path, d, tau, 
         )
     )
     whole, short = (
-        study.execute(Store(tmp_path), [study.spec("search", "did", d, 0, 0.1, stop=stop)], "")[0]
+        study.execute(
+            Store(tmp_path), [study.spec(Purpose.SEARCH, "did", d, 0, 0.1, stop=stop)], ""
+        )[0]
         for stop in (None, (tau, 0.1))
     )
-    assert (whole["status"], short["status"]) == ("ok", "stopped") and whole["key"] != short["key"]
-    info = short["train_info"]
-    assert (
-        info["curve"] == whole["train_info"]["curve"][: len(info["curve"])] and info["steps"] < 800
-    )
-    assert (whole["train_info"]["score"] >= tau) == (info["score"] >= tau) == (side == "above")
-    assert points_of([short]) == [Point(d, info["score"], side, tau, info["steps"] / 800)]
+    assert (whole.status, short.status) == ("ok", "stopped") and whole.key != short.key
+    info = short.training
+    assert info.curve == whole.training.curve[: len(info.curve)] and info.steps < 800
+    assert (whole.score >= tau) == (info.score >= tau) == (side == "above")
+    assert points_of([short]) == [Point(d, info.score, side, tau, info.steps / 800)]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

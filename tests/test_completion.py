@@ -13,8 +13,8 @@ from idim import models, tasks
 from idim.conductor import search, train_one
 from idim.config import Config
 from idim.errors import IdimError
-from idim.tasks.base import Options
 from idim.tasks.frames import read, rows
+from idim.values.options import Options
 
 WORDS = [
     "<pad>",

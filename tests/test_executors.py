@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from idim import executors, run, stored
+from idim import executors, run
+from idim.answers.evidence import points_of
 from idim.config import Config
 from idim.errors import IdimError
-from idim.report.summary import points_of
 from idim.store import Store
 from idim.study import Study
+from idim.values.purpose import Purpose
+from idim.values.record import Record
 
 WORDS = [
     "--model",
@@ -60,16 +62,16 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
 ):
     monkeypatch.setattr(executors, "execute", killed_at_20)
     study, store = made(tmp_path)
-    specs = [study.spec("search", "did", d, 0, 0.1) for d in (10, 20, 30)]
+    specs = [study.spec(Purpose.SEARCH, "did", d, 0, 0.1) for d in (10, 20, 30)]
     records = study.execute(store, specs, "c")
-    assert [r["status"] for r in records] == ["ok", "failed", "ok"]
-    assert "killed twice" in records[1]["reason"] and records[1]["train_info"]["d_total"] == 20
+    assert [str(r.status) for r in records] == ["ok", "failed", "ok"]
+    assert "killed twice" in records[1].reason and records[1].training.d_total == 20
     assert (
-        store.all() == sorted(records, key=lambda r: (r["run_info"]["started"], r["key"]))
+        store.all() == sorted(records, key=lambda r: (r.origin.started, r.key))
         and not store.skipped
     )
     assert [p.score for p in points_of([records[1]])] == [None]
-    assert [r["status"] for r in study.execute(store, specs, "c")] == [
+    assert [str(r.status) for r in study.execute(store, specs, "c")] == [
         "ok",
         "failed",
         "ok",
@@ -80,8 +82,10 @@ def test_a_worker_that_is_killed_once_is_no_verdict_on_its_run(tmp_path, monkeyp
     monkeypatch.setattr(executors, "execute", killed_once)
     monkeypatch.setenv("IDIM_TEST_KILLED", str(tmp_path / "killed"))
     study, store = made(tmp_path / "o")
-    records = study.execute(store, [study.spec("search", "did", d, 0, 0.1) for d in (10, 20)], "c")
-    assert [r["status"] for r in records] == ["ok"] * 2 and (tmp_path / "killed").exists()
+    records = study.execute(
+        store, [study.spec(Purpose.SEARCH, "did", d, 0, 0.1) for d in (10, 20)], "c"
+    )
+    assert [str(r.status) for r in records] == ["ok"] * 2 and (tmp_path / "killed").exists()
 
 
 ERRORS = {
@@ -102,13 +106,12 @@ def test_out_of_memory_is_a_failed_record_wherever_it_comes(
     tmp_path, monkeypatch, name, where, arm
 ):
     study, store = made(tmp_path, workers=1, max_train_samples=64, max_eval_samples=64)
-    spec = study.spec(
-        "sweep" if arm == "lora" else "search" if arm == "did" else "baseline",
-        arm,
-        {"did": 20, "lora": 2, "full": 0}[arm],
-        0,
-        0.1,
-    )
+    kind, size = {
+        "did": (Purpose.SEARCH, 20),
+        "lora": (Purpose.SWEEP, 2),
+        "full": (Purpose.BASELINE, 0),
+    }[arm]
+    spec = study.spec(kind, arm, size, 0, 0.1)
     holder = {
         "build": (run.arms, "build"),
         "loss": (study.task, "loss"),
@@ -124,9 +127,9 @@ def test_out_of_memory_is_a_failed_record_wherever_it_comes(
     monkeypatch.setattr(*holder, failing)
     (record,) = study.execute(store, [spec], "c")
     assert (
-        record["status"] == "failed"
-        and record["reason"].startswith("out of memory")
-        and record["train_info"]["score"] is None
+        record.status == "failed"
+        and record.reason.startswith("out of memory")
+        and record.training.score is None
     )
     assert store.all() == [record]
 
@@ -139,7 +142,7 @@ def test_another_error_is_no_lack_of_memory(tmp_path, monkeypatch):
         lambda *_: (_ for _ in ()).throw(RuntimeError("mat1 and mat2 shapes cannot be multiplied")),
     )
     with pytest.raises(RuntimeError, match="mat1"):
-        study.execute(store, [study.spec("search", "did", 20, 0, 0.1)], "c")
+        study.execute(store, [study.spec(Purpose.SEARCH, "did", 20, 0, 0.1)], "c")
 
 
 @pytest.mark.parametrize(
@@ -154,25 +157,21 @@ def test_a_score_that_its_metric_cannot_have_ends_the_run_before_training(
     steps = []
     monkeypatch.setattr(study.task, "loss", lambda *_: steps.append(1))
     with pytest.raises(IdimError, match=f"metric: expected {metric} from "):
-        study.execute(store, [study.spec("search", "did", 20, 0, 0.1)], "c")
+        study.execute(store, [study.spec(Purpose.SEARCH, "did", 20, 0, 0.1)], "c")
     assert not steps and not store.all()
 
 
 def test_a_failed_record_of_every_arm_fits_the_store(tmp_path):
     study, _ = made(tmp_path, workers=1)
     for kind, arm, size in (
-        ("search", "did", 20),
-        ("search", "said", 20),
-        ("sweep", "lora", 2),
-        ("baseline", "full", 0),
+        (Purpose.SEARCH, "did", 20),
+        (Purpose.SEARCH, "said", 20),
+        (Purpose.SWEEP, "lora", 2),
+        (Purpose.BASELINE, "full", 0),
     ):
-        record = json.loads(
-            json.dumps(
-                run.lost(study.spec(kind, arm, size, 0, 0.1), "killed")
-                | {"study": "s", "curve": "c"}
-            )
-        )
-        assert stored.check_record(record, record["key"])["status"] == "failed"
+        record = run.lost(study.spec(kind, arm, size, 0, 0.1), "killed")
+        kept = json.loads(json.dumps(record.to_json()))
+        assert Record.from_json(kept, record.key).status == "failed"
 
 
 def children(pid: int) -> list[int]:

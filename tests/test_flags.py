@@ -19,7 +19,9 @@ from idim.cli import COMMANDS, app
 from idim.cli.answers import code_of
 from idim.cli.ls import LISTS
 from idim.config import PANELS, Config
-from idim.report.summary import VERDICTS
+from idim.values.findings import Cost
+from idim.values.sweep_summary import SweepSummary
+from idim.values.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = typer.main.get_command(app)
@@ -81,11 +83,22 @@ def test_there_is_one_source_of_the_version():
     assert f"\n## {idim.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("verdict", VERDICTS)
+def ended(verdict: Verdict) -> SweepSummary:
+    return SweepSummary(
+        **dict.fromkeys(("model", "task", "arm", "protocol", "metric", "rule"), "x"),
+        D=1,
+        n_scored=1,
+        tuned=False,
+        verdict=verdict,
+        cost=Cost({}, {}, 0),
+    )
+
+
+@pytest.mark.parametrize("verdict", Verdict)
 def test_the_exit_code_follows_from_the_verdict_alone(verdict):
-    code = code_of({"verdict": verdict})
+    code = code_of(ended(verdict))
     assert code == (0 if verdict in ("reached", "trivial", "budget_limited") else 3)
-    assert code_of({"verdict": "reached"}, {"verdict": verdict}) == code
+    assert code_of(ended(Verdict.REACHED), ended(verdict)) == code
 
 
 def test_ls_alone_lists_what_can_be_listed():

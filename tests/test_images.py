@@ -18,7 +18,7 @@ from idim.config import Config
 from idim.errors import IdimError
 from idim.export import export
 from idim.pixels import Pixels
-from idim.tasks.base import Options
+from idim.values.options import Options
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,10 @@ from transformers import AutoTokenizer
 
 from idim import tasks
 from idim.errors import IdimError
-from idim.tasks.base import Options, Task
+from idim.tasks.base import Task
 from idim.tasks.in_memory import InMemoryTask
 from idim.tasks.takes import Brought, Takes
+from idim.values.options import Options
 
 WORDS = ("good", "bad", "film", "the", "very", "not", "a")
 TEXT = Takes(fields=("input_ids", "attention_mask"), labels=(), outputs=0)

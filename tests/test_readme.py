@@ -14,8 +14,7 @@ from scipy.stats import beta
 
 from idim.cli import app
 from idim.protocols import PROTOCOLS
-from idim.report.summary import VERDICTS
-from idim.report.tables import _MEANING
+from idim.values.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -260,7 +259,7 @@ def test_python_examples_run(tmp_path, monkeypatch):
             exec(compile(body, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("name", [*VERDICTS, *PROTOCOLS])
+@pytest.mark.parametrize("name", [*Verdict, *PROTOCOLS])
 def test_every_verdict_and_protocol_is_explained(name):
     assert f"| `{name}`" in README
-    assert name in PROTOCOLS or name in _MEANING
+    assert name in PROTOCOLS or Verdict(name).sentence

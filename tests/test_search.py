@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from idim.report.summary import summarise
+from idim.answers.summary import summarise
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
 from idim.search.early import outlook
 from idim.search.isotonic import agrees, isotonic
 from idim.search.posterior import Posterior
 from idim.search.threshold import Baseline, Bracket, Point, Target, bracket, means, signal
+from idim.values.findings import Crossing
+from idim.values.options import Options
+from idim.values.purpose import Purpose
+from idim.values.question import Question
+from idim.values.recipe import Recipe
+from idim.values.record import Record, Setting
+from idim.values.spec import Spec
+from idim.values.training import Status, Training
 
 
 def test_thresholds():
@@ -341,7 +350,7 @@ def test_what_a_curve_foretells(curve, verdict):
 # Verdicts, from records.
 
 
-KEYS = [str(i) for i in range(10)]
+KEYS = tuple(str(i) for i in range(10))
 
 
 def record(
@@ -353,50 +362,50 @@ def record(
     seed: int = 0,
     rate: float = 0.1,
     arm: str = "",
-) -> dict:
-    config = {
-        "arm": arm or ("did" if d else "full"),
-        "seeds": {"projection": seed},
-        "recipe": {"learning_rate": rate},
-    }
-    return {
-        "kind": kind,
-        "status": status,
-        "key": "1",
-        "run_info": {"config": config},
-        "train_info": {
-            "score": score,
-            "untouched": untouched,
-            "majority": 0.5,
-            "d_total": d,
-            "seconds": 1.0,
-            "adaptation": {},
-        },
-    }
+    key: str = "1",
+) -> Record:
+    spec = Spec(
+        "m",
+        "t",
+        arm or ("did" if d else "full"),
+        Recipe(rate),
+        Options(),
+        "trust",
+        Purpose(kind),
+        "measure",
+        {"projection": seed},
+    )
+    training = Training("accuracy", score, untouched, majority=0.5, d_total=d, seconds=1.0)
+    return Record(spec, Status(status), training, Setting(1000), key=key)
 
 
-QUESTION = {
-    "keys": KEYS,
-    "model": "m",
-    "task": "t",
-    "arm": "did",
-    "projection": "orthonormal",
-    "scope": "global",
-    "structure": None,
-    "protocol": "trust",
-    "metric": "accuracy",
-    "D": 1000,
-    "m": 0,
-    "rule": "chance",
-    "absolute": None,
-    "strict": False,
-    "threshold": 0.9,
-    "design": "bisect",
-    "left_out": [],
-    "n_scored": 1000,
-    "steps": 10,
-    "finished": True,
-}
+QUESTION = Question(
+    id="q",
+    study="s",
+    arm_key="c",
+    keys=KEYS,
+    model="m",
+    task="t",
+    arm="did",
+    projection="orthonormal",
+    scope="global",
+    structure=None,
+    protocol="trust",
+    metric="accuracy",
+    D=1000,
+    m=0,
+    smallest=1,
+    largest=1000,
+    rule="chance",
+    absolute=None,
+    strict=False,
+    threshold=0.9,
+    design="bisect",
+    left_out=(),
+    n_scored=1000,
+    steps=10,
+    finished=True,
+)
 FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
 
 
@@ -428,9 +437,9 @@ FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
     ],
 )
 def test_verdicts(records, finished, verdict):
-    summary = summarise(records, QUESTION | {"finished": finished})
-    assert summary["verdict"] == verdict
-    assert summary["failed_runs"] == sum(r["status"] != "ok" for r in records)
+    summary = summarise(records, replace(QUESTION, finished=finished))
+    assert summary.verdict == verdict
+    assert summary.cost.failed_runs == sum(r.status != "ok" for r in records)
 
 
 def test_one_baseline_is_too_few_for_an_interval_and_enough_for_a_bracket():
@@ -440,27 +449,26 @@ def test_one_baseline_is_too_few_for_an_interval_and_enough_for_a_bracket():
         record("search", 0.7, 64),
         record("search", 0.88, 128),
     ]
-    assert summarise(records, QUESTION)["verdict"] == "reached"
-    assert summarise(records, QUESTION | {"design": "posterior"})["verdict"] == "baseline_failed"
+    assert summarise(records, QUESTION).verdict == "reached"
+    assert summarise(records, replace(QUESTION, design="posterior")).verdict == "baseline_failed"
 
 
 def test_trivial_when_knowing_nothing_passes():
     full = [record("baseline", 0.755, untouched=0.70), record("baseline", 0.757, untouched=0.70)]
-    assert summarise(full, QUESTION | {"rule": "raw"})["verdict"] == "trivial"
-    assert summarise(full, QUESTION | {"n_scored": 100_000})["verdict"] == "not_reached"
+    assert summarise(full, replace(QUESTION, rule="raw")).verdict == "trivial"
+    assert summarise(full, replace(QUESTION, n_scored=100_000)).verdict == "not_reached"
 
 
 def test_both_thresholds_are_always_there():
     summary = summarise([*FULL, record("search", 0.82, 64), record("search", 0.88, 128)], QUESTION)
-    assert summary["tau_chance"] == pytest.approx(0.86) and summary["tau_raw"] == pytest.approx(
-        0.81
-    )
-    assert summary["d90"] == {"estimate": 128, "low": 64, "high": 128, "level": None}
-    assert summary["d90_raw"] == {"estimate": 64, "low": None, "high": 64, "level": None}
-    assert summary["runs"] == {"baseline": 3, "search": 2}
+    levels = summary.levels
+    assert (levels.tau_chance, levels.tau_raw) == (pytest.approx(0.86), pytest.approx(0.81))
+    assert summary.found["d90"] == summary.answer == Crossing(128, 64, 128, None)
+    assert summary.crossing("raw") == Crossing(64, None, 64, None)
+    assert summary.cost.runs == {"baseline": 3, "search": 2}
 
 
-def paired(kind: str, gains: list[float], rate: float = 0.1) -> list[dict]:
+def paired(kind: str, gains: list[float], rate: float = 0.1) -> list[Record]:
     """Runs at 64, 90 and 128, and each again with one change that gains this much."""
     runs = [(64, 0.80), (90, 0.85), (90, 0.855), (128, 0.88)]
     first = [record("search", score, d, seed=i) for i, (d, score) in enumerate(runs)]
@@ -473,24 +481,24 @@ def paired(kind: str, gains: list[float], rate: float = 0.1) -> list[dict]:
 
 def test_twice_the_budget_is_judged_by_pairs_and_against_full_fine_tuning_at_twice_the_budget():
     far = summarise(paired("check", [0.05, 0.05, 0.05, 0.02]), QUESTION)
-    assert far["verdict"] == "budget_limited" and far["checks"]["budget"]["probability"] > 0.98
+    assert far.verdict == "budget_limited" and far.checks.budget.probability > 0.98
     same = summarise(paired("check", [0.001, -0.002]), QUESTION)
-    assert same["verdict"] == "reached" and same["checks"]["budget"]["probability"] < 0.5
+    assert same.verdict == "reached" and same.checks.budget.probability < 0.5
     # Full fine-tuning gains as much, so tau rises with it.
     full = [record("baseline", s, seed=i) for i, s in enumerate((0.9, 0.91, 0.89))]
     longer = [record("check", s + 0.055, seed=i) for i, s in enumerate((0.9, 0.91, 0.89))]
     risen = summarise([*full, *longer, *paired("check", [0.05, 0.05, 0.05, 0.02])[3:]], QUESTION)
-    assert risen["verdict"] == "reached" and risen["checks"]["converged"]["undertrained"]
+    assert risen.verdict == "reached" and risen.checks.converged.undertrained
 
 
 def test_another_rate_is_judged_by_pairs():
     summary = summarise(paired("rate", [0.04, 0.045, 0.04], rate=0.2), QUESTION)
-    assert summary["checks"]["rate"]["2"]["probability"] > 0.98
+    assert summary.checks.rate["2"].probability > 0.98
     summary = summarise(paired("rate", [-0.04, -0.045], rate=0.2), QUESTION)
-    assert summary["checks"]["rate"]["2"]["probability"] < 0.01
+    assert summary.checks.rate["2"].probability < 0.01
 
 
 def test_runs_that_the_search_did_not_ask_for_do_not_count():
     found = [*FULL, record("search", 0.7, 64), record("search", 0.88, 128)]
-    stranger = record("search", 0.1, 128) | {"key": "stranger"}
+    stranger = record("search", 0.1, 128, key="stranger")
     assert summarise([*found, stranger], QUESTION) == summarise(found, QUESTION)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -11,6 +12,9 @@ from idim.config import Config
 from idim.search.surface import SUBSPACE, Law, Surface, Trial
 from idim.store import Store
 from idim.study import Study
+from idim.values.purpose import Purpose
+from idim.values.record import Record, Setting
+from idim.values.training import Status, Training
 
 FULL = 0.02
 
@@ -29,7 +33,8 @@ def study(
             tried.append((s.arm, size, rate))
             score = 0.9 * math.exp(-0.02 * math.log(rate / best(s.arm, size)) ** 2)
             score = max(0.1, score) if learns(s.arm, size) else 0.1
-            records.append({"status": "ok", "train_info": {"score": score, "untouched": 0.1}})
+            training = Training("accuracy", score, untouched=0.1, majority=None)
+            records.append(Record(s, Status.OK, training, Setting(made.D)))
         return records
 
     monkeypatch.setattr(made, "execute", execute)
@@ -133,7 +138,7 @@ def test_lora_gets_a_rate_for_each_rank(monkeypatch, tmp_path):
 def test_a_tuning_run_has_a_floor_of_steps_and_none_has_more_than_the_whole():
     for steps, wanted in ((1000, 500), (150, 100), (60, 60)):
         made = Study(Config("mlp:64-16-10", "digits", arm="did", max_steps=steps))
-        assert made.spec("tune", "did", 50, 0, 0.1, "tune", 0.5).recipe.max_steps == wanted
+        assert made.spec(Purpose.TUNE, "did", 50, 0, 0.1, "tune", 0.5).recipe.max_steps == wanted
 
 
 def test_a_small_data_set_is_not_left_undertrained_by_default():
@@ -159,7 +164,9 @@ def test_without_trials_the_surface_is_its_law():
 def test_seeds_differ_by_model_and_task():
     def seeds(model: str, task: str) -> tuple:
         return tuple(
-            Study(Config(model, task, arm="did")).spec("search", "did", 50, 0, 0.1).seeds.values()
+            Study(Config(model, task, arm="did"))
+            .spec(Purpose.SEARCH, "did", 50, 0, 0.1)
+            .seeds.values()
         )
 
     assert len({seeds("mlp:64-16-10", "digits"), seeds("mlp:64-17-10", "digits")}) == 2
@@ -168,8 +175,8 @@ def test_seeds_differ_by_model_and_task():
 def test_a_pair_shares_its_seeds():
     made = Study(Config("mlp:64-16-10", "digits", arm="did"))
     one, again = (
-        made.spec("search", "did", 50, 1, 0.1),
-        made.spec("check", "did", 50, 1, 0.1, budget=2.0, drawn="search"),
+        made.spec(Purpose.SEARCH, "did", 50, 1, 0.1),
+        made.spec(Purpose.CHECK, "did", 50, 1, 0.1, budget=2.0, drawn=Purpose.SEARCH),
     )
     assert (
         one.seeds == again.seeds
@@ -180,7 +187,7 @@ def test_a_pair_shares_its_seeds():
 
 def test_whatever_changes_the_runs_or_the_answer_is_another_question_in_the_same_store(tmp_path):
     def asked(**more) -> str:
-        return Study(Config("mlp:64-16-10", "digits", arm="did", **more))._question("did")["id"]
+        return Study(Config("mlp:64-16-10", "digits", arm="did", **more))._question("did").id
 
     changes = [
         {},
@@ -207,6 +214,7 @@ def test_asking_again_keeps_what_was_found(tmp_path):
     )
     made.ask(store, "did")
     made.note(store, finished=True)
-    made.question["keys"].append("ab" * 10)
+    made.question = dataclasses.replace(made.question, keys=("ab" * 10,))
     made.note(store)
-    assert made.ask(store, "did")["keys"] == ["ab" * 10] and made.question["finished"]
+    made.ask(store, "did")
+    assert made.question.keys == ("ab" * 10,) and made.question.finished

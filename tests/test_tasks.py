@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from idim import models, tasks
 from idim.errors import IdimError
 from idim.tasks import own
-from idim.tasks.base import METRICS, REGRESSION, Options, carve
+from idim.tasks.base import METRICS, REGRESSION, carve
 from idim.tasks.text import GLUE
+from idim.values.options import Options
 
 
 def test_splits_are_disjoint_and_the_same_everywhere():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -14,11 +15,17 @@ import pytest
 from test_store import question, record
 from typer.testing import CliRunner
 
-from idim import conductor, stored
+from idim import conductor
+from idim.answers import summary
 from idim.cli import app
 from idim.errors import IdimError, expected, is_out_of_memory, printable
 from idim.report import figures, page
 from idim.store import Store
+from idim.values.findings import Crossing
+from idim.values.question import Question
+from idim.values.record import Record
+from idim.values.search_summary import SearchSummary
+from idim.values.spec import digest
 
 NET = [
     "--model",
@@ -76,12 +83,12 @@ def fails(error):
 #: Every step between the last run and the end of the program, and how each can fail.
 EXITS = {
     "reading the store": (Store, "questions"),
-    "deriving": (page, "summarise"),
+    "deriving": (summary, "summarise"),
     "keeping": (Store, "keep"),
     "drawing": (figures, "score_against_d"),
-    "a summary": (page, "keep"),
+    "a summary": (summary, "keep"),
     "a figure": (page, "draw"),
-    "opening": (page, "derive"),
+    "opening": (summary, "derive"),
 }
 ERRORS = [
     OSError(28, "No space left on device"),
@@ -163,7 +170,7 @@ def test_another_questions_broken_file_takes_no_answer_away(known, name, folder)
 def test_a_name_is_text_in_a_figure_and_on_the_page(known, tmp_path, name):
     out, _, _ = known
     store = Store(out)
-    summaries = [s | {"model": name, "task": name} for s in page.derive(store)]
+    summaries = [dataclasses.replace(s, model=name, task=name) for s in summary.derive(store)]
     drawn = figures.score_against_d(store.all(), summaries)
     assert drawn.startswith(b"\x89PNG")
     page.write_html(summaries, [], tmp_path / "page.html")
@@ -175,12 +182,12 @@ def test_a_picture_cannot_break_out_of_its_attribute(known, tmp_path):
     out, _, _ = known
     picture = tmp_path / 'x" onerror="alert(1).png'
     picture.write_bytes(b"")
-    page.write_html(page.derive(Store(out)), [picture], tmp_path / "page.html")
+    page.write_html(summary.derive(Store(out)), [picture], tmp_path / "page.html")
     assert 'alt="x&quot; onerror=&quot;alert(1)"' in (tmp_path / "page.html").read_text()
 
 
 def test_a_page_goes_where_a_name_leads_and_replaces_no_device(known, tmp_path):
-    summaries = page.derive(Store(known[0]))
+    summaries = summary.derive(Store(known[0]))
     (tmp_path / "link.html").symlink_to("real.html")
     page.write_html(summaries, [], tmp_path / "link.html")
     assert (tmp_path / "link.html").is_symlink() and (tmp_path / "real.html").read_text().endswith(
@@ -210,13 +217,12 @@ def test_names_in_a_store_reach_no_terminal_as_commands(tmp_path):
         "task": "\x1b[2J\u202e",
     }
     run = record()
-    run |= {"run_info": run["run_info"] | {"config": config}, "key": stored.digest(config)}
+    run |= {"run_info": run["run_info"] | {"config": config}, "key": digest(config)}
     store = Store(tmp_path)
-    store.put(run)
-    store.put_question(
-        question(run["key"])
-        | {"model": config["model"], "task": config["task"], "left_out": ["\x1b[31m"]}
-    )
+    store.put(Record.from_json(run))
+    asked = question(run["key"])
+    asked |= {"model": config["model"], "task": config["task"], "left_out": ["\x1b[31m"]}
+    store.put_question(Question.from_json(asked))
     for words in (
         ["report", tmp_path, "--html", tmp_path / "x.html"],
         ["doctor", "--verify", tmp_path],
@@ -420,11 +426,13 @@ def test_json_is_alone_on_standard_output(tmp_path, monkeypatch):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_json_has_no_number_that_json_lacks(known, monkeypatch, value):
     out, _, answer = known
-    monkeypatch.setattr(
-        conductor, "search", lambda *_: answer | {"interval": {"low": value}, "full": None}
+    made = dataclasses.replace(
+        SearchSummary.from_json(answer), interval=Crossing(None, value, None, 0.9)
     )
+    monkeypatch.setattr(conductor, "search", lambda *_: made)
     _, stdout, _ = idim(*SEARCH, "--out", out, "--json")
-    assert json.loads(stdout, parse_constant=lambda c: pytest.fail(c))["interval"] == {"low": None}
+    found = json.loads(stdout, parse_constant=lambda c: pytest.fail(c))
+    assert found["interval"] == {"estimate": None, "low": None, "high": None, "level": 0.9}
 
 
 # Mistakes in files.

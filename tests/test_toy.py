@@ -6,8 +6,8 @@ import pytest
 
 import projections
 from idim.run import Spec, execute
-from idim.tasks.base import Options
 from idim.train import Recipe
+from idim.values.options import Options
 
 
 @pytest.mark.parametrize("family", projections.KINDS)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from idim.train import Recipe, _final, _rate, total_steps, train
+from idim.train import _final, _rate, train
+from idim.values.recipe import Recipe
 
 
 class Line:
@@ -90,7 +91,7 @@ def test_l2_acts_on_matrices_and_not_on_biases():
     ],
 )
 def test_budgets(recipe, n, steps):
-    assert total_steps(recipe, n) == steps
+    assert recipe.steps(n) == steps
 
 
 def test_schedules():

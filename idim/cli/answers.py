@@ -5,31 +5,28 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from idim.cli.terminal import answer, remark
 from idim.errors import DONE, NOT_REACHED, IdimError, expected
-
-#: The verdicts of a measurement that answers its question.
-_ANSWERED = ("reached", "trivial", "budget_limited")
+from idim.values.summary import Summary
 
 
-def code_of(*summaries: Mapping[str, Any]) -> int:
+def code_of(*summaries: Summary) -> int:
     """0 where every question is answered, else 3: it was measured, and not reached."""
-    return DONE if all(s["verdict"] in _ANSWERED for s in summaries) else NOT_REACHED
+    return DONE if all(s.verdict.answers for s in summaries) else NOT_REACHED
 
 
-def finish(
-    summary: dict[str, Any], text: Callable[[dict[str, Any]], str], as_json: bool, out: Path
-) -> int:
+def finish(summary: Summary, as_json: bool, out: Path) -> int:
     """Print the answer, then write summaries and figures. What fails there leaves the answer."""
-    answer(as_text(summary) if as_json else "\n" + text(summary))
-    drawn = draw(out) if summary["full"] else {}
+    from idim.report.tables import summary_text
+
+    answer(as_text(summary.to_json()) if as_json else "\n" + summary_text(summary))
+    drawn = draw(out) if summary.levels else {}
     if not as_json:
         only = next(iter(drawn.values())) if len(drawn) == 1 else None
-        shown = drawn.get(summary["id"], only)
+        shown = drawn.get(summary.id, only)
         answer((f"figure: {shown}\n" if shown else "") + f"records: {out / 'runs'}")
     return code_of(summary)
 
@@ -39,14 +36,15 @@ def draw(out: Path) -> dict[str, Path]:
 
     A failure becomes a remark and stops nothing, because the answer is out already.
     """
+    from idim.answers import summary
     from idim.report import page
     from idim.store import Store
 
     figures: dict[str, Path] = {}
     try:
         store = Store(out, create=False)
-        summaries = page.derive(store)
-        page.keep(store, summaries)
+        summaries = summary.derive(store)
+        summary.keep(store, summaries)
         for name, made in page.draw(store, summaries):
             if isinstance(made, Path):
                 figures[name] = made
@@ -57,7 +55,7 @@ def draw(out: Path) -> dict[str, Path]:
     return figures
 
 
-def table(summaries: list[dict[str, Any]]) -> str:
+def table(summaries: Sequence[Summary]) -> str:
     """One row for each model, task and arm."""
     from idim.report.tables import compare_frame
 

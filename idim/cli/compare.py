@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
 from idim.cli.terminal import answer, watching
 from idim.config import ARMS, WHAT
 from idim.errors import one_of
+from idim.values.summary import Summary
 
 EXAMPLE = "idim compare --models minilm --tasks movie-reviews --arms did,said,lora --quick"
 
@@ -47,7 +48,7 @@ def command(
         study = Study(config)
         if config.arm != "lora":
             conductor.check_search(study)
-    summaries: list[dict[str, Any]] = []
+    summaries: list[Summary] = []
     try:
         with watching() as watcher:
             for config in configs:
@@ -56,6 +57,10 @@ def command(
     finally:
         # Whatever ends the comparison early, what is answered is printed.
         if summaries:
-            answer(as_text({"summaries": summaries}) if asked.as_json else table(summaries))
+            answer(
+                as_text({"summaries": [s.to_json() for s in summaries]})
+                if asked.as_json
+                else table(summaries)
+            )
     draw(Path(configs[0].out))
     return code_of(*summaries)

@@ -24,21 +24,22 @@ def command(
     ] = None,
 ) -> int:
     """Derive every summary, table and figure again from a store's records."""
+    from idim.answers import summary
     from idim.report import page
     from idim.store import Store
 
     store = Store(folder, create=False)
-    summaries = page.derive(store)
+    summaries = summary.derive(store)
     if not asked.as_json:
         answer(table(summaries))
-    page.keep(store, summaries)
+    summary.keep(store, summaries)
     drawn = [made for _, made in page.draw(store, summaries)]
     paths = [made for made in drawn if isinstance(made, Path)]
     if html:
         page.write_html(summaries, paths, Path(html))
         paths.append(Path(html))
     if asked.as_json:
-        kept = [{k: v for k, v in s.items() if k != "keys"} for s in summaries]
+        kept = [s.to_json() for s in summaries]
         answer(as_text({"summaries": kept, "wrote": [str(p) for p in paths]}))
     else:
         answer("\n".join(f"wrote {p}" for p in paths))

@@ -21,9 +21,8 @@ def command(asked: Asked) -> int:
     shrinking d, until d90 is known well enough.
     """
     from idim import conductor
-    from idim.report import tables
 
     config = asked.config()
     with watching() as watcher:
         summary = conductor.search(config, watcher)
-    return finish(summary, tables.search_text, asked.as_json, Path(config.out))
+    return finish(summary, asked.as_json, Path(config.out))

@@ -47,9 +47,8 @@ def command(
     if arm != _ARM:
         raise one_of("--arm", (_ARM,), arm)
     from idim import conductor
-    from idim.report import tables
 
     config = asked.config(arm=arm)
     with watching() as watcher:
         summary = conductor.sweep(config, watcher)
-    return finish(summary, tables.sweep_text, asked.as_json, Path(config.out))
+    return finish(summary, asked.as_json, Path(config.out))

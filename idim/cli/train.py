@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from idim.cli.answers import as_text, check_folder
 from idim.cli.flags import MEASURING, Asked, all_but, takes
 from idim.cli.terminal import answer, watching
 from idim.errors import DONE, NOT_REACHED, IdimError
+from idim.values.record import Record
+from idim.values.training import Status
 
 EXAMPLE = "idim train --model mlp:64-32-10 --task digits --arm did --d 200"
 
@@ -40,21 +39,21 @@ def command(asked: Asked) -> int:
     check_folder(config.save, "--save")
     with watching() as watcher:
         record = conductor.train_one(config, watcher)
-    answer(as_text(record) if asked.as_json else _line(record))
-    if record["status"] != "ok":
+    answer(as_text(record.to_json()) if asked.as_json else _line(record))
+    if record.status != Status.OK:
         return NOT_REACHED
-    for warning in record["train_info"]["warnings"]:
+    for warning in record.training.warnings:
         if warning.startswith(NOT_SAVED):
             raise IdimError(warning)
     return DONE
 
 
-def _line(record: Mapping[str, Any]) -> str:
-    info = record["train_info"]
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['reason']}"
+def _line(record: Record) -> str:
+    info = record.training
+    if record.status != Status.OK:
+        return f"{record.status}: {record.reason}"
     return (
-        f"{info['metric']} {info['score']:.4f} (untouched {info['untouched']:.4f}) with "
-        f"{info['d_total']:,} trained numbers of {record['meta_info']['D']:,}, "
-        f"{info['steps']} steps, {info['seconds']:.0f} s"
+        f"{info.metric} {info.score:.4f} (untouched {info.untouched:.4f}) with "
+        f"{info.d_total:,} trained numbers of {record.setting.D:,}, "
+        f"{info.steps} steps, {info.seconds:.0f} s"
     )

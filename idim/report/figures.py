@@ -5,15 +5,22 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import wraps
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from idim.errors import printable
-from idim.report.summary import score_of
+from idim.values.purpose import Purpose
+from idim.values.record import Record
+from idim.values.search_summary import SearchSummary
+from idim.values.summary import Summary
+from idim.values.sweep_summary import SweepSummary
+from idim.values.training import Status
 
 #: One colour and marker an arm, readable without colour too (Okabe & Ito's palette).
 STYLE = {
@@ -28,15 +35,15 @@ STYLE = {
 _NAME = 48
 
 
-#: Names are text. A folder may have two dollar signs, between which matplotlib would read
-#: mathematics.
-_NAMES = {"text.parse_math": False}
+def _names_are_text() -> AbstractContextManager[None]:
+    """A folder may have two dollar signs, between which matplotlib would read mathematics."""
+    return matplotlib.rc_context({"text.parse_math": False})
 
 
 def _plain(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
-    def drawn(*args) -> Figure:
-        with matplotlib.rc_context(_NAMES):
+    def drawn(*args: Any) -> Figure:
+        with _names_are_text():
             return draw(*args)
 
     return drawn
@@ -45,19 +52,21 @@ def _plain(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def png(figure: Figure) -> bytes:
     """A figure of this module as a picture."""
     out = io.BytesIO()
-    with matplotlib.rc_context(_NAMES), warnings.catch_warnings():
+    with _names_are_text(), warnings.catch_warnings():
         # A script that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(out, format="png", dpi=140)
     return out.getvalue()
 
 
-def score_against_d(records: list[dict], summaries: list[dict]) -> bytes:
+def score_against_d(records: Sequence[Record], summaries: Sequence[SearchSummary]) -> bytes:
     """``figure_against_d`` as a PNG."""
     return png(figure_against_d(records, summaries))
 
 
-def score_against_rank(records: list[dict], sweep: dict, searches: list[dict]) -> bytes:
+def score_against_rank(
+    records: Sequence[Record], sweep: SweepSummary, searches: Sequence[SearchSummary]
+) -> bytes:
     """``figure_against_rank`` as a PNG."""
     return png(figure_against_rank(records, sweep, searches))
 
@@ -69,55 +78,48 @@ def _short(name: str) -> str:
 
 
 @_plain
-def figure_against_d(records: list[dict], summaries: list[dict]) -> Figure:
-    """Every run a point, means joined, full training and both thresholds as lines, the bracket shaded."""
+def figure_against_d(records: Sequence[Record], summaries: Sequence[SearchSummary]) -> Figure:
+    """Every run a point, means joined, thresholds as lines, the answer shaded."""
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.subplots()
     _curves(axes, records, summaries)
     first = summaries[0]
     _levels(axes, first)
     axes.set_title(
-        f"{_short(first['model'])} × {_short(first['task'])}  ({_short(first['protocol'])}, {first['steps']} steps, D = {first['D']:,})",
+        f"{_short(first.model)} × {_short(first.task)}  "
+        f"({_short(first.protocol)}, {first.steps} steps, D = {first.D:,})",
         fontsize=10,
     )
-    axes.set_ylabel(_short(first["metric"]))
+    axes.set_ylabel(_short(first.metric))
     _legend(axes)
     return figure
 
 
 @_plain
-def figure_against_rank(records: list[dict], sweep: dict, searches: list[dict]) -> Figure:
-    """LoRA over its rank at the left; DID and SAID over d at the right, on the same scale of scores."""
+def figure_against_rank(
+    records: Sequence[Record], sweep: SweepSummary, searches: Sequence[SearchSummary]
+) -> Figure:
+    """LoRA over its rank at the left; searches over d at the right, on one scale of scores."""
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    colour, marker = STYLE["lora"]
-    runs = [
-        r
-        for r in records
-        if r["kind"] == "sweep" and r["key"] in sweep["keys"] and score_of(r) is not None
-    ]
+    colour, marker = STYLE[sweep.arm]
+    runs = _scored(records, sweep, Purpose.SWEEP)
     left.plot(
-        [r["train_info"]["adaptation"]["rank"] for r in runs],
-        [score_of(r) for r in runs],
+        [r.training.adaptation["rank"] for r in runs],
+        _scores(runs),
         marker,
         color=colour,
         alpha=0.35,
         ms=5,
     )
-    left.plot(
-        [c["rank"] for c in sweep["curve"]],
-        [c["mean"] for c in sweep["curve"]],
-        "-" + marker,
-        color=colour,
-        label="LoRA",
-    )
+    ranks = [t.size for t in sweep.curve]
+    left.plot(ranks, [t.mean for t in sweep.curve], "-" + marker, color=colour, label="LoRA")
     left.set_xscale("log", base=2)
-    left.set_xticks([c["rank"] for c in sweep["curve"]], [str(c["rank"]) for c in sweep["curve"]])
-    rates = sorted({f"{c['rate']:.2g}" for c in sweep["curve"]}, key=float)
-    left.set_xlabel(
-        f"rank r   ({_short(sweep['alpha_rule'])}, rate {' to '.join(dict.fromkeys((rates[0], rates[-1])))})"
-    )
-    left.set_ylabel(_short(sweep["metric"]))
+    left.set_xticks(ranks, [str(rank) for rank in ranks])
+    rates = sorted({f"{t.rate:.2g}" for t in sweep.curve}, key=float)
+    ends = " to ".join(dict.fromkeys((rates[0], rates[-1])))
+    left.set_xlabel(f"rank r   ({_short(sweep.alpha_rule or '')}, rate {ends})")
+    left.set_ylabel(_short(sweep.metric))
     if searches:
         _curves(right, records, searches)
     else:
@@ -135,72 +137,70 @@ def figure_against_rank(records: list[dict], sweep: dict, searches: list[dict]) 
         _levels(axes, sweep)
         _legend(axes)
     figure.suptitle(
-        f"{_short(sweep['model'])} × {_short(sweep['task'])}  ({_short(sweep['protocol'])})",
-        fontsize=10,
+        f"{_short(sweep.model)} × {_short(sweep.task)}  ({_short(sweep.protocol)})", fontsize=10
     )
     return figure
 
 
-def _curves(axes: Axes, records: list[dict], summaries: list[dict]) -> None:
+def _scored(records: Sequence[Record], summary: Summary, kind: Purpose) -> list[Record]:
+    return [r for r in records if r.kind == kind and r.key in summary.keys and r.score is not None]
+
+
+def _scores(records: Sequence[Record]) -> list[float]:
+    return [r.score for r in records if r.score is not None]
+
+
+def _curves(axes: Axes, records: Sequence[Record], summaries: Sequence[SearchSummary]) -> None:
     for summary in summaries:
-        colour, marker = STYLE[summary["arm"]]
-        runs = [
-            r
-            for r in records
-            if r["kind"] == "search" and r["key"] in summary["keys"] and score_of(r) is not None
-        ]
+        colour, marker = STYLE[summary.arm]
+        name = summary.arm.upper()
+        runs = _scored(records, summary, Purpose.SEARCH)
         for stopped, fill in ((False, colour), (True, "none")):
-            some = [r for r in runs if (r["status"] == "stopped") == stopped]
+            some = [r for r in runs if (r.status == Status.STOPPED) == stopped]
             axes.plot(
-                [r["train_info"]["d_total"] for r in some],
-                [score_of(r) for r in some],
+                [r.training.d_total for r in some],
+                _scores(some),
                 marker,
                 color=colour,
                 mfc=fill,
                 alpha=0.5,
                 ms=5,
-                label=f"{summary['arm'].upper()}, stopped early" if stopped and some else None,
+                label=f"{name}, stopped early" if stopped and some else None,
             )
-        curve, fit = summary["curve"], summary["fit"]
-        if fit:
+        if fit := summary.fit:
+            places = [f.d for f in fit]
             axes.plot(
-                [f["d"] for f in fit],
-                [f["mean"] for f in fit],
+                places,
+                [f.mean for f in fit],
                 color=colour,
-                label=f"{summary['arm'].upper()}: posterior curve, 90 % band",
+                label=f"{name}: posterior curve, 90 % band",
             )
-            axes.fill_between(
-                [f["d"] for f in fit],
-                [f["low"] for f in fit],
-                [f["high"] for f in fit],
-                color=colour,
-                alpha=0.15,
-                lw=0,
-            )
+            low, high = [f.low for f in fit], [f.high for f in fit]
+            axes.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
         else:
             axes.plot(
-                [c["d"] for c in curve],
-                [c["mean"] for c in curve],
+                [t.size for t in summary.curve],
+                [t.mean for t in summary.curve],
                 "-" + marker,
                 color=colour,
                 ms=5,
-                label=summary["arm"].upper(),
+                label=name,
             )
-        answer = summary["answer"]
-        if answer and answer["high"]:
-            axes.axvspan(
-                answer["low"] or answer["high"], answer["high"], color=colour, alpha=0.12, lw=0
-            )
+        answer = summary.answer
+        if answer and answer.high:
+            axes.axvspan(answer.low or answer.high, answer.high, color=colour, alpha=0.12, lw=0)
     axes.set_xscale("log", base=2)
-    tried = sorted({c["d"] for summary in summaries for c in summary["curve"]})
-    shown = _apart(tried)
+    shown = _apart(sorted({t.size for summary in summaries for t in summary.curve}))
     axes.set_xticks(shown, [f"{d:,}" for d in shown], fontsize=8)
     axes.set_xticks([], minor=True)
     axes.set_xlabel("d, trained numbers (scales included)")
 
 
 def _apart(tried: list[int]) -> list[int]:
-    """Those whose labels do not run into each other on a logarithmic axis: at least a fourteenth of it apart; the last stays."""
+    """Those whose labels do not run into each other on a logarithmic axis.
+
+    They lie at least a fourteenth of the axis apart. The last one stays.
+    """
     room = math.log(tried[-1] / tried[0]) / 14 if tried else 0.0
     shown: list[int] = []
     for d in reversed(tried):
@@ -209,39 +209,24 @@ def _apart(tried: list[int]) -> list[int]:
     return shown[::-1]
 
 
-def _levels(axes: Axes, summary: dict) -> None:
-    full = summary["full"]
-    spread = "" if full["se"] is None else f" ± {full['se']:.2g}"
-    axes.axhline(
-        full["mean"], color="black", lw=1, label=f"full {full['mean']:.3f}{spread} (n={full['n']})"
-    )
-    if full["se"]:
-        axes.axhspan(
-            full["mean"] - full["se"], full["mean"] + full["se"], color="black", alpha=0.08, lw=0
-        )
-    if summary["rule"] == "absolute":
-        axes.axhline(
-            summary["tau"],
-            color="#CC79A7",
-            ls="-.",
-            lw=1,
-            label=f"absolute threshold {summary['tau']:.3f}",
-        )
-    axes.axhline(
-        summary["tau_chance"],
-        color="0.35",
-        ls="--",
-        lw=1,
-        label=f"chance-corrected threshold {summary['tau_chance']:.3f}",
-    )
-    axes.axhline(
-        summary["tau_raw"],
-        color="0.35",
-        ls=":",
-        lw=1.2,
-        label=f"raw threshold {summary['tau_raw']:.3f}",
-    )
-    axes.axhline(summary["chance"], color="0.75", lw=1, label=f"chance {summary['chance']:.3f}")
+def _levels(axes: Axes, summary: Summary) -> None:
+    """Full fine-tuning, the thresholds and chance, as lines."""
+    levels = summary.levels
+    assert levels is not None
+    full, se = levels.full, levels.se
+    spread = "" if se is None else f" ± {se:.2g}"
+    axes.axhline(full, color="black", lw=1, label=f"full {full:.3f}{spread} (n={levels.n})")
+    if se:
+        axes.axhspan(full - se, full + se, color="black", alpha=0.08, lw=0)
+    if summary.rule == "absolute":
+        label = f"absolute threshold {levels.tau:.3f}"
+        axes.axhline(levels.tau, color="#CC79A7", ls="-.", lw=1, label=label)
+    for tau, style, width, name in (
+        (levels.tau_chance, "--", 1, "chance-corrected"),
+        (levels.tau_raw, ":", 1.2, "raw"),
+    ):
+        axes.axhline(tau, color="0.35", ls=style, lw=width, label=f"{name} threshold {tau:.3f}")
+    axes.axhline(levels.chance, color="0.75", lw=1, label=f"chance {levels.chance:.3f}")
     axes.grid(alpha=0.2)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from idim.errors import IdimError, expected, one_of
 from idim.pixels import Pixels
 from idim.tasks import own, reviews, text, toy, trec, vision
-from idim.tasks.base import COMPLETION, Options, Task
+from idim.tasks.base import COMPLETION, Task
+from idim.values.options import Options
 
 #: name -> (what it is, loader of (reader, options)); a reader is a tokenizer, Pixels, or None.
 CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {

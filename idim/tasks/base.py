@@ -2,58 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, matthews_corrcoef
 from torch import nn
 from torch.nn import functional as F
 
-from idim import stored
 from idim.errors import expected
 from idim.tasks import mistakes
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to load a task. ``official`` keeps the published split whole: all of its training part trains, nothing is set aside."""
-
-    data_dir: str | None = None
-    official: bool = False
-    max_train_samples: int = 0
-    max_eval_samples: int = 0
-    max_seq_length: int = 128
-    #: Of a table of the user's own: what its columns are called, and how it is scored.
-    text_columns: tuple[str, ...] = ()
-    label_column: str = ""
-    metric: str = ""
-    #: What the model calls its classes, and their numbers; ``tasks.load`` fills it in.
-    labels: tuple[tuple[str, int], ...] = ()
-
-    def recorded(self) -> dict[str, object]:
-        """What decides the task's content besides its files and the model: all but where those lie,
-        and what was not said of a table."""
-        later, elsewhere = ("text_columns", "label_column", "metric"), ("data_dir", "labels")
-        return {
-            name: value
-            for name, value in dataclasses.asdict(self).items()
-            if name not in elsewhere and (value or name not in later)
-        }
-
-    @staticmethod
-    def capped(index: torch.Tensor, most: int) -> torch.Tensor:
-        """A random subset of at most ``most`` (0: all), by a fixed seed, in order."""
-        if not most or most >= len(index):
-            return index
-        return index[shuffled(len(index), seed=20212)[:most].sort().values]
-
+from idim.values.metric import METRICS as METRIC_TABLE
+from idim.values.metric import metric
 
 #: What the part of a folder that is measured on may be called, in order of preference.
 EVALUATION = ("validation", "val", "test")
@@ -81,7 +43,8 @@ class Task(ABC):
     @property
     def bounds(self) -> tuple[float, float]:
         """The lowest and the highest score that its metric can give."""
-        return stored.bounds(self.metric)
+        known = metric(self.metric)
+        return known.low, known.high
 
     @abstractmethod
     def train_size(self) -> int: ...
@@ -121,6 +84,13 @@ def carve(n: int, fractions: dict[str, float], cap: int = 1000) -> dict[str, tor
         at += size
     out["train"] = order[at:].sort().values
     return out
+
+
+def capped(index: torch.Tensor, most: int) -> torch.Tensor:
+    """A random subset of at most ``most`` (0: all), by a fixed seed, in order."""
+    if not most or most >= len(index):
+        return index
+    return index[shuffled(len(index), seed=20212)[:most].sort().values]
 
 
 def shuffled(n: int, seed: int) -> torch.Tensor:
@@ -198,26 +168,23 @@ def check_split(n: int, where: str) -> None:
 
 
 def majority_of(labels: torch.Tensor) -> float:
-    return float(labels.unique(return_counts=True)[1].max()) / max(1, labels.numel())
+    """The score of guessing the commonest label."""
+    chance = METRIC_TABLE["accuracy"].chance
+    assert chance is not None
+    return chance(labels.numpy())
 
 
-def _correlation(of: Callable) -> Callable[[torch.Tensor, torch.Tensor], float]:
-    """A correlation of scipy's; 0 where either side is constant."""
-
-    def score(truth: torch.Tensor, guess: torch.Tensor) -> float:
-        a, b = truth.double().numpy(), guess.double().numpy()
-        return float(of(a, b).statistic) if np.ptp(a) and np.ptp(b) else 0.0
-
-    return score
+def _scorer(name: str) -> Callable[[torch.Tensor, torch.Tensor], float]:
+    """The metric's score, of tensors."""
+    score = METRIC_TABLE[name].score
+    assert score is not None
+    return lambda truth, guess: score(truth.numpy(), guess.numpy())
 
 
 #: Of tasks whose label is a class: (truth, guess) -> score.
-METRICS = {
-    "accuracy": lambda truth, guess: float(accuracy_score(truth.numpy(), guess.numpy())),
-    "matthews": lambda truth, guess: float(matthews_corrcoef(truth.numpy(), guess.numpy())),
-}
+METRICS = {name: _scorer(name) for name in ("accuracy", "matthews")}
 #: Of tasks whose label is a number, not a class.
-REGRESSION = {"pearson": _correlation(pearsonr), "spearman": _correlation(spearmanr)}
+REGRESSION = {name: _scorer(name) for name in ("pearson", "spearman")}
 #: Of tasks whose label is text that follows a prompt (tasks/completion.py).
 COMPLETION = ("loss", "token_accuracy", "exact_match")
 

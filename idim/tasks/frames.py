@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from idim.errors import expected
-from idim.tasks.base import COMPLETION, REGRESSION, Classes, Options, carve, classes_of
+from idim.tasks.base import COMPLETION, REGRESSION, Classes, capped, carve, classes_of
+from idim.values.options import Options
 
 READERS = {
     ".csv": "read_csv",
@@ -279,7 +280,5 @@ def divide(parts: dict[str, Table], options: Options) -> dict[str, Table]:
     tables["measure"] = parts["test"]
     caps = {"train": options.max_train_samples, "measure": options.max_eval_samples}
     for split, most in caps.items():
-        tables[split] = tables[split].take(
-            options.capped(torch.arange(len(tables[split].labels)), most)
-        )
+        tables[split] = tables[split].take(capped(torch.arange(len(tables[split].labels)), most))
     return tables

@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 
 from idim.errors import IdimError, expected, one_of
 from idim.tasks import mistakes
-from idim.tasks.base import METRICS, REGRESSION, Options, Task, carve, majority_of, shuffled
+from idim.tasks.base import METRICS, REGRESSION, Task, carve, majority_of, shuffled
 from idim.tasks.batches import (
     IGNORED,
     default_loss,
@@ -29,6 +29,7 @@ from idim.tasks.numbering import AS_THEY_ARE, MANY, label_of, numbered, plain, s
 from idim.tasks.takes import LABELS, Brought, Takes, reads
 from idim.tasks.text import padder, padding_shows
 from idim.tasks.user_metric import UserMetric
+from idim.values.options import Options
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
 _PARTS = ("train", "evaluation")

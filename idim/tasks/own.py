@@ -10,19 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idim.errors import expected, one_of
-from idim.tasks.base import (
-    COMPLETION,
-    EVALUATION,
-    METRICS,
-    REGRESSION,
-    Classes,
-    Options,
-    Task,
-    carve,
-)
+from idim.tasks.base import COMPLETION, EVALUATION, METRICS, REGRESSION, Classes, Task, carve
 from idim.tasks.completion import Completion
 from idim.tasks.frames import Part, beginning, divide, named, part_of, read, rows
 from idim.tasks.text import Text
+from idim.values.options import Options
 
 
 @dataclass(frozen=True)

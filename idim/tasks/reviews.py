@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import tarfile
 
-from idim.tasks.base import Options, carve
+from idim.tasks.base import carve
 from idim.tasks.completion import Completion
 from idim.tasks.fetch import Pinned, fetched
 from idim.tasks.frames import Table, divide, renumbered
 from idim.tasks.text import Text
+from idim.values.options import Options
 
 _SOURCE = Pinned(
     "vaderSentiment==3.3.2",

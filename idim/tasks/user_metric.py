@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from transformers import EvalPrediction
 
-from idim import stored
 from idim.errors import IdimError, expected, one_of
+from idim.values.metric import METRICS
 
 #: (outputs, labels) of a whole split -> score; larger is better.
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
@@ -65,7 +65,7 @@ def chosen(metric: str | Metric | None, compute_metrics: ComputeMetrics | None) 
 
 def _named(name: str) -> str:
     """A name of ours says which scores there are and how far they err. Users count as they like."""
-    return f"own {name}" if name in stored.BOUNDS else name
+    return f"own {name}" if name in METRICS else name
 
 
 def _entry(

@@ -17,7 +17,8 @@ from torch import nn
 from idim.errors import expected
 from idim.pixels import Pixels
 from idim.tasks import mistakes
-from idim.tasks.base import EVALUATION, Classes, Options, Supervised, carve, classes_of
+from idim.tasks.base import EVALUATION, Classes, Supervised, capped, carve, classes_of
+from idim.values.options import Options
 
 _IDX = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -257,8 +258,8 @@ def _split(
     parts = carve(
         len(labels["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1}, cap
     )
-    parts["train"] = options.capped(parts["train"], options.max_train_samples)
-    test = options.capped(torch.arange(len(labels["test"])), options.max_eval_samples)
+    parts["train"] = capped(parts["train"], options.max_train_samples)
+    test = capped(torch.arange(len(labels["test"])), options.max_eval_samples)
     x = {k: images["train"][i] for k, i in parts.items()} | {"measure": images["test"][test]}
     y = {k: labels["train"][i] for k, i in parts.items()} | {"measure": labels["test"][test]}
     return Images(name, x, y, classes, pixels, named)

@@ -1,0 +1,1 @@
+"""What records say: from runs to points, and from points to an answer. Free of torch."""

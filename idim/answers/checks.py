@@ -1,0 +1,86 @@
+"""What the checks of a search say: pairs of runs with one change, and the largest size."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from idim.answers.evidence import pairs_of
+from idim.search.answer import Belief
+from idim.search.design import ADAPTIVE
+from idim.search.isotonic import isotonic
+from idim.search.pairs import Change
+from idim.search.threshold import Baseline, Target
+from idim.values.findings import Checks, Converged, Crossing, Moved, Shapeless, Witness
+from idim.values.purpose import Purpose
+from idim.values.question import Question
+from idim.values.record import Record
+from idim.values.training import Status
+
+#: Octaves: what counts as another d90 (a factor of 1.25).
+MOVES = 0.32
+#: What counts as undertrained: twice the budget surely gains more than this share of the gain.
+UNDERTRAINED = 0.01
+
+
+def checks_of(
+    records: Sequence[Record],
+    base: Baseline,
+    target: Target,
+    belief: Belief | None,
+    found: Crossing | None,
+    question: Question,
+) -> Checks:
+    """What the checks say so far."""
+    gain = base.mean - base.chance
+    spread = base.se * math.sqrt(base.n) if base.se else 0.02 * gain
+    longer = pairs_of(records, base.chance, Purpose.CHECK, "full")
+    full = Change.of([b - a for a, b, _ in longer], spread) if longer and gain > 0 else None
+    out = Checks(
+        converged=_converged(full, gain) if full else None, witness=_witness(records, base)
+    )
+    if belief is None or not found or not found.estimate:
+        return out
+    steep, noise = belief.slope(found.estimate), belief.known.sigma * gain
+    moves = MOVES * steep
+    moved = None
+    if budget := pairs_of(records, base.chance, Purpose.CHECK, question.arm):
+        change = Change.of([b - a for a, b, _ in budget], noise)
+        weight = target.at(1.0) - target.at(0.0)
+        moved = Moved(
+            change.n,
+            (change.mean - (weight * full.mean if full else 0.0)) / steep,
+            change.above(moves, full, weight),
+        )
+    rates = None
+    if rate := pairs_of(records, base.chance, Purpose.RATE, question.arm):
+        rates = {}
+        for factor in sorted({f for *_, f in rate}):
+            change = Change.of([b - a for a, b, f in rate if f == factor], noise)
+            rates[f"{factor:g}"] = Moved(change.n, change.mean / steep, change.above(moves))
+    shapeless = None
+    if question.design in ADAPTIVE:
+        crossing = isotonic([*belief.points], target)
+        d = None if crossing is None else round(2**crossing)
+        shapeless = Shapeless(d, belief.agrees(target))
+    return dataclasses.replace(out, budget=moved, rate=rates, isotonic=shapeless)
+
+
+def _converged(full: Change, gain: float) -> Converged:
+    low, high = full.interval()
+    sure = full.above(UNDERTRAINED * gain)
+    return Converged(full.n, full.mean, low, high, sure, sure >= 0.95)
+
+
+def _witness(records: Iterable[Record], base: Baseline) -> Witness | None:
+    """What the largest d that was tried reaches, as a share of full fine-tuning's gain."""
+    kinds = (Purpose.SEARCH, Purpose.WITNESS)
+    runs = [r for r in records if r.kind in kinds and r.status != Status.STOPPED]
+    if not runs or base.mean <= base.chance:
+        return None
+    d = max(r.training.d_total for r in runs)
+    scores = [r.score for r in runs if r.training.d_total == d]
+    shares = [0.0 if s is None else (s - base.chance) / (base.mean - base.chance) for s in scores]
+    return Witness(d, median(shares), len(shares))

@@ -1,0 +1,126 @@
+"""From records to what a search reads: full fine-tuning, points, thresholds, pairs, costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from types import MappingProxyType
+
+from idim.search.answer import Belief, bracketed
+from idim.search.design import ADAPTIVE
+from idim.search.threshold import Baseline, Point, Target
+from idim.values.findings import Cost, Crossing, Levels
+from idim.values.metric import metric
+from idim.values.purpose import Purpose
+from idim.values.question import Question
+from idim.values.record import Record
+from idim.values.training import Status
+
+
+def baseline_of(
+    records: Iterable[Record], n_scored: int = 0, metric_name: str = ""
+) -> Baseline | None:
+    """Full fine-tuning as its runs show it; None where none of them ended well.
+
+    Chance is the better of guessing the commonest label and the untouched model.
+    """
+    runs = [r for r in records if r.kind == Purpose.BASELINE and r.score is not None]
+    if not runs:
+        return None
+    chance = fmean(r.training.untouched or 0.0 for r in runs)
+    if runs[0].training.majority is not None:
+        chance = max(chance, runs[0].training.majority)
+    base = Baseline.of([r.score for r in runs if r.score is not None], chance)
+    assumed = metric(metric_name).sampling_error(base.mean, n_scored)
+    return dataclasses.replace(base, assumed=assumed)
+
+
+def too_few(base: Baseline | None, question: Question) -> bool:
+    """Whether full fine-tuning is not known well enough.
+
+    No full run ended well; or only one did, and the design carries their error.
+    """
+    return base is None or (base.n < 2 and question.design in ADAPTIVE)
+
+
+def points_of(
+    records: Iterable[Record], handicaps: Mapping[str, float] = MappingProxyType({})
+) -> list[Point]:
+    """The runs of a search as points of its curve.
+
+    Args:
+        records: all at hand; others than a search's are left aside.
+        handicaps: what its rate is thought to have cost each run, by key.
+    """
+    points = []
+    for r in records:
+        if r.kind == Purpose.SEARCH:
+            stopped = dataclasses.asdict(r.training.stopped) if r.training.stopped else {}
+            cost = handicaps.get(r.key, 0.0)
+            points.append(Point(r.training.d_total, r.score, **stopped, handicap=cost))
+    return points
+
+
+def target_of(base: Baseline, question: Question) -> Target:
+    """The threshold of the question."""
+    q = question
+    return Target(base, q.rule, q.threshold, q.absolute, q.strict, q.loss)
+
+
+def pairs_of(
+    records: Iterable[Record], floor: float, kind: Purpose, arm: str
+) -> list[tuple[float, float, float]]:
+    """Pairs of the same run with one change.
+
+    Args:
+        records: all at hand.
+        floor: what a failed run scores.
+        kind: why the second run was made.
+        arm: the arm of both.
+
+    Returns:
+        The score of the first, that of the second, and the factor on the rate.
+    """
+
+    def same(r: Record) -> str:
+        return json.dumps([r.spec.arm, r.spec.seeds, r.training.d_total], sort_keys=True)
+
+    records = list(records)
+    first = {
+        same(r): r
+        for r in records
+        if r.kind in (Purpose.SEARCH, Purpose.BASELINE) and r.status != Status.STOPPED
+    }
+    found = []
+    for r in records:
+        if r.kind == kind and r.spec.arm == arm and same(r) in first:
+            one = first[same(r)]
+            a, b = (floor if v.score is None else v.score for v in (one, r))
+            found.append((a, b, float(f"{r.rate / one.rate:.2g}")))
+    return found
+
+
+def crossing_of(points: Sequence[Point], target: Target, belief: Belief | None) -> Crossing | None:
+    """Where the curve reaches the target: by the model of the curve, or without one a bracket."""
+    found = belief.interval(target) if belief else bracketed(points, target)
+    return None if found is None else Crossing(**found)
+
+
+def levels_of(target: Target) -> Levels:
+    base = target.baseline
+    raw, chance = (Target(base, rule, target.fraction).tau for rule in ("raw", "chance"))
+    return Levels(target.tau, raw, chance, base.chance, base.mean, base.se, base.n)
+
+
+def cost_of(records: Iterable[Record]) -> Cost:
+    runs: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    failed = 0
+    for r in records:
+        kind = str(r.kind)
+        runs[kind] = runs.get(kind, 0) + 1
+        seconds[kind] = round(seconds.get(kind, 0.0) + r.training.seconds, 1)
+        failed += not r.status.scored
+    return Cost(runs, seconds, failed)

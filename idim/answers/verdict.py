@@ -1,0 +1,48 @@
+"""What a measurement ends with."""
+
+from __future__ import annotations
+
+from idim.search.answer import Belief
+from idim.search.design import SURE
+from idim.search.pairs import SURE as PAIRS_SURE
+from idim.search.threshold import Target, signal
+from idim.values.findings import Checks, Crossing
+from idim.values.question import Question
+from idim.values.verdict import Verdict
+
+#: A witness must reach this share of full fine-tuning's gain, or the rate failed.
+WITNESS = 0.9
+
+
+def verdict_of(
+    target: Target,
+    found: Crossing | None,
+    question: Question,
+    belief: Belief | None,
+    checks: Checks,
+) -> Verdict:
+    """The verdict of what was found, as far as the checks tell."""
+    base = target.baseline
+    if not signal(base, question.n_scored, question.metric):
+        return Verdict.NO_SIGNAL
+    if base.chance >= target.tau:
+        return Verdict.TRIVIAL
+    if not question.finished:
+        return Verdict.UNFINISHED
+    witness = checks.witness
+    enough = min(WITNESS, (target.tau - base.chance) / (base.mean - base.chance))
+    failed = witness is not None and witness.share < enough and witness.d >= (question.largest) / 2
+    if found is None or found.estimate is None:
+        return Verdict.RATE_FAILED if failed else Verdict.NOT_REACHED
+    if found.level and belief is not None:
+        if belief.reached < SURE:
+            # Too few runs to tell whether any d reaches tau.
+            return Verdict.RATE_FAILED if failed else Verdict.UNFINISHED
+        if not belief.agrees(target):
+            return Verdict.CONTRADICTORY
+    elif found.low is not None and found.high is not None and found.low >= found.high:
+        return Verdict.CONTRADICTORY
+    budget = checks.budget
+    if budget and budget.probability >= PAIRS_SURE:
+        return Verdict.BUDGET_LIMITED
+    return Verdict.REACHED

@@ -1,0 +1,132 @@
+"""The answer of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from idim.values.fields import Json
+from idim.values.findings import (
+    Checks,
+    Converged,
+    Cost,
+    Crossing,
+    Fit,
+    Levels,
+    Locked,
+    Mean,
+    Moved,
+    Shapeless,
+    Tried,
+    Witness,
+)
+from idim.values.summary import Summary, made, plain
+from idim.values.verdict import Verdict
+
+_SEARCH = (
+    "model",
+    "task",
+    "arm",
+    "projection",
+    "protocol",
+    "metric",
+    "D",
+    "m",
+    "scope",
+    "structure",
+    "steps",
+    "design",
+)
+_FOUND = ("d50", "d75", "d90", "d95", "d90_raw", "d90_chance", "answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSummary(Summary):
+    """The answer of a search: d90 and what stands around it."""
+
+    letter = "d"
+
+    projection: str
+    scope: str
+    structure: str | None
+    m: int
+    steps: int
+    design: str
+    #: How many examples train, tune, measure and are locked.
+    examples: Mapping[str, int]
+    threshold: float
+    left_out: tuple[str, ...]
+    #: By the model of the curve, for every design; and for other examples of the same kind.
+    interval: Crossing | None = None
+    interval_new_data: Crossing | None = None
+    #: How likely it is that some d that can be tried passes.
+    reachable: float | None = None
+    fit: tuple[Fit, ...] | None = None
+    #: By name: d50, d75, d90, d95 by the rule; d90_raw and d90_chance; and ``answer``, by the
+    #: threshold that was asked for.
+    found: Mapping[str, Crossing | None] = field(default_factory=dict)
+    locked: Locked | None = None
+    checks: Checks = field(default_factory=Checks)
+
+    @property
+    def answer(self) -> Crossing | None:
+        """Where the threshold that was asked for is reached."""
+        return self.found.get("answer")
+
+    def crossing(self, rule: str) -> Crossing | None:
+        return self.found.get(f"d90_{rule}")
+
+    def to_json(self) -> Json:
+        levels = self.levels
+        out: Json = {
+            name: getattr(self, name)
+            for name in (*_SEARCH, "examples", "verdict", "rule", "threshold")
+        }
+        out |= {"examples": dict(self.examples), "verdict": str(self.verdict)}
+        out |= dict.fromkeys(("tau", "tau_raw", "tau_chance", "chance", "full")) | (
+            levels.to_json() if levels else {}
+        )
+        out["curve"] = [
+            {"d": t.size, "mean": t.mean, "n": t.n, "stopped": t.stopped, "passes": t.passes}
+            for t in self.curve
+        ]
+        out["left_out"] = list(self.left_out)
+        if levels is not None:
+            out |= {
+                "interval": plain(self.interval),
+                "interval_new_data": plain(self.interval_new_data),
+                "reachable": self.reachable,
+                "fit": None if self.fit is None else [plain(f) for f in self.fit],
+                **{name: plain(found) for name, found in self.found.items()},
+                "locked": plain(self.locked),
+                "checks": plain(self.checks),
+            }
+        return out | self.cost.to_json() | {"study": self.study, "id": self.id}
+
+    @classmethod
+    def from_json(cls, value: Json) -> SearchSummary:
+        """The summary that ``to_json`` made. It trusts what it reads."""
+        names = (*_SEARCH, "threshold", "reachable", "examples", "rule", "study", "id")
+        checks = value.get("checks") or {}
+        fit = value.get("fit")
+        kinds = {"converged": Converged, "budget": Moved, "isotonic": Shapeless, "witness": Witness}
+        locked = value.get("locked")
+        return cls(
+            **{name: value[name] for name in names if name in value},
+            verdict=Verdict(value["verdict"]),
+            levels=Levels.from_json(value),
+            curve=tuple(
+                Tried(t["d"], t["mean"], t["n"], t["passes"], t["stopped"]) for t in value["curve"]
+            ),
+            left_out=tuple(value["left_out"]),
+            interval=made(Crossing, value.get("interval")),
+            interval_new_data=made(Crossing, value.get("interval_new_data")),
+            fit=None if fit is None else tuple(Fit(**f) for f in fit),
+            found={name: made(Crossing, value[name]) for name in value if name in _FOUND},
+            locked=locked and Locked(**{name: Mean(**m) for name, m in locked.items()}),
+            checks=Checks(
+                rate=checks.get("rate") and {k: Moved(**v) for k, v in checks["rate"].items()},
+                **{name: made(kind, checks.get(name)) for name, kind in kinds.items()},
+            ),
+            cost=Cost.from_json(value),
+        )

@@ -1,0 +1,57 @@
+"""What a measurement can end with."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """What a search or a sweep ends with. Each member carries its sentence: ``sentence``."""
+
+    sentence: str
+
+    def __new__(cls, value: str, sentence: str = "") -> Verdict:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.sentence = sentence
+        return member
+
+    REACHED = "reached", "some d passes, and a smaller one does not"
+    NOT_REACHED = "not_reached", "no d that was tried passes, though training works there"
+    RATE_FAILED = (
+        "rate_failed",
+        "even with all of D training falls short of full fine-tuning: the rate failed, "
+        "not the subspace",
+    )
+    TRIVIAL = (
+        "trivial",
+        "the untouched model, or guessing the majority, already passes: d90 says nothing here",
+    )
+    NO_SIGNAL = (
+        "no_signal",
+        "full training is not above chance by four standard errors: "
+        "there is nothing to take 90 % of",
+    )
+    BASELINE_FAILED = (
+        "baseline_failed",
+        "no full run ended well, or only one where an interval needs two",
+    )
+    BUDGET_LIMITED = (
+        "budget_limited",
+        "with twice the budget d90 would be smaller by a quarter or more: "
+        "this is d90 of the budget",
+    )
+    UNFINISHED = (
+        "unfinished",
+        "the runs do not yet tell whether some d passes: allow more of them with --max-runs",
+    )
+    CONTRADICTORY = (
+        "contradictory",
+        "the runs and the curve, or two runs, disagree on where it passes: "
+        "add --max-runs or --repeats",
+    )
+
+    @property
+    def answers(self) -> bool:
+        """Whether the question is answered: a size, or that any size would do."""
+        return self in (Verdict.REACHED, Verdict.TRIVIAL, Verdict.BUDGET_LIMITED)
