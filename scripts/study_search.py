@@ -4,8 +4,8 @@
     python scripts/study_search.py --scenarios logistic-0.7,dip --replicates 200 --out study
 
 The script writes study.json, study.txt and study.png into --out. It keeps the rows that are already
-there if the same code made them. Each replicate of a scenario draws from its own generator, so any
-one of them can be made again.
+there if the same code made them, with as many replicates or more. Each replicate of a scenario
+draws from its own generator, so any one of them can be made again.
 """
 
 from __future__ import annotations
@@ -513,7 +513,7 @@ def main() -> None:
             return list(pool.map(function, *([v] * n for v in fixed), range(n), chunksize=10))
 
         def keep(key: str, make: Callable[[], dict]) -> None:
-            if kept["rows"].get(key, {}).get("n") != n:
+            if kept["rows"].get(key, {}).get("n", 0) < n:
                 kept["rows"][key] = make()
                 write_json(file, kept)
                 print(
@@ -571,8 +571,9 @@ def code() -> str:
 
 
 def _bare(file: Path) -> str:
-    """A file's code without comments, docstrings and the annotations of functions."""
+    """A file's code without imports, comments, docstrings and the annotations of functions."""
     tree = ast.parse(file.read_text())
+    tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node) is not None:
