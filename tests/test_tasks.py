@@ -425,7 +425,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.utils.get_session", Session)
-    models._hub_answers.cache_clear()
+    models.hub.answers.cache_clear()
     try:
         began = time.monotonic()
         for _ in range(2):
@@ -434,7 +434,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
             assert len(str(told.value).splitlines()) == 1
         assert len(asked) == 1 and time.monotonic() - began < 3
     finally:
-        models._hub_answers.cache_clear()
+        models.hub.answers.cache_clear()
 
 
 @pytest.mark.parametrize(
