@@ -37,8 +37,9 @@ class SubspaceConfig(PeftConfig):
 
     Args:
         d: trained numbers in all, scales included.
-        projection, structure, scope: as for ``idim.Subspace``. The structure "layer" is SAID, None
-            is DID.
+        projection: as for ``idim.Subspace``.
+        structure: as for ``idim.Subspace``. "layer" is SAID, None is DID.
+        scope: as for ``idim.Subspace``.
         target_modules: names of modules whose weights move: a list of name endings, a regular
             expression, or "all-linear" (every linear layer but the output). None: all weights.
         projection_seed: of P, which is made anew from it wherever the adapter is loaded.

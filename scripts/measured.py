@@ -1,0 +1,401 @@
+"""Tables, sentences and figures of measured numbers, each from the records in ``results/``."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from idim.report.tables import answer_text, summary_text
+from idim.values.findings import Crossing
+from idim.values.search_summary import SearchSummary
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+_WIDE = 100
+#: What holds in each world of the simulation study.
+_WORLDS = {
+    "logistic-0.3": "a flat curve, 0.3 an octave",
+    "logistic-0.5": "0.5 an octave",
+    "logistic-0.7": "0.7, the middle of published curves",
+    "logistic-1": "1 an octave",
+    "logistic-1.5": "a steep curve",
+    "weibull": "another shape",
+    "gompertz": "another shape",
+    "dip": "a dip of two sigma an octave above d90",
+    "failures": "5 % failed runs",
+    "noise-grows": "noise that grows with d",
+    "heavy-tails": "Student's t with 1.5 degrees",
+    "projection-0.1": "a run's P moves its curve by 0.1 octaves",
+    "projection-0.2": "by 0.2",
+    "projection-0.4": "by 0.4",
+    "chance-too-high": "chance believed 0.3, is 0.11",
+    "chance-too-low": "chance believed 0.11, is 0.3",
+    "edge-low": "d90 at the smallest d",
+    "edge-high": "d90 at the largest d",
+    "mrpc-like": "guessing 0.684, full 0.78, noise 0.012",
+    "unit-100": "scores in percent",
+    "unit-0.01": "scores times 0.01",
+    "mrpc-like-percent": "`mrpc-like` in percent",
+    "step-2.5": "a step, 2.5 an octave",
+    "step-5": "5 an octave",
+    "step-10": "10 an octave",
+    "step-inf": "all at once",
+    "saturates-0.85": "ends at 0.85 of the gain: no d90",
+    "saturates-0.88": "at 0.88: no d90",
+    "saturates-0.89": "at 0.89: no d90",
+    "saturates-0.92": "at 0.92",
+    "baselines-2": "two full runs",
+    "baselines-3": "three",
+    "mrpc-like-3": "`mrpc-like`, three full runs",
+    "examples-100": "100 evaluation examples",
+    "examples-300": "300",
+    "examples-1000": "1,000",
+    "power-0.5": "a power law",
+    "power-1": "a steeper one",
+    "bump": "a bump of two sigma an octave below d90",
+    "noise-falls": "noise that falls with d",
+    "rate-fails-small": "rates that fail 1.5 octaves below d90",
+    "rate-fails-large": "rates that fail 1.5 octaves above d90",
+    **{f"integer-{d}": f"d90 = {d}, whole numbers to 384" for d in (1, 2, 3, 5, 8)},
+    "replay": "searches on the table of real runs",
+}
+
+
+def _json(name: str) -> Any:
+    return json.loads((RESULTS / name).read_text())
+
+
+def _table(head: str, rows: list[list[str]]) -> str:
+    rule = "|---" * (head.count("|") - 1) + "|"
+    return "\n".join([head, rule, *("| " + " | ".join(cells) + " |" for cells in rows)])
+
+
+def _summaries(store: str) -> list[dict[str, Any]]:
+    found = [json.loads(p.read_text()) for p in (RESULTS / store / "summaries").glob("*.json")]
+    return sorted(found, key=lambda s: (s["task"], s["arm"], s["id"]))
+
+
+def _figure(up: str, about: str, store: str, summary: dict[str, Any]) -> str:
+    (path,) = (RESULTS / store / "figures").glob(f"*-{summary['id']}.png")
+    return f"![{about}]({up}results/{store}/figures/{path.name})"
+
+
+def _crossing(found: dict[str, Any] | None) -> str:
+    return answer_text(Crossing(**found) if found else None)
+
+
+def _range(found: dict[str, Any]) -> str:
+    return f"{found['estimate']:,.0f} [{found['low']:,.0f}, {found['high']:,.0f}]"
+
+
+# The quick search.
+
+
+def quick(up: str) -> str:
+    """What the quick search printed, with its long lines folded."""
+    (summary,) = _summaries("quick")
+    lines = []
+    for line in summary_text(SearchSummary.from_json(summary)).splitlines():
+        lines += (
+            textwrap.wrap(line, _WIDE, subsequent_indent="    ") if len(line) > _WIDE else [line]
+        )
+    return "\n".join(["```text", *lines, "```"])
+
+
+def quick_figure(up: str) -> str:
+    """Its figure."""
+    (summary,) = _summaries("quick")
+    return _figure(up, "score against d, with d90", "quick", summary)
+
+
+# All kept searches and sweeps.
+
+_NAMES = {"idx": "MNIST", "mnist-fc": "FC", "mnist-lenet": "LeNet", "minilm": "MiniLM"}
+
+
+def answers(up: str) -> str:
+    """One row for each kept search and sweep."""
+    rows = []
+    for store in ("vision", "li2018", "quick", "minilm-glue"):
+        for s in _summaries(store):
+            letter = "r" if s["arm"] == "lora" else "d"
+            held = s.get("interval") if s["arm"] != "lora" else None
+            rows.append(
+                [
+                    f"{_NAMES.get(s['model'], s['model'])} × {_NAMES.get(s['task'], s['task'])}",
+                    f"`{s['arm']}`, `{s['protocol']}`",
+                    f"`{s['verdict']}`",
+                    f"{letter}90 {_crossing(s.get('answer') or s.get(f'{letter}90_chance'))}",
+                    _crossing(held) if held else "–",
+                    str(sum(s["runs"].values())),
+                ]
+            )
+    return _table(
+        "| model × task | arm, protocol | verdict | answer | 90 % interval | runs |", rows
+    )
+
+
+def glue(up: str) -> str:
+    """The scores of MiniLM on two tasks of GLUE, by arm and size."""
+    rows = []
+    for s in _summaries("minilm-glue"):
+        letter = "r" if s["arm"] == "lora" else "d"
+        full = f"{s['full']['mean']:.3f} ± {s['full']['se']:.3f} ({s['full']['n']})"
+        scores = [f"{c.get('d', c.get('rank')):,}: {c['mean']:.3f}" for c in s["curve"]]
+        rows.append(
+            [
+                f"{s['task']}, `{s['arm']}`",
+                full,
+                f"{s['chance']:.3f}",
+                f"{s['tau_raw']:.3f}: {_crossing(s[f'{letter}90_raw'])}",
+                f"{s['tau_chance']:.3f}: {_crossing(s[f'{letter}90_chance'])}",
+                "; ".join(scores),
+            ]
+        )
+    head = "| task, arm | full ± its error (runs) | chance | raw threshold: answer "
+    return _table(head + "| chance-corrected threshold: answer | score by d or rank |", rows)
+
+
+def glue_figures(up: str) -> str:
+    """Score against d and rank, one figure a task."""
+    found = [s for s in _summaries("minilm-glue") if s["arm"] == "lora"]
+    return "\n\n".join(
+        _figure(up, f"score against d and rank, {s['task']}", "minilm-glue", s) for s in found
+    )
+
+
+def seeds_of_mnist(up: str) -> str:
+    """Two searches that differ in the master seed alone."""
+    rows = [
+        [
+            _range(s["d90"]),
+            _range(s["d90_raw"]),
+            str(sum(s["runs"].values())),
+            f"{sum(s['seconds'].values()):,.0f}",
+        ]
+        for s in _summaries("vision")
+    ]
+    return _table("| d90, chance-corrected | d90, raw | runs | seconds of training |", rows)
+
+
+def seeds_figure(up: str) -> str:
+    """Both searches in one figure."""
+    (path,) = (RESULTS / "vision" / "figures").glob("d-*.png")
+    return f"![score against d, two master seeds]({up}results/vision/figures/{path.name})"
+
+
+def digits(up: str) -> str:
+    """d90 of digits by brute force, and ten searches beside it."""
+    truth, seeds = _json("digits/digits.json")["d90"], _json("digits/seeds.json")["rows"]
+    lines = [f"The isotonic curve crosses at d90 = {_range(truth)}."]
+    for line in ("trust", "grid"):
+        rows = [r for r in seeds if r["line"] == line]
+        there = sum(r["overlaps"] for r in rows)
+        lines.append(f"Of {len(rows)} searches by `{line}`, {there} overlap that interval.")
+    return "\n".join(lines)
+
+
+def published_fc(up: str) -> str:
+    """MNIST FC beside Li et al."""
+    return _published("mnist-fc")
+
+
+def published_lenet(up: str) -> str:
+    """LeNet beside Li et al."""
+    return _published("mnist-lenet")
+
+
+def _published(model: str) -> str:
+    found = _json(f"li2018/{model}.json")["rows"]
+    rows = [
+        [
+            f"{r['d']:,}",
+            f"{r['ours']:.3f} ({r['lowest']:.3f} to {r['highest']:.3f})",
+            f"{r['published']:.3f}",
+        ]
+        for r in found
+    ]
+    most = max(abs(r["difference"]) for r in found)
+    table = _table("| d | ours (lowest to highest of 3 runs) | published |", rows)
+    return f"{table}\n\nThe largest difference of the means is {most:.3f}."
+
+
+def published_figures(up: str) -> str:
+    """The curves of both."""
+    return "\n\n".join(
+        _figure(up, f"score against d, {s['model']}", "li2018", s) for s in _summaries("li2018")
+    )
+
+
+# Single runs.
+
+
+def _single(model: str, arm: str) -> dict[str, Any]:
+    for path in (RESULTS / "huggingface" / "runs").glob("*.json"):
+        record = json.loads(path.read_text())
+        config = record["run_info"]["config"]
+        if (config["model"], config["arm"]) == (model, arm):
+            return dict(record["train_info"])
+    raise LookupError(f"no run of {model} by {arm}")
+
+
+def single_runs(up: str) -> str:
+    """A decoder on completions, and an image model."""
+    full, said, lora = (_single("smollm2", arm) for arm in ("full", "said", "lora"))
+    fall = (said["score"] - full["untouched"]) / (full["score"] - full["untouched"])
+    rows = [
+        ["untouched", "0", f"{-full['untouched']:.3f}"],
+        ["`full`", f"{full['d_total']:,}", f"{-full['score']:.3f}"],
+        [f"`said`, {fall:.0%} of the fall", f"{said['d_total']:,}", f"{-said['score']:.3f}"],
+        ["`lora`, rank 4", f"{lora['d_total']:,}", f"{-lora['score']:.3f}"],
+    ]
+    pictures = [_single("mnist-lenet", arm)["score"] for arm in ("full", "said")]
+    return (
+        _table("| SmolLM2-135M | trained numbers | loss |", rows)
+        + "\n\nLeNet on Fashion-MNIST, 2 epochs: "
+        + f"`full` {pictures[0]:.3f}, `said` with d = 1,000 {pictures[1]:.3f}."
+    )
+
+
+def exported(up: str) -> str:
+    """The ranks that an exported adapter needed."""
+    text = (RESULTS / "huggingface" / "export.txt").read_text()
+    found = re.search(
+        r"median (\d+), .* at most (\d+)\n.*subspace: ([\d.]+)\n.*LoRA: ([\d.]+)", text
+    )
+    assert found
+    rank, whole, subspace, lora = found.groups()
+    return (
+        f"In the one adapter that was measured (d = 4,096), 90 % of the energy takes rank {rank} of "
+        f"{whole} in the\nmedian layer. The LoRA adapter scores {lora}, and the subspace {subspace}."
+    )
+
+
+# Costs.
+
+
+def steps(up: str) -> str:
+    """A step of each arm, as a ratio to a step of full fine-tuning."""
+    found = {(r["case"], r["arm"]): r for r in _json("steps/steps.json")["rows"]}
+    cases = ("minilm-32x64", "minilm-16x32", "smollm2-4x64", "mnist-fc-128")
+
+    def ratio(case: str, arm: str) -> str:
+        r = found.get((case, arm))
+        if r is None:
+            return "–"
+        if arm == "full":
+            return "1.00"
+        return f"{r['ratio']:.2f} [{r['low']:.2f}, {r['high']:.2f}]"
+
+    def peak(case: str, arm: str) -> str:
+        r = found.get((case, arm))
+        return "–" if r is None else f"{r['peak_ratio']:.2f}"
+
+    rows = [
+        [f"`{arm}`", *(ratio(c, arm) for c in cases), *(peak(c, arm) for c in cases[1:3])]
+        for arm in dict.fromkeys(arm for _, arm in found)
+    ]
+    head = "| | MiniLM 32 × 64 | MiniLM 16 × 32 | SmolLM2-135M 4 × 64 | MNIST FC 128 "
+    return _table(head + "| memory, MiniLM | memory, SmolLM2 |", rows)
+
+
+def steps_unfused(up: str) -> str:
+    """The same against torch's AdamW as it is by default."""
+    found = {(r["case"], r["arm"]): r for r in _json("steps/steps.json")["rows"]}
+    cells = []
+    for case, about in (("minilm-32x64", "32 × 64"), ("minilm-16x32", "16 × 32")):
+        arms = [f"{family}+said" for family in ("orthonormal", "fastfood", "onehot")]
+        ratios = ", ".join(f"{found[case, arm]['to_unfused']:.2f}" for arm in arms)
+        cells.append(f"{ratios} at {about}")
+    net = found["mnist-fc-128", "orthonormal"]["to_unfused"]
+    return (
+        "Against `full, unfused`, `orthonormal+said`, `fastfood+said` and `onehot+said` cost\n"
+        f"{', and '.join(cells)}; `orthonormal` costs {net:.2f} on MNIST FC."
+    )
+
+
+def products(up: str) -> str:
+    """A product with P and with its transpose, in copies of D numbers."""
+    found = [
+        r
+        for r in _json("projections/benchmark.json")["rows"]
+        if (r["D"], r["d"]) == (22_713_986, 1000)
+    ]
+    columns = {
+        "forward_ratio": "into a given buffer, in parts",
+        "adjoint_ratio": "adjoint, in parts",
+        "call_out_ratio": "`p(theta, out=)`",
+        "call_ratio": "`p(theta)`",
+        "call_adjoint_ratio": "`p.adjoint(v)`",
+    }
+    shown = {k: v for k, v in columns.items() if all(k in r for r in found)}
+    rows = [[f"`{r['family']}`", *(f"{r[k]:.1f}" for k in shown)] for r in found]
+    return _table("| | " + " | ".join(shown.values()) + " |", rows)
+
+
+def extra_memory(up: str) -> str:
+    """What a product takes beside the buffer that it is given."""
+    found = [r for r in _json("projections/benchmark.json")["rows"] if "extra_mib" in r]
+    largest = max(r["D"] for r in found)
+    most = max(r["extra_mib"] for r in found if r["D"] == largest)
+    return (
+        f"Nothing of D's size is made on the way: at D = {largest:,} a product into a given buffer\n"
+        f"takes at most {most:.0f} MiB more, for every family."
+    )
+
+
+def optimizers(up: str) -> str:
+    """d90 by optimiser and schedule, at the best rate and around it."""
+    cells: dict[str, list[list[str]]] = {}
+    for r in _json("optimizers/study.json")["rows"]:
+        best = min(r["d90"].values(), key=lambda a: a["estimate"])
+        around = ", ".join(f"{a['estimate']:,}" for a in r["d90"].values())
+        name = f"`{r['optimizer']}`, {r['schedule']}"
+        cells.setdefault(name, []).append([_range(best), around, f"{r['seconds']:.1f}"])
+    rows = [[name, *a[:2], *b[:2], f"{a[2]}, {b[2]}"] for name, (a, b) in cells.items()]
+    head = "| optimiser, schedule | digits: best d90 | rate / 4 to × 4 "
+    return _table(head + "| MNIST FC: best d90 | rate / 4 to × 4 | seconds a run |", rows)
+
+
+# The simulation study.
+
+
+def study(up: str) -> str:
+    """Coverage, verdicts and cost in every simulated world."""
+    found, rows = _json("search/study.json")["rows"], []
+    for name, about in _WORLDS.items():
+        r = found.get(f"{name}/posterior")
+        if r is None:
+            continue
+        none = "no d90" in about
+        rows.append(
+            [
+                f"`{name}`",
+                about,
+                str(r["n"]),
+                "–" if none else f"{r['coverage']:.3f} ({r['lower']:.3f})",
+                f"{r['reached']:.3f}",
+                "–" if none else f"{r['within 1.25']:.3f}",
+                f"{r['runs']:.1f}",
+            ]
+        )
+    head = "| `world` | what holds in it | searches | coverage (at least) "
+    return _table(head + "| reached | within 1.25 | runs |", rows)
+
+
+def early_stops(up: str) -> str:
+    """How often a run was stopped, and how often wrongly."""
+    found = _json("search/early.json").values()
+    judged, stopped, wrong = (sum(r[k] for r in found) for k in ("judged", "stopped", "wrong"))
+    return (
+        f"On the kept sets of runs the rule was asked {judged:,} times. It stopped {stopped:,} times\n"
+        f"and was wrong {wrong:,} times."
+    )
+
+
+def false_alarms(up: str) -> str:
+    """How often a check speaks where nothing changes."""
+    most = max(r["says so at 0"] for r in _json("search/checks.json")["rows"])
+    return f"Where nothing changes, a check says yes in at most {most:.1%} of simulated searches."
