@@ -1,7 +1,8 @@
 """Measure the intrinsic dimension of fine-tuning.
 
-``Subspace`` moves any module's weights along ``theta_0 + P theta``; ``SubspaceConfig`` is the same as a PEFT method, which importing this package makes
-known to peft; the command ``idim`` searches for d90.
+``Subspace`` moves any module's weights along ``theta_0 + P theta``. ``SubspaceConfig`` is the same
+as a PEFT method: importing this package makes it known to peft. ``measure`` and the command
+``idim`` search for d90.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def __dir__() -> list[str]:
 
 
 class _WhenPeftComes(importlib.abc.MetaPathFinder):
-    """Registers the PEFT method right after peft is imported, so that importing idim need not import it."""
+    """Registers the PEFT method right after peft is imported. So importing idim loads no peft."""
 
     def find_spec(self, name, path, target=None):
         if name != "peft":

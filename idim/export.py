@@ -1,4 +1,4 @@
-"""From an adapter to what tools that never heard of us can load: plain weights, or LoRA factors with the rank that each layer needed."""
+"""From a subspace adapter to what other tools can load: plain weights, or a LoRA adapter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,11 @@ from idim.values.options import Options
 
 @dataclass(frozen=True)
 class Layer:
-    """What became of one weight matrix: its rank in the adapter, of at most ``full``, and the share of its move's energy (squared norm) kept."""
+    """What became of one weight matrix.
+
+    Its rank in the adapter, of at most ``full``, and the fraction of its move's energy (squared
+    norm) that was kept.
+    """
 
     name: str
     shape: tuple[int, int]
@@ -52,10 +56,21 @@ def export(
     task: str | None,
     options: dict,
 ) -> dict:
-    """The work of ``idim export``: what it wrote, LoRA's layers, and with a task the scores before and after on its measuring split.
+    """The work of ``idim export``.
 
-    ``base``: a name as ``--model`` takes it; default: where the adapter says its base model lies. ``options``: of the task.
-    Errors: ``IdimError``, before anything is written, for an adapter that is not whole or does not belong to the base model.
+    Args:
+        adapter: the adapter's folder.
+        base: a name as ``--model`` takes it. Default: where the adapter says its base model lies.
+        merged_into: a folder for the model with plain weights, or None.
+        lora_into: a folder for a LoRA adapter, or None.
+        rank: LoRA's rank, for every layer; 0: what ``energy`` asks for.
+        energy: the fraction of each layer's move that LoRA keeps.
+        task: scores the model before and after, on the task's measuring split.
+        options: how to load the task.
+
+    Returns: what was written, LoRA's layers, and the scores.
+    Raises: IdimError, before anything is written, for an adapter that is not whole or does not
+        belong to the base model.
     """
     config, shapes = _config(adapter), _shapes(adapter)
     name = base or config.base_model_name_or_path
@@ -160,7 +175,10 @@ def _config(adapter: str) -> SubspaceConfig:
 
 
 def _shapes(adapter: str) -> dict[str, tuple[int, ...]]:
-    """What the adapter's file holds. Cost: one reading of it. Errors: ``IdimError`` for a file that is cut, and for numbers that are not finite."""
+    """The shape of each tensor in the adapter's file. Cost: the file is read once.
+
+    Raises: IdimError for a file that is cut, and for numbers that are not finite.
+    """
     path, shapes = Path(adapter) / "adapter_model.safetensors", {}
     if not path.is_file():
         raise expected("adapter", "a folder with adapter_model.safetensors", adapter)
@@ -217,18 +235,21 @@ def _classes(shapes: dict[str, tuple[int, ...]]) -> int:
 
 
 def merged(model: PeftModel, folder: str | Path) -> nn.Module:
-    """Write the model with plain weights as a folder that ``from_pretrained`` reads, and return it."""
+    """Write the model with plain weights into a folder for ``from_pretrained``, and return it."""
     plain = model.merge_and_unload()
     plain.save_pretrained(folder)
     return plain
 
 
 def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftModel, list[Layer]]:
-    """The same model under a LoRA adapter that makes the subspace's move, or the nearest to it of lower rank.
+    """The same model under a LoRA adapter that makes the subspace's move, or the nearest to it.
 
-    Linear layers and embeddings get factors from the singular value decomposition of their move: of ``rank``, or of the least rank that keeps ``energy`` of
-    it (1: all). Biases, norms, fresh heads and whatever else moved are kept whole, as peft's ``bias`` and ``modules_to_save``. Consumes ``model``.
-    Cost: one singular value decomposition a matrix. Errors: ``IdimError`` for an energy outside (0, 1] and a rank below 0.
+    Linear layers and embeddings get factors from the singular value decomposition of their move:
+    of ``rank``, or of the least rank that keeps ``energy`` of it (1: all). Biases, norms, fresh
+    heads and whatever else moved are kept whole, as peft's ``bias`` and ``modules_to_save``.
+    The model is used up. Cost: one singular value decomposition a matrix.
+
+    Raises: IdimError for an energy outside (0, 1] and for a rank below 0.
     """
     if not 0 < energy <= 1:
         raise expected("energy", "a share above 0 and at most 1", energy)
@@ -251,7 +272,7 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
     }
     factors, layers = {}, []
     for name, module in owners.items():
-        # The base model on disk lacks a fresh module, so its factors would be added to some other start.
+        # The base model on disk lacks a fresh module: factors would be added to another start.
         if _has_factors(module) and id(module.weight) in names and not is_fresh(name, config):
             factors[name], layer = _factored(name, module, names[id(module.weight)], rank, energy)
             layers.append(layer)
@@ -321,7 +342,10 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
 
 
 def _has_factors(module: nn.Module) -> bool:
-    """Whether peft's LoRA can hold its move as factors. An embedding of another class scales what it looks up, or looks up something else."""
+    """Whether peft's LoRA can hold its move as factors.
+
+    An embedding of another class scales what it looks up, or looks up something else.
+    """
     return isinstance(module, (nn.Linear, Conv1D)) or type(module) is nn.Embedding
 
 

@@ -111,7 +111,8 @@ def test_a_loss_and_a_metric_of_ones_own(tmp_path):
         out=str(tmp_path),
         **FAST,
     )
-    # A loss has no majority class: the untouched model is where it starts, and the threshold lies nine tenths of the way.
+    # A loss has no majority class. It starts at the untouched model, and the threshold lies nine
+    # tenths of the way.
     assert (
         summary["metric"] == "nearness"
         and summary["chance"] < summary["tau"] < summary["full"]["mean"] < 0

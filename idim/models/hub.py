@@ -13,12 +13,13 @@ _SECONDS = 5.0
 def answers() -> bool:
     """Whether the hub can be reached, asked once: without it transformers tries for half a minute
     before it says so."""
-    from huggingface_hub import constants, utils
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined] # lazily exported
 
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        utils.get_session().head(constants.ENDPOINT, timeout=_SECONDS)
+        get_session().head(constants.ENDPOINT, timeout=_SECONDS)
     except Exception:  # of a connection, a proxy or a name
         return False
     return True

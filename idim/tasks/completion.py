@@ -1,4 +1,4 @@
-"""Text completion: a prompt and what should follow it. Supervised fine-tuning: the loss is on the completion alone."""
+"""Text completion: a prompt and what should follow it. The loss is on the completion alone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ _IGNORED = -100
 
 @dataclass(frozen=True)
 class _Pair:
-    """Token ids without special ones: a prompt, what follows it, and that as an encoder-decoder's target (with its special ones)."""
+    """Token ids without special ones: a prompt and what follows it.
+
+    ``target`` is what follows as an encoder-decoder's target, with its special tokens.
+    """
 
     prompt: list[int]
     rest: list[int]
@@ -32,10 +35,14 @@ class _Pair:
 
 
 class Completion(Task):
-    """For decoders and encoder-decoders. ``metric``: loss (nats a token, scored as its negative), token_accuracy or exact_match.
+    """For decoders and encoder-decoders.
 
-    A decoder reads prompt and completion as one text, whose end-of-sequence token is the completion's last. Where that is longer than ``max_seq_length``,
-    the completion is cut at its end, to half of it at most, and then the prompt at its start. An encoder-decoder's two texts are cut each.
+    ``metric``: loss (nats a token, scored as its negative), token_accuracy or exact_match.
+
+    A decoder reads prompt and completion as one text. The end-of-sequence token is the completion's
+    last. Where the text is longer than ``max_seq_length``, the completion is cut at its end, to
+    half of the length at most, and then the prompt at its start. An encoder-decoder's two texts
+    are cut each.
     """
 
     head = "language"
@@ -58,7 +65,8 @@ class Completion(Task):
                 "at least 2, a token of the prompt and one of the completion",
                 max_seq_length,
             )
-        # Larger must be better; from the untouched model's loss to full training's is the way of which d90 asks 90 %.
+        # Larger must be better. d90 asks for 90 % of the way from the untouched model's loss to
+        # full training's.
         self.name, self.metric = name, "-loss" if metric == "loss" else metric
         digest = hashlib.sha256(f"{metric} {max_seq_length}".encode())
         self._pad, self._eos, self._most = (
@@ -83,7 +91,8 @@ class Completion(Task):
         cut = sum(int((lengths > max_seq_length).sum()) for lengths in self._lengths.values())
         if cut:
             self.notes = (
-                f"{name}: {cut} examples have more than {max_seq_length} tokens, prompt and completion together; a decoder sees them cut",
+                f"{name}: {cut} examples have more than {max_seq_length} tokens, prompt and "
+                "completion together; a decoder sees them cut",
             )
         self.notes += text_notes(
             name,
@@ -99,7 +108,10 @@ class Completion(Task):
     def example(
         self, split: str, i: int, encoder_decoder: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the model reads, and of each of the tokens that it predicts which it must be (or -100). -> (n,), (m,); of a decoder n = m + 1"""
+        """What the model reads, and which token it must predict at each place (or -100).
+
+        -> (n,), (m,); of a decoder n = m + 1
+        """
         pair, most = self._pairs[split][i], self._most
         if encoder_decoder:
             target = pair.target if pair.target[-1:] == [self._eos] else [*pair.target, self._eos]
@@ -132,7 +144,10 @@ class Completion(Task):
         return F.cross_entropy(logits, wanted)
 
     def score(self, module: nn.Module, split: str) -> float:
-        """Every token is predicted from the true ones before it. Greedy decoding gives a whole completion exactly where each of these is right."""
+        """Every token is predicted from the true ones before it.
+
+        Greedy decoding gives a whole completion exactly where each of these is right.
+        """
         lost, right, tokens, exact = 0.0, 0, 0, 0
         for index in self._lengths[split].argsort(stable=True).split(16):
             logits, wanted, row = self._predicted(module, split, index)
@@ -172,13 +187,17 @@ class Completion(Task):
     def _predicted(
         self, module: nn.Module, split: str, index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits of the completions' n tokens, those tokens, and the example of each. -> (n, V), (n,), (n,)"""
+        """Logits of the completions' n tokens, those tokens, and the example of each.
+
+        -> (n, V), (n,), (n,)
+        """
         device, both = next(module.parameters()).device, is_encoder_decoder(module)
         inputs, labels = zip(*(self.example(split, i, both) for i in index.tolist()), strict=True)
         mask = pad_sequence([torch.ones_like(row) for row in inputs], batch_first=True).to(device)
         ids = pad_sequence(inputs, batch_first=True, padding_value=self._pad).to(device)
         wanted = pad_sequence(labels, batch_first=True, padding_value=_IGNORED).to(device)
-        # transformers makes a decoder's inputs of the labels; of a decoder alone the last output has nothing to foretell.
+        # transformers makes a decoder's inputs of the labels. A decoder alone has nothing to
+        # predict at its last place.
         logits = (
             module(input_ids=ids, attention_mask=mask, labels=wanted).logits
             if both
@@ -196,7 +215,10 @@ def _around(tokenizer) -> tuple[list[int], list[int]]:
 
 
 def _tokenised(prompts: list[str], rests: list[str], tokenizer) -> list[_Pair]:
-    """A completion's tokens are those that follow the prompt's in the joint text; where the prompt's do not begin it, its own."""
+    """A completion's tokens are those that follow the prompt's in the joint text.
+
+    Where the joint text does not begin with the prompt's tokens, they are the completion's own.
+    """
     first, apart = (
         tokenizer(texts, add_special_tokens=False).input_ids for texts in (prompts, rests)
     )

@@ -32,7 +32,7 @@ _MOST_CLASSES = 1 << 31
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text: one tuple of texts and one label each, a class, a number or what completes the text."""
+    """Rows of text. A row has a tuple of texts and a label: a class, a number or a completion."""
 
     texts: list[tuple[str, ...]]
     labels: list[int] | list[float] | list[str]
@@ -99,7 +99,10 @@ def _listing(folder: Path) -> str:
 
 
 def read(part: Part | Path):
-    """A data frame with texts as they are written: pandas would make numbers of 007 and missing values of None."""
+    """A data frame with texts as they are written.
+
+    pandas would make numbers of 007, and missing values of None.
+    """
     import pandas as pd
 
     if isinstance(part, Path):
@@ -270,7 +273,10 @@ def renumbered(
 
 
 def divide(parts: dict[str, Table], options: Options) -> dict[str, Table]:
-    """``parts`` has train and test, or more; tune and locked are carved from train unless they came or none is wanted."""
+    """The splits of a task. ``parts`` has train and test, or more.
+
+    tune and locked are carved from train, unless they came or none is wanted.
+    """
     train = parts["train"]
     wanted = {} if options.official else {k: 0.1 for k in ("tune", "locked") if k not in parts}
     cut = carve(len(train.labels), wanted)

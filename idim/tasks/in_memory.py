@@ -15,6 +15,7 @@ from idim.tasks import mistakes
 from idim.tasks.base import METRICS, REGRESSION, Task, carve, majority_of, shuffled
 from idim.tasks.batches import (
     IGNORED,
+    Padder,
     default_loss,
     joined,
     labels_in,
@@ -80,7 +81,7 @@ class InMemoryTask(Task):
         self._collate = brought.collate or next(
             (collate for _, collate in found.values() if collate), None
         )
-        self._padder = None
+        self._padder: Padder | None = None
         self._numbering = AS_THEY_ARE
         # A collator that reads what the model does not take gets the examples as they are.
         self._prepares = not self._collate or (bool(takes.fields) and reads(ready["train"][0]))
@@ -122,7 +123,11 @@ class InMemoryTask(Task):
             for what, data in ready.items()
         }
         self._numbering = numbered(
-            *(set(labels[what]) for what in _PARTS), self._takes, self._classes, not self._own_loss
+            set(labels["train"]),
+            set(labels["evaluation"]),
+            self._takes,
+            self._classes,
+            not self._own_loss,
         )
         texts = [[text] for _, texts in made.values() for text in texts]
         self.names = self._numbering.names

@@ -74,10 +74,10 @@ def numbered(
         return AS_THEY_ARE
     most = max(takes.outputs, 2) if takes.outputs else _MOST_CLASSES
     number, called, notes = _classes(train, names, takes, most)
-    strange = sorted(map(repr, evaluation - set(number)))
-    if strange:
+    unknown = sorted(map(repr, evaluation - set(number)))
+    if unknown:
         known = ", ".join(map(str, list(number)[:8]))
-        raise expected("evaluation: labels", "the classes of train: " + known, strange[0])
+        raise expected("evaluation: labels", "the classes of train: " + known, unknown[0])
     replaces = bool(names) or (
         ours and any(isinstance(v, (bool, float)) or number[v] != v for v in train)
     )

@@ -19,7 +19,10 @@ from idim.values.options import Options
 
 @dataclass(frozen=True)
 class Declared:
-    """What a table of the user's own holds, from flags or from a task file. What is left empty its columns decide."""
+    """What a table of the user's own holds, from flags or from a task file.
+
+    Its columns decide what is left empty.
+    """
 
     name: str
     parts: dict[str, Part]
@@ -29,7 +32,10 @@ class Declared:
     chance: float | None = None
 
     def resolved(self, columns: Iterable[str]) -> Declared:
-        """A table with a column ``completion`` and nothing said of labels is one of prompts and completions."""
+        """This, with what the columns decide filled in.
+
+        A column ``completion``, and nothing said of labels, means prompts and completions.
+        """
         completes = self.metric in COMPLETION or (
             not (self.metric or self.label) and "completion" in columns and "label" not in columns
         )
@@ -41,8 +47,9 @@ class Declared:
 
 
 def files(path: str, tokenizer, options: Options) -> Task:
-    """A folder with train.* and validation.* (csv, json, jsonl or parquet), one such file, or a TOML file that declares a task.
+    """A task of the user's own files: csv, json, jsonl or parquet.
 
+    A folder with train.* and validation.*, one such file, or a TOML file that declares a task.
     In a folder a part is one file, or all shards of one. One file alone is split by a fixed seed: a
     fifth measures. Columns are ``text`` (and ``text2`` for pairs) and ``label``, or ``prompt`` and
     ``completion``, unless the options say otherwise. Labels are whole numbers from 0, or names.
@@ -141,7 +148,11 @@ def _declared(path: Path, options: Options) -> Declared:
 
 
 def read_task_file(path: Path) -> Declared:
-    """A task in TOML: ``text`` (a column or a list of two), ``label``, ``metric``, ``train`` and ``evaluation`` (files, from the TOML file's folder), ``chance``."""
+    """A task in TOML.
+
+    Its keys: ``text`` (a column or a list of two), ``label``, ``metric``, ``train`` and
+    ``evaluation`` (files, from the TOML file's folder), ``chance``.
+    """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

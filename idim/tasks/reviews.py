@@ -24,7 +24,10 @@ _FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
 
 def movie_reviews(tokenizer, options: Options) -> Text:
-    """Two classes by the sign of the mean rating, |rating| >= 0.5. 15 % measure, 10 % each tune and are locked."""
+    """Two classes by the sign of the mean rating, |rating| >= 0.5.
+
+    15 % measure; 10 % each tune and are locked.
+    """
     rated = [(rating, text) for rating, text in _snippets() if abs(rating) >= 0.5]
     parts = _parts(Table([(text,) for _, text in rated], [int(rating > 0) for rating, _ in rated]))
     parts, named = renumbered(parts, ("negative", "positive"), options, "movie-reviews")
@@ -40,7 +43,10 @@ def movie_reviews(tokenizer, options: Options) -> Text:
 
 
 def movie_completion(tokenizer, options: Options) -> Completion:
-    """The first half of a snippet's words is the prompt, the rest the completion; snippets of ten words or more, all ratings. Splits as movie-reviews."""
+    """The first half of a snippet's words is the prompt, the rest the completion.
+
+    Snippets of ten words or more, with any rating. Splits as movie-reviews.
+    """
     prompts, rests = [], []
     for _, text in _snippets():
         words = text.split()
@@ -64,7 +70,8 @@ def _parts(whole: Table) -> dict[str, Table]:
 def _snippets() -> list[tuple[float, str]]:
     """Mean rating and text of each.
 
-    Source: the ground truth of Hutto & Gilbert 2014 (VADER), from the source archive of vaderSentiment 3.3.2.
+    Source: the ground truth of Hutto & Gilbert 2014 (VADER), from the source archive of
+    vaderSentiment 3.3.2.
     """
     with tarfile.open(fetched(_SOURCE)) as outer:
         inner = io.BytesIO(outer.extractfile(_INNER).read())

@@ -47,7 +47,7 @@ class Takes:
             getattr(config.get_text_config(), "pad_token_id", None) or 0,
             positions_of(config),
             language,
-            module.name_or_path,
+            module.name_or_path or "",
         )
 
 

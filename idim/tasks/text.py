@@ -1,4 +1,4 @@
-"""Text classification and regression: texts tokenised once, and GLUE from the hub or from parquet files."""
+"""Text classification and regression, and GLUE from the hub or from parquet files."""
 
 from __future__ import annotations
 
@@ -182,7 +182,10 @@ def tokenised(
 
 
 def glue(task: str, tokenizer, options: Options) -> Text:
-    """A GLUE task from ``data_dir/<task>/<split>*.parquet``, or from the hub. Its validation split is the measuring one."""
+    """A GLUE task from ``data_dir/<task>/<split>*.parquet``, or from the hub.
+
+    Its validation split is the measuring one.
+    """
     columns, metric, names, validation = GLUE[task]
     if options.data_dir:
         folder = Path(options.data_dir) / task
@@ -221,7 +224,8 @@ def _from_hub(task: str, validation: str) -> dict:
             found = load_dataset("nyu-mll/glue", task)
     except Exception as error:  # datasets raises many kinds; all mean the hub's copy cannot be had
         raise IdimError(
-            f"task: expected {task} from the hub, or --data-dir with {task}/train*.parquet; got {type(error).__name__}: "
+            f"task: expected {task} from the hub, or --data-dir with {task}/train*.parquet; "
+            f"got {type(error).__name__}: "
             f"{str(error).strip().splitlines()[0][:160] if str(error).strip() else 'no detail'}"
         ) from None
     return {"train": found["train"].to_pandas(), "test": found[validation].to_pandas()}

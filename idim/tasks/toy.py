@@ -17,7 +17,8 @@ _DECADES = 4
 class ToySums(Task):
     """Ten sums of 100 weights each must equal 1..10. The whole problem is one batch.
 
-    The score counts decades of loss: 1 when the loss has fallen to 1e-4 of its start, 0.75 at 1e-3, 0 at the start.
+    The score counts decades of loss: 1 when the loss has fallen to 1e-4 of its start, 0.75 at
+    1e-3, 0 at the start.
     """
 
     name, metric, classes, fingerprint = "toy", "decades of loss / 4", 10, "li2018-toy-1000-10"

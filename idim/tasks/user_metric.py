@@ -43,7 +43,7 @@ class UserMetric:
     @classmethod
     def entry(cls, compute: ComputeMetrics, entry: str | None) -> UserMetric:
         """One entry of what ``compute_metrics`` returns; without a name its only one."""
-        name = entry or getattr(compute, "__name__", "compute_metrics")
+        name = entry or str(getattr(compute, "__name__", "compute_metrics"))
         return cls(_named(name), lambda outputs, labels: _entry(compute, entry, outputs, labels))
 
 
@@ -77,11 +77,11 @@ def _entry(
     if entry is None and len(found) > 1:
         raise one_of("metric", found, entry)
     # Trainer puts eval_ before the names. A user may have them so.
-    key = next(iter(found)) if entry is None else entry
-    key = next((k for k in (key, key.removeprefix("eval_"), f"eval_{key}") if k in found), None)
-    if key is None:
-        raise one_of("metric", found, entry)
-    return _as_score(found[key])
+    wanted = next(iter(found)) if entry is None else entry
+    for key in (wanted, wanted.removeprefix("eval_"), f"eval_{wanted}"):
+        if key in found:
+            return _as_score(found[key])
+    raise one_of("metric", found, entry)
 
 
 def _as_score(value: object) -> float:

@@ -1,4 +1,4 @@
-"""Images: IDX folders (MNIST, Fashion-MNIST), folders of picture files, and scikit-learn's digits."""
+"""Images: IDX folders (MNIST, Fashion-MNIST), folders of pictures, and scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 class Images(Supervised):
-    """Tensors in memory: ``(n, c, h, w)`` floats in [0, 1] a split, or bytes; made into what a transformers model takes batch by batch."""
+    """Tensors in memory: ``(n, c, h, w)`` floats in [0, 1] a split, or bytes.
+
+    ``pixels`` makes what a transformers model takes, batch by batch.
+    """
 
     head = "image"
 
@@ -81,9 +84,10 @@ class Images(Supervised):
 
 
 def idx(pixels: Pixels | None, options: Options) -> Images:
-    """A folder with the four files of MNIST's layout, gzipped or not. The test files are the measuring split.
+    """A folder with the four files of MNIST's layout, gzipped or not.
 
-    Tuning and locked splits are 5,000 training images each, drawn by a fixed seed (a tenth where there are fewer).
+    The test files are the measuring split. Tuning and locked splits are 5,000 training images
+    each, drawn by a fixed seed (a tenth where there are fewer).
     """
     data_dir = options.data_dir
     if not data_dir:
@@ -145,7 +149,7 @@ def _read(folder: Path, name: str, dimensions: int) -> np.ndarray:
 
 
 def digits(pixels: Pixels | None, options: Options) -> Images:
-    """scikit-learn's 1,797 digits of 8 x 8 (Alpaydin & Kaynak 1998): a quarter is the measuring split."""
+    """scikit-learn's 1,797 digits of 8 x 8 (Alpaydin & Kaynak 1998). A quarter measures."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -162,8 +166,9 @@ def is_folder(path: str) -> bool:
 
 
 def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
-    """``train/<class>/*.png`` (or jpg, ...) and the same under ``validation``, ``val`` or ``test``, as torchvision's ImageFolder has it.
+    """``train/<class>/*.png`` (or jpg, ...), as torchvision's ImageFolder has it.
 
+    The same under ``validation``, ``val`` or ``test`` is the measuring split.
     Classes are numbered as the model's configuration numbers their names, or in alphabetical order
     where it does not know them. For a transformers model images are resized as they are read; a net
     takes them as they are, so all must have one size. Held in memory as bytes.
@@ -254,7 +259,7 @@ def _split(
     pixels: Pixels | None,
     named: Classes | None = None,
 ) -> Images:
-    """The official training part into train, tune and locked; the official test part as the measuring split."""
+    """The official training part into train, tune and locked; the official test part measures."""
     parts = carve(
         len(labels["train"]), {} if options.official else {"tune": 0.1, "locked": 0.1}, cap
     )
