@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+
 import pytest
 import torch
 from torch import nn
@@ -368,6 +371,31 @@ def test_models_that_cannot_be_wrapped():
     Subspace(model, 5)
     with pytest.raises(IdimError, match="no subspace moves yet"):
         Subspace(model, 5)
+
+
+def test_two_parameters_in_one_memory_are_refused():
+    """They would be moved apart. As one parameter under two names they are tied."""
+    model = small(tied=False)
+    model.out.weight = nn.Parameter(model.words.weight)
+    with pytest.raises(IdimError, match=r"words\.weight and out\.weight, which are two"):
+        Subspace(model, 5)
+    model.out.weight = model.words.weight
+    assert sum(p.numel() for p in small().parameters()) == Subspace(model, 5).D
+
+
+def test_a_lazy_model_is_to_be_called_first():
+    model = nn.Sequential(nn.LazyLinear(4))
+    with pytest.raises(IdimError, match="weights that have a shape; call a lazy model once; got"):
+        Subspace(model, 5)
+    model(torch.ones(1, 3))
+    assert Subspace(model, 5).D == 16
+
+
+@pytest.mark.parametrize("module", ["idim.subspace.facade", "idim.subspace.adapter.config"])
+def test_examples_run(module):
+    found = importlib.import_module(module)
+    tried = doctest.testmod(found, extraglobs={"torch": torch})
+    assert tried.attempted and not tried.failed
 
 
 class Looks(nn.Module):

@@ -28,7 +28,8 @@ def chosen(
 
     Raises:
         IdimError: no parameter was included, all of them are frozen, or one of them is on the meta
-            device, not yet initialised, not floating point, or moved by another subspace.
+            device, not yet initialised, not floating point, moved by another subspace, or in the
+            memory of another one.
     """
     asked = [
         (name, p)
@@ -49,6 +50,7 @@ def chosen(
         if is_adopted(p):
             raise expected("model", "weights that no subspace moves yet", f"{name}, which one does")
     found = [(name, p) for name, p in asked if p.requires_grad]
+    _refuse_shared_memory(found)
     if not found:
         raise expected(
             "model",
@@ -56,6 +58,19 @@ def chosen(
             f"{type(model).__name__}, of which all {len(asked)} are frozen",
         )
     return found, tuple(name for name, p in asked if not p.requires_grad)
+
+
+def _refuse_shared_memory(named: Named) -> None:
+    """Two parameters over one memory would be moved apart, where plain training moves both."""
+    seen: dict[tuple[int, int], tuple[str, nn.Parameter]] = {}
+    for name, p in named:
+        other, q = seen.setdefault((p.data_ptr(), p.nbytes), (name, p))
+        if q is not p and p.nbytes:
+            raise expected(
+                "model",
+                "weights that share memory to be one parameter, as tied weights are",
+                f"{other} and {name}, which are two",
+            )
 
 
 def size_of_theta(d: int, m: int, D: int, frozen: int) -> int:

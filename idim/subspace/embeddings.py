@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from idim.subspace.home import Bookmark, Home
 from idim.subspace.watched import by_our_hand, can_be_watched
 
 
@@ -27,8 +28,8 @@ class Table:
 
     Args:
         owner: the embedding.
-        form: forms rows ``(k,)`` in their place, and notes them as fresh.
-        renew: brings the weights up to date with theta.
+        form: forms rows ``(k,)`` in their place.
+        home: what knows where the weights are.
         lean: give the memory of all rows back at each change of theta.
 
     Attributes:
@@ -40,12 +41,13 @@ class Table:
         self,
         owner: nn.Embedding,
         form: Callable[[torch.Tensor], None],
-        renew: Callable[[], None],
+        home: Home,
         lean: bool = False,
     ):
         self.owner, self.weight, self.proven, self._lean = owner, owner.weight, False, lean
         self.fresh = torch.zeros(len(owner.weight), dtype=torch.bool, device=owner.weight.device)
-        self._form, self._renew, self._read = form, renew, False
+        self._form, self._home, self._read = form, home, False
+        self._to_let_go, self._users = lean, 0
         self._owners_forward = vars(owner).get("forward")
         self._look_up_as_before = owner.forward
         # A compiled graph has no sparse gradients, so the look-up stays out of it.
@@ -61,24 +63,26 @@ class Table:
         """Look at a gradient. Returns False if it is dense: something else trains the table too."""
         if grad.is_sparse and not self.proven:
             self.proven = True
-            self._let_go()
-            self.fresh.zero_()
+            # Until theta changes the table is whole: what autograd saved of it may still be used.
+            self.fresh.fill_(True)
+            self._to_let_go = True
         return grad.is_sparse
 
     def outdate(self) -> None:
         """No row is up to date any more."""
-        if self._lean and self.proven:
-            self._let_go()
         self.fresh.zero_()
-        if self.proven and self._read:
-            # Views of a weight follow theta, so a table that still has some is formed whole.
-            self._read = _has_views(self.weight)
-            if self._read:
-                self.form_whole()
+        if not self.proven or not (self._read or self._to_let_go):
+            return
+        # Views of a weight follow theta, so a table that still has some is formed whole.
+        self._read = _uses(self.weight) > _uses(torch.empty(1))
+        if self._read:
+            self.form_whole()
+        elif self._to_let_go:
+            self._let_go()
 
     def form_whole(self) -> None:
         """Form every row that is not up to date."""
-        self._form(self.missing())
+        self._form_rows(self.missing())
 
     def missing(self) -> torch.Tensor:
         """The rows that are not up to date ``(k,)``."""
@@ -89,6 +93,14 @@ class Table:
         if self.proven:
             self._read = True
             self.form_whole()
+
+    def note_users(self) -> None:
+        """Note how many use the weight's memory now, which is theta_0's."""
+        self._users = _uses(self.weight)
+
+    def is_viewed(self) -> bool:
+        """Whether views of the weight were taken since."""
+        return _uses(self.weight) > self._users
 
     def close(self) -> None:
         """Give the owner its look-up back."""
@@ -103,33 +115,35 @@ class Table:
     def _let_go(self) -> None:
         # On a CPU, memory that nobody wrote to takes no room.
         self.weight.data = torch.empty_like(self.weight)
+        self._to_let_go = self._lean
+
+    def _form_rows(self, rows: torch.Tensor) -> None:
+        if len(rows):
+            self._form(rows)
+            self.fresh[rows] = True
 
     def _look_up(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         # Else the caller lent the owner another weight, as functional_call does.
         if not self.proven or self.owner.weight is not self.weight:
             return self._look_up_as_before(*args, **kwargs)
         with by_our_hand():
-            self._renew()
+            self._home.renew()
             ids = args[0] if args else kwargs["input"]
             if torch._C._functorch.is_functorch_wrapped_tensor(ids):
                 # vmap cannot say which rows it looks up.
                 self.form_whole()
             else:
                 rows = torch.unique(ids)
-                rows = rows[~self.fresh[rows]]
-                if rows.numel():
-                    self._form(rows)
+                self._form_rows(rows[~self.fresh[rows]])
         with torch._C.DisableTorchFunctionSubclass():
-            return self._look_up_as_before(*args, **kwargs)
-
-
-def _has_views(x: torch.Tensor) -> bool:
-    """Whether anything but x uses its memory: a view, an array, a graph that saved it."""
-    alone = torch.empty(1)
-    return _uses(x) > _uses(alone)
+            out = self._look_up_as_before(*args, **kwargs)
+        if not self._home.running and out.grad_fn is not None:
+            out.register_hook(Bookmark(self._home))
+        return out
 
 
 def _uses(x: torch.Tensor) -> int:
+    """How many use x's memory: x itself, views, arrays, graphs that saved one."""
     return torch._C._storage_Use_Count(x.untyped_storage()._cdata)
 
 

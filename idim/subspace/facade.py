@@ -37,8 +37,10 @@ class Subspace(nn.Module):
     a parameter in fp32); and P's own bytes.
 
     Whoever reads a weight in any other way (a hook, a part of the model called by itself,
-    ``parameters()``) gets it at the present theta too. A copy or pickle of the model alone is a
-    plain model at the present weights. One of the subspace, or of both, moves a model of its own.
+    ``parameters()``) gets it at the present theta too. A backward pass sees the weights that its
+    forward pass saw, also where theta has changed since; where that cannot be, it says so. A copy
+    or pickle of the model alone is a plain model at the present weights. One of the subspace, or of
+    both, moves a model of its own.
     Casting the model casts its weights; theta, the scales and theta_0 keep their precision.
 
     Args:
@@ -76,9 +78,9 @@ class Subspace(nn.Module):
 
     Raises:
         IdimError: the model has no parameter that may be trained, or weights that are on the meta
-            device, not floating point, or moved by a subspace already; ``d < 1``, ``d > D`` or
-            ``d <= m``; or lean with a family that gathers the whole gradient. The model is then
-            left as it was.
+            device, not floating point, moved by a subspace already, or two in the same memory;
+            ``d < 1``, ``d > D`` or ``d <= m``; or lean with a family that gathers the whole
+            gradient. The model is then left as it was.
 
     Cost: one product with P for each change of theta, and one with its transpose for each backward
     pass. Embedding rows that no batch asked for are skipped in both, which is exact.
@@ -199,7 +201,7 @@ class Subspace(nn.Module):
 
     def forget(self) -> None:
         """Form the weights anew before the next forward pass, theta changed or not."""
-        self._weights.formed = None
+        self._weights.forget()
 
     def sync(self) -> None:
         """Bring every weight's memory up to date with theta, in one go. Cheap when it is."""

@@ -35,6 +35,7 @@ class Gradients:
         self._weights, self._quiet, self.group = weights, quiet, group
         self.reduces = True
         self._gathered: projections.ScaledGradient | None = None
+        self._at = weights.where()  # of what is gathered
         self._waiting: dict[int, torch.Tensor] = {}
         self._floats = 0  # that wait
         self.hooks: list[RemovableHandle] = []
@@ -77,11 +78,15 @@ class Gradients:
         """The first gradient of a backward pass."""
         weights = self._weights
         torch.autograd.Variable._execution_engine.queue_callback(self._finish)
-        _, theta, scales = weights.where()
-        if weights.image is None:  # a part of the model was called by itself
-            weights.image = weights.projection.image(theta.detach())
+        # Where the forward pass was. None: a part of the model was called by itself, whose weights
+        # nobody watches.
+        self._at = weights.formed or weights.where()
+        if weights.former.image is None:
+            weights.former.go_to(weights.projection, self._at)
+        assert weights.former.image is not None
+        scales = self._at.scales
         self._gathered = weights.projection.scaled_gradient(
-            weights.image, None if scales is None else scales.detach()
+            weights.former.image, None if scales is None else scales.detach()
         )
         return self._gathered
 
@@ -118,8 +123,8 @@ class Gradients:
                     p.requires_grad_(False)
         for block in self._weights.blocks:
             block.end()
-        _, theta, scales = self._weights.where()
-        of_theta, of_scales = gathered.finish(theta.detach())
+        of_theta, of_scales = gathered.finish(self._at.theta.detach())
+        _, theta, scales, _ = self._weights.where()
         _accumulate(theta, of_theta)
         if scales is not None and of_scales is not None:
             _accumulate(scales, of_scales)
@@ -129,7 +134,7 @@ class Gradients:
     def _reduce(self, group: distributed.ProcessGroup) -> None:
         # Whole gradients, so that what no_sync() left out comes too. A mean of what is the same
         # everywhere changes nothing.
-        _, theta, scales = self._weights.where()
+        _, theta, scales, _ = self._weights.where()
         grads = [p.grad for p in (theta, scales) if p is not None and p.grad is not None]
         whole = torch.cat([grad.view(-1) for grad in grads])
         distributed.all_reduce(whole, group=group)

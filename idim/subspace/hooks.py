@@ -7,6 +7,8 @@ from torch import nn
 
 from idim.subspace.copies import Guest, Hook
 from idim.subspace.gradients import Gradients
+from idim.subspace.home import Bookmark
+from idim.subspace.outputs import entries
 from idim.subspace.watched import by_our_hand, unwatch, watch
 from idim.subspace.weights import Weights, in_backward
 
@@ -42,21 +44,28 @@ class Hooks:
 
     def _before(self, *_: object) -> None:
         weights = self._weights
-        awake = self._quiet and weights.where().enabled and torch.is_grad_enabled()
+        enabled = weights.where().enabled
+        awake = self._quiet and enabled and torch.is_grad_enabled()
         weights.running = False
         with by_our_hand():
             if not in_backward():
                 self._gradients.drop()
             weights.renew()
-            if awake:
+            # At theta_0 no weight asks for a gradient, as no base weight does under a LoRA.
+            if awake or (self._quiet and not enabled):
                 for p in weights.params:
-                    p.requires_grad_(True)
+                    p.requires_grad_(awake)
         unwatch(weights.loose)
         weights.running = True
 
-    def _after(self, *_: object) -> None:
-        self._weights.running = False
-        watch(self._weights.loose)
+    def _after(self, module: nn.Module, args: object, out: object) -> None:
+        weights = self._weights
+        weights.running = False
+        watch(weights.loose)
+        if torch.is_grad_enabled() and not in_backward():
+            bookmark = Bookmark(weights)
+            for tensor in entries(out):
+                tensor.register_hook(bookmark)
 
     def _on_state_dict(self, *_: object) -> None:
         self._weights.sync()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -11,10 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.hooks import unserializable_hook
 
 from idim.subspace.copies import Hook
 from idim.subspace.embeddings import users
-from idim.subspace.outputs import tensors
+from idim.subspace.forming import Former
+from idim.subspace.home import Bookmark, Home
+from idim.subspace.outputs import entries
+from idim.subspace.point import Point
 from idim.subspace.watched import by_our_hand, can_be_watched, unwatch, watch
 
 
@@ -26,6 +30,7 @@ class _Weight:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int
+    point: Point | None  # where it was formed
 
 
 _ALIGNED = 64  # bytes: what vector instructions like best
@@ -43,9 +48,8 @@ class Block:
         module: the block.
         indices: of its weights in ``weights``.
         weights: all weights of the subspace.
-        form: forms the weights with these indices in their place.
-        make: a copy of weight i.
-        renew: brings the weights up to date with theta.
+        former: forms weights in their place, or in other memory.
+        home: what knows where the weights are.
     """
 
     def __init__(
@@ -53,12 +57,11 @@ class Block:
         module: nn.Module,
         indices: list[int],
         weights: Sequence[nn.Parameter],
-        form: Callable[[list[int]], None],
-        make: Callable[[int], torch.Tensor],
-        renew: Callable[[], None],
+        former: Former,
+        home: Home,
     ):
         self.module, self.indices, self._weights = module, indices, weights
-        self._form, self._make, self._renew = form, make, renew
+        self._former, self._home = former, home
         self._entered: list[saved_tensors_hooks | None] = []
         self._room: torch.Tensor | None = None
         self._starts: list[int] = []  # where each begins in the room that they share, in bytes
@@ -92,12 +95,13 @@ class Block:
             self._weights[i].data = torch.empty_like(
                 self._weights[i], memory_format=torch.contiguous_format
             )
-        self._form(self.indices)
+        self._former.form(self.indices)
         self._whole = True
 
     def outdate(self) -> None:
-        """Theta has changed."""
-        if self._whole:
+        """Theta has changed. What a backward pass left open that broke off is outdated too."""
+        if self._whole or self._open:
+            self._open = set()
             self._let_go(self.indices)
 
     def close(self) -> None:
@@ -110,8 +114,12 @@ class Block:
         if not self._open:  # else a forward pass within the backward pass, as checkpointing makes
             self._fill()
         hooks = None
+        if _weights_are_kept():
+            with by_our_hand():
+                unwatch(self._weights[i] for i in self.indices)
+                self.form_whole()
         # Where autograd's hooks are somebody else's, what they keep is theirs to decide.
-        if (
+        elif (
             torch.is_grad_enabled()
             and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
         ):
@@ -123,21 +131,26 @@ class Block:
         hooks = self._entered.pop() if self._entered else None
         if hooks is not None:
             hooks.__exit__()
-        if not self._open:
+        if self._whole:
+            watch(self._weights[i] for i in self.indices)
+        elif not self._open:
             self._let_go(self.indices)
-        for tensor in tensors(out):
-            if tensor.requires_grad:
+        if torch.is_grad_enabled():
+            bookmark = Bookmark(self._home)
+            for tensor in entries(out):
+                tensor.register_hook(bookmark)
                 tensor.register_hook(self._reenter)
 
+    @unserializable_hook  # type: ignore[untyped-decorator]  # torch's
     def _reenter(self, _: torch.Tensor) -> None:
-        if not self._open:
+        if not self._open and not self._whole:
             self._fill()
             self._open = set(self.indices)
 
     def _fill(self) -> None:
         weights = [self._weights[i] for i in self.indices]
         with by_our_hand():
-            self._renew()
+            self._home.renew()
             unwatch(weights)
             self._whole = False
             # In one piece: many small ones would leave holes that nothing else fits into.
@@ -145,7 +158,7 @@ class Block:
             self._room = torch.empty(self._starts[-1], dtype=torch.uint8, device=weights[0].device)
             for p, start in zip(weights, self._starts, strict=False):
                 p.data = self._room[start : start + p.nbytes].view(p.dtype).view(p.shape)
-            self._form(self.indices)
+            self._former.form(self.indices)
 
     def _let_go(self, indices: Iterable[int]) -> None:
         if not self._open:
@@ -169,13 +182,27 @@ class Block:
             tuple(x.shape),
             x.stride(),
             int(x.storage_offset()) - self._starts[at] // x.itemsize,
+            self._home.formed,
         )
 
     def _unpack(self, kept: torch.Tensor | _Weight) -> torch.Tensor:
         if isinstance(kept, torch.Tensor):
             return kept
-        whole = self._weights[kept.i].detach() if kept.i in self._open else self._make(kept.i)
+        if kept.point is not None:
+            self._home.go_back_to(kept.point)
+        if kept.i in self._open:
+            whole = self._weights[kept.i].detach()
+        else:
+            whole = self._former.make(kept.i)
         return whole.as_strided(kept.shape, kept.stride, whole.storage_offset() + kept.offset)
+
+
+def _weights_are_kept() -> bool:
+    """Whether autograd, or a transform of torch.func, keeps the weights themselves."""
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None
+    # Torch's stubs lack it.
+    told = torch._C._autograd._saved_tensors_hooks_is_enabled()  # type: ignore[attr-defined]
+    return transformed or not told
 
 
 def blocks(

@@ -13,7 +13,7 @@ def moves(weights: Weights) -> dict[str, torch.Tensor]:
     with by_our_hand():
         weights.renew()
         return {
-            name: weights.made(i, torch.float32) - origin.float()
+            name: weights.former.make(i, torch.float32) - origin.float()
             for i, (name, origin) in enumerate(
                 zip(weights.names, weights.origins.tensors, strict=True)
             )

@@ -17,3 +17,10 @@ def tensors(out: object) -> Iterator[torch.Tensor]:
     elif isinstance(out, (list, tuple)):
         for part in out:
             yield from tensors(part)
+
+
+def entries(out: object) -> Iterator[torch.Tensor]:
+    """The tensors by which a backward pass may enter the module that made them."""
+    for tensor in tensors(out):
+        if tensor.grad_fn is not None:
+            yield tensor

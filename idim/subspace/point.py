@@ -14,11 +14,13 @@ class Point(NamedTuple):
         enabled: False puts the weights at theta_0, whatever theta is.
         theta: ``(d - m,)``.
         scales: ``(m,)``, or None where the subspace has none.
+        version: what autograd sees of weights that were formed here.
     """
 
     enabled: bool
     theta: torch.Tensor
     scales: torch.Tensor | None
+    version: int = 0
 
     def equals(self, other: Point) -> bool:
         """Compare by value, which takes d comparisons.
@@ -36,7 +38,7 @@ class Point(NamedTuple):
             )
         )
 
-    def copy(self) -> Point:
+    def copy(self, version: int) -> Point:
         """The same place, in memory that nobody else writes."""
         scales = None if self.scales is None else self.scales.detach().clone()
-        return Point(self.enabled, self.theta.detach().clone(), scales)
+        return Point(self.enabled, self.theta.detach().clone(), scales, version)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 from weakref import ref
 
 import torch
 from torch import nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+from idim.subspace.home import Bookmark, Home
 
 T = torch.Tensor
 #: What tells or sets something about a weight, and does not look at its numbers.
@@ -85,17 +88,6 @@ _NUMBERS_UNSEEN = frozenset(
         T.backward,
     ]
 )
-
-
-class Home(Protocol):
-    """What looks after the weights of one subspace."""
-
-    def ready(self, indices: list[int]) -> dict[int, torch.Tensor]:
-        """Bring the memory of these weights up to date.
-
-        Returns:
-            For each weight that has no memory of its own now, a copy with the right numbers.
-        """
 
 
 class Place:
@@ -176,14 +168,19 @@ def release(p: nn.Parameter) -> None:
 class by_our_hand:  # read as a word, like torch.no_grad
     """Let weights be read and written as they are, by code that knows what their memory holds.
 
-    What is made in here can be trained with, also where the caller is in inference mode. It is
+    What is made in here can be trained with, also where the caller is in inference mode, and is a
+    plain tensor, also where the caller is in a transform of ``torch.func``. It is
     ``inference_mode(False)``, ``no_grad`` and ``DisableTorchFunctionSubclass`` in one. A step
     enters it often, and theirs take ten times as many calls.
     """
 
-    __slots__ = ("_inference", "_plain")
+    __slots__ = ("_inference", "_outside", "_plain")
 
     def __enter__(self) -> None:
+        self._outside = None
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            self._outside = temporarily_clear_interpreter_stack()
+            self._outside.__enter__()
         self._inference = torch._C._InferenceMode(False)
         self._inference.__enter__()
         torch._C._set_grad_enabled(False)  # put back by the line above, when it ends
@@ -193,6 +190,8 @@ class by_our_hand:  # read as a word, like torch.no_grad
     def __exit__(self, *error: object) -> None:
         self._plain.__exit__(None, None, None)
         self._inference.__exit__(None, None, None)
+        if self._outside is not None:
+            self._outside.__exit__(None, None, None)
 
 
 def watch(weights: Iterable[nn.Parameter]) -> None:
@@ -213,21 +212,22 @@ def can_be_watched(p: nn.Parameter) -> bool:
 
 
 class _Copy(torch.autograd.Function):
-    """A weight's numbers in other memory; the gradient is the weight's."""
+    """A weight's numbers in other memory. The gradient is the weight's, at the copy's theta."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(p: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    def forward(p: torch.Tensor, made: torch.Tensor, bookmark: Bookmark) -> torch.Tensor:
         return made.view_as(made)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
+        _, _, ctx.bookmark = inputs
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return grad, None
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        ctx.bookmark(grad)
+        return grad, None, None
 
 
 def _made_ready(
@@ -245,7 +245,7 @@ def _made_ready(
             p = weights[i]
             with torch._C.DisableTorchFunctionSubclass():
                 if torch.is_grad_enabled() and p.requires_grad:
-                    made = _Copy.apply(p, made)  # type: ignore[no-untyped-call]  # torch's
+                    made = _Copy.apply(p, made, Bookmark(home))  # type: ignore[no-untyped-call]  # torch's
                 copies[id(p)] = made
     if not copies:
         return args, kwargs

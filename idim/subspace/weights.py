@@ -1,15 +1,17 @@
-"""The weights: ``theta_0 + scale * P theta``, formed in place whenever theta has changed."""
+"""The weights of a subspace: when each is formed, and who is told apart from whom."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
 from torch import nn
 
 import projections
+from idim.errors import expected
 from idim.subspace.embeddings import Table, owners
+from idim.subspace.forming import Former
 from idim.subspace.lean import Block, blocks
 from idim.subspace.mapped import Origins
 from idim.subspace.point import Point
@@ -23,10 +25,16 @@ from idim.subspace.watched import (
     watch,
 )
 
+#: How far apart the versions are that autograd sees of a weight formed at two points. Others'
+#: writes raise a version by one each.
+_STRIDE = 1 << 10
+#: autograd's number of no backward pass.
+_NO_TASK = -1
+
 
 def in_backward() -> bool:
     """Whether autograd runs a backward pass in this thread."""
-    return torch._C._current_graph_task_id() != -1
+    return torch._C._current_graph_task_id() != _NO_TASK
 
 
 class Weights:
@@ -49,7 +57,7 @@ class Weights:
 
     Attributes:
         origins: theta_0.
-        image: P theta at ``formed``; None before the first pass.
+        former: what forms them.
         formed: the point that the weights were last formed at.
         running: a forward pass of the whole model runs; it began with weights of the present
             theta, which stays while it runs.
@@ -70,8 +78,10 @@ class Weights:
         self.params, self.names, self.layout, self._make_projection = params, names, layout, make
         self.where = where
         self.projection = projection
-        self.image: projections.Image | None = None
         self.formed: Point | None = None
+        self._before: Point | None = None  # formed before that one
+        self._version = 0
+        self._reached: tuple[int, Point | None] = (_NO_TASK, None)  # which backward pass, and where
         self.running = False
         self._ours = True  # until the model is let go of
         for i, p in enumerate(params):
@@ -80,21 +90,23 @@ class Weights:
         # theta_0 is the memory that the model came in, which may be a mapped file; the weights get
         # their own.
         self.origins = Origins(params, lean)
+        self.former = former = Former(params, layout, self.origins)
         found = owners(model, params) if self.projection.row_wise else {}
         in_blocks = blocks(model, params, found) if lean else []
         self.tables = {
-            i: Table(owner, partial(self._form_rows, i), self.renew, lean)
-            for i, owner in found.items()
+            i: Table(owner, partial(former.form_rows, i), self, lean) for i, owner in found.items()
         }
         self.blocks = [
-            Block(module, indices, params, self._form, self.made, self.renew)
-            for module, indices in in_blocks
+            Block(module, indices, params, former, self) for module, indices in in_blocks
         ]
         self.block_of = {i: block for block in self.blocks for i in block.indices}
         self._kept = [i for i in range(len(params)) if i not in self.block_of]
+        self._stamped = tuple(params[i] for i in self._kept)
         self._watchable = [i for i in self._kept if can_be_watched(params[i])]
         for i in set(self._kept) - set(found):
             params[i].data = params[i].detach().clone()
+        for table in self.tables.values():
+            table.note_users()
         self.loose: list[nn.Parameter] = []
         self._list_loose()
 
@@ -116,26 +128,74 @@ class Weights:
         if self.formed is not None and self.formed.equals(point):
             return
         self.follow(self.params[0].device)
-        theta = point.theta.detach()
-        self.image = self.projection.image(theta if point.enabled else torch.zeros_like(theta))
         if not self._ours:
-            return
+            self.former.go_to(self.projection, point)
+        elif self._before is not None and self._before.equals(point):
+            # There and back again, as a pass without the adapter goes. What autograd saved at that
+            # point is valid again.
+            self._go_to(self._before)
+        else:
+            self._go_to(point.copy(self._next_version()))
+
+    def _go_to(self, point: Point) -> None:
+        self.former.go_to(self.projection, point)
         proven = {i for i, table in self.tables.items() if table.proven}
         # At theta = 0 a table that is still theta_0 is right as it is.
-        starts = {i for i in self.tables.keys() - proven if self._is_start(i)}
-        if starts and (self.formed is not None or (point.enabled and bool(theta.any()))):
+        starts = {i for i in self.tables if self._is_start(i)}
+        if starts and (self.formed is not None or (point.enabled and bool(point.theta.any()))):
             self._unalias(starts)
             starts = set()
-        self._form([i for i in self._kept if i not in proven | starts])
+        self.former.form([i for i in self._kept if i not in proven | starts])
         for table in self.tables.values():
             table.outdate()
         for block in self.blocks:
             block.outdate()
-        self.formed = point.copy()
+        self.formed, self._before = point, self.formed
+        self._stamp(point.version)
+        # Autocast would take its copies of the weights, which are those of another point.
+        torch.clear_autocast_cache()
+
+    def _next_version(self) -> int:
+        self._version = (self._version + _STRIDE) % (1 << 32)
+        return self._version
+
+    def _stamp(self, version: int) -> None:
+        # Autograd refuses to use what it saved of a weight that has another version by now.
+        torch._C._autograd._unsafe_set_version_counter(
+            self._stamped, (version,) * len(self._stamped)
+        )
+
+    def go_back_to(self, point: Point) -> None:
+        """Form the weights as they were in the forward pass that a backward pass reaches now.
+
+        Raises:
+            IdimError: this backward pass has been at another point. The gradients of both passes
+                meet in one sum before we see them, so they cannot be told apart.
+        """
+        task = torch._C._current_graph_task_id()
+        if task != _NO_TASK and self._reached[0] == task and self._reached[1] is not point:
+            raise expected(
+                "backward",
+                "forward passes at one theta; call it once for each of them",
+                "passes between which theta changed",
+            )
+        self._reached = task, point
+        if self.formed is point:
+            return
+        with by_our_hand():
+            self._go_to(point)
+            # What of a table the forward pass read is not known any more.
+            for table in self.tables.values():
+                if table.proven:
+                    table.form_whole()
+
+    def forget(self) -> None:
+        """Form the weights anew before the next forward pass, theta changed or not."""
+        self.formed = self._before = None
 
     def follow(self, device: torch.device) -> None:
         """Go to the device that the weights were moved to. P is made anew there."""
-        _, theta, scales = self.where()
+        _, theta, scales, _ = self.where()
         if device == theta.device:
             return
         for p in (theta, scales):
@@ -146,72 +206,21 @@ class Weights:
         self.origins.to(device)
         for table in self.tables.values():
             table.fresh = table.fresh.to(device)
-        self.formed = None
+        self.forget()
 
     def _is_start(self, i: int) -> bool:
         """Whether this table's memory is still theta_0's."""
         return self.params[i].data_ptr() == self.origins.tensors[i].data_ptr()
 
     def _unalias(self, tables: Iterable[int]) -> None:
+        """Tell the memory of these tables from theta_0's; a view of a table stays a view of it."""
         for i in tables:
-            if self._is_start(i):
-                self.params[i].data = torch.empty_like(self.origins.tensors[i])
-
-    def _scales(self) -> Sequence[torch.Tensor | float]:
-        """The scale of each group. On a GPU tensors, because their values would take a wait."""
-        enabled, _, scales = self.where()
-        if scales is None or not enabled:
-            return [1.0] * len(self.layout.groups)
-        scales = scales.detach()
-        return scales.unbind() if scales.is_cuda else scales.tolist()
-
-    @torch.no_grad()
-    def _form(self, indices: list[int]) -> None:
-        """These weights, in their place."""
-        made = {i: self.params[i].data for i in indices}
-        # Of a weight that lies in another order (channels last) a copy is formed.
-        reordered = {i: p for i, p in made.items() if not p.is_contiguous()}
-        for i, p in reordered.items():
-            made[i] = torch.empty(p.shape, dtype=p.dtype, device=p.device)
-        self._shift(made)
-        for i, p in reordered.items():
-            p.copy_(made[i])
-
-    def _shift(self, out: dict[int, torch.Tensor]) -> None:
-        """Write the weights with these indices into contiguous memory."""
-        slices, scales, origins = self.layout.slices, self._scales(), self.origins.tensors
-        assert self.image is not None  # whoever forms weights has called renew
-        self.image.shift_all(
-            [
-                projections.Shift(slices[i].start, x, origins[i], scales[slices[i].group])
-                for i, x in out.items()
-            ]
-        )
-        self.origins.used(out)
-
-    @torch.no_grad()
-    def made(self, i: int, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Weight i at the present theta, in memory of its own."""
-        origin = self.origins.tensors[i]
-        made = torch.empty(origin.shape, dtype=dtype or self.params[i].dtype, device=origin.device)
-        self._shift({i: made})
-        return made
-
-    @torch.no_grad()
-    def _form_rows(self, i: int, rows: torch.Tensor) -> None:
-        if not len(rows):
-            return
-        assert self.image is not None  # as above
-        piece = self.layout.slices[i]
-        self.image.shift_rows(
-            self.params[i].data,
-            self.origins.tensors[i],
-            rows,
-            self._scales()[piece.group],
-            piece.start,
-        )
-        self.origins.used([i])
-        self.tables[i].fresh[rows] = True
+            origin = self.origins.tensors[i]
+            if self.tables[i].is_viewed():
+                self.origins.tensors[i] = origin.clone()
+                self.origins.filed.discard(i)
+            else:
+                self.params[i].data = torch.empty_like(origin)
 
     # Readers.
 
@@ -228,7 +237,7 @@ class Weights:
                 if i in self.tables:
                     self.tables[i].be_read()
                 elif i in self.block_of and not self.block_of[i].holds(i):
-                    copies[i] = self.made(i)
+                    copies[i] = self.former.make(i)
         return copies
 
     def sync(self) -> None:
@@ -254,16 +263,18 @@ class Weights:
         by_rows = self.projection.row_wise or i in self.block_of
         if self._ours and not by_rows and weight.dtype == dtype:
             return weight.detach()
-        return self.made(i, dtype)
+        return self.former.make(i, dtype)
 
+    @torch.no_grad()
     def settle(self, i: int, grad: torch.Tensor) -> None:
         """Learn from a gradient of table i whether anything but the look-up trains it."""
         if self.tables[i].prove(grad):
             watch([self.params[i]])
         else:
+            if self._is_start(i):
+                self._unalias([i])
+                self.former.form([i])
             self.tables.pop(i).close()
-            self._unalias([i])
-            self.formed = None
         self._list_loose()
 
     # Leaving.
@@ -273,6 +284,7 @@ class Weights:
         with by_our_hand():
             for p, origin in zip(self.params, self.origins.tensors, strict=True):
                 p.data = origin
+            self._stamp(self._next_version())
 
     def let_go(self) -> None:
         """The weights are plain from now on, at the values that they have."""
