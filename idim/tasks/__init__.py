@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from idim.errors import IdimError, expected, one_of
 from idim.pixels import Pixels
@@ -13,7 +15,7 @@ from idim.tasks.base import COMPLETION, Task
 from idim.values.options import Options
 
 #: name -> (what it is, loader of (reader, options)); a reader is a tokenizer, Pixels, or None.
-CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
+CATALOGUE: dict[str, tuple[str, Callable[[Any, Options], Task]]] = {
     "toy": (
         "Li et al.'s ten sums of 100 weights, with its own model; d is known to be 10",
         lambda _, o: toy.toy(o),
@@ -33,7 +35,7 @@ CATALOGUE: dict[str, tuple[str, Callable[[object, Options], Task]]] = {
     **{
         name: (
             f"GLUE, {text.GLUE[name][1]}; from the hub, or parquet files in --data-dir",
-            lambda tokenizer, o, name=name: text.glue(name, tokenizer, o),
+            partial(text.glue, name),
         )
         for name in text.GLUE
     },
@@ -42,9 +44,7 @@ _IMAGES = ("digits", "idx")
 _COMPLETIONS = ("movie-completion",)
 
 
-def load(
-    name: str, reader: object | None, options: Options, labels: Mapping[str, int] | None = None
-) -> Task:
+def load(name: str, reader: Any, options: Options, labels: Mapping[str, int] | None = None) -> Task:
     """The task's data, ready for the model.
 
     Args:

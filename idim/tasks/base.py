@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -55,7 +56,7 @@ class Task(ABC):
         """One pass over the training split in an order drawn from seed."""
 
     @abstractmethod
-    def loss(self, module: nn.Module, batch: object) -> torch.Tensor: ...
+    def loss(self, module: nn.Module, batch: Any) -> torch.Tensor: ...
 
     @abstractmethod
     def score(self, module: nn.Module, split: str) -> float: ...
@@ -64,7 +65,7 @@ class Task(ABC):
         """One forward pass. It raises what it likes where the module does not take the inputs."""
         self.loss(module, next(self.batches(2, 0)))
 
-    def tokens(self, batch: object) -> int:
+    def tokens(self, batch: Any) -> int:
         return 0
 
     def guess(self, split: str) -> float | None:
@@ -139,9 +140,10 @@ def classes_of(names: Iterable[str], labels: Iterable[tuple[str, int]], where: s
             and all(key(name) in own for name in names)
         ):
             return Classes(
-                tuple(sorted(known, key=known.get)), {name: own[key(name)] for name in names}
+                tuple(sorted(known, key=lambda name: known[name])),
+                {name: own[key(name)] for name in names},
             )
-    notes = ()
+    notes: tuple[str, ...] = ()
     if known:
         notes = (
             f"{where}: the model calls its classes {_few(known)}, the data {_few(names)}; "
@@ -232,10 +234,10 @@ class Supervised(Task):
             )
 
     @abstractmethod
-    def inputs(self, split: str, index: torch.Tensor, device: torch.device): ...
+    def inputs(self, split: str, index: torch.Tensor, device: torch.device) -> Any: ...
 
     @abstractmethod
-    def logits(self, module: nn.Module, inputs) -> torch.Tensor: ...
+    def logits(self, module: nn.Module, inputs: Any) -> torch.Tensor: ...
 
     def guess(self, split: str) -> float | None:
         if split == "measure" or self.metric != "accuracy":
@@ -254,7 +256,7 @@ class Supervised(Task):
     def batches(self, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
         yield from self.order(seed, batch_size)
 
-    def loss(self, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    def loss(self, module: nn.Module, batch: Any) -> torch.Tensor:
         device = next(module.parameters()).device
         logits = self.logits(module, self.inputs("train", batch, device)).float()
         labels = self.labels["train"][batch].to(device)

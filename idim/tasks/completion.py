@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,7 +52,7 @@ class Completion(Task):
     majority = None
 
     def __init__(
-        self, name: str, metric: str, tables: dict[str, Table], tokenizer, max_seq_length: int
+        self, name: str, metric: str, tables: dict[str, Table], tokenizer: Any, max_seq_length: int
     ):
         if tokenizer.eos_token_id is None:
             raise expected(
@@ -136,10 +137,10 @@ class Completion(Task):
     def batches(self, batch_size: int, seed: int) -> Iterator[torch.Tensor]:
         yield from grouped(self._lengths["train"], batch_size, seed)
 
-    def tokens(self, batch: torch.Tensor) -> int:
+    def tokens(self, batch: Any) -> int:
         return min(self._most, int(self._lengths["train"][batch].max())) * len(batch)
 
-    def loss(self, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    def loss(self, module: nn.Module, batch: Any) -> torch.Tensor:
         logits, wanted, _ = self._predicted(module, "train", batch)
         return F.cross_entropy(logits, wanted)
 
@@ -192,7 +193,8 @@ class Completion(Task):
         -> (n, V), (n,), (n,)
         """
         device, both = next(module.parameters()).device, is_encoder_decoder(module)
-        inputs, labels = zip(*(self.example(split, i, both) for i in index.tolist()), strict=True)
+        examples = [self.example(split, i, both) for i in index.tolist()]
+        inputs, labels = [ids for ids, _ in examples], [wanted for _, wanted in examples]
         mask = pad_sequence([torch.ones_like(row) for row in inputs], batch_first=True).to(device)
         ids = pad_sequence(inputs, batch_first=True, padding_value=self._pad).to(device)
         wanted = pad_sequence(labels, batch_first=True, padding_value=_IGNORED).to(device)
@@ -207,14 +209,14 @@ class Completion(Task):
         return logits[asked].float(), wanted[asked], asked.nonzero()[:, 0]
 
 
-def _around(tokenizer) -> tuple[list[int], list[int]]:
+def _around(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens that the tokenizer puts before and after a text."""
     plain, whole = tokenizer("a", add_special_tokens=False).input_ids, tokenizer("a").input_ids
     at = next(i for i in range(len(whole) - len(plain) + 1) if whole[i : i + len(plain)] == plain)
     return whole[:at], whole[at + len(plain) :]
 
 
-def _tokenised(prompts: list[str], rests: list[str], tokenizer) -> list[_Pair]:
+def _tokenised(prompts: list[str], rests: list[str], tokenizer: Any) -> list[_Pair]:
     """A completion's tokens are those that follow the prompt's in the joint text.
 
     Where the joint text does not begin with the prompt's tokens, they are the completion's own.

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def _listing(folder: Path) -> str:
     return ", ".join(sorted(f.name for f in folder.iterdir())[:6]) or "an empty folder"
 
 
-def read(part: Part | Path):
+def read(part: Part | Path) -> Any:
     """A data frame with texts as they are written.
 
     pandas would make numbers of 007, and missing values of None.
@@ -116,7 +117,7 @@ def read(part: Part | Path):
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
-def _read(path: Path):
+def _read(path: Path) -> Any:
     import pandas as pd
 
     if path.suffix not in READERS:
@@ -124,7 +125,7 @@ def _read(path: Path):
             str(path), "a file ending in " + ", ".join(READERS), path.suffix or "no ending"
         )
     text = {"encoding": "utf-8-sig"}  # with a byte-order mark or without
-    kwargs = {
+    kwargs: Any = {
         # A row with more fields than there are columns would shift them all.
         ".csv": text
         | {"dtype": str, "keep_default_na": False, "na_values": [""], "index_col": False},
@@ -148,12 +149,12 @@ def _read(path: Path):
     return frame
 
 
-def _columns(frame) -> str:
+def _columns(frame: Any) -> str:
     return ", ".join(map(str, frame.columns))
 
 
 def rows(
-    frame,
+    frame: Any,
     columns: Iterable[str],
     label: str,
     where: str,
@@ -213,7 +214,7 @@ def rows(
     return Table(texts, [int(v) for v in values])
 
 
-def _said(column, where: str) -> np.ndarray:
+def _said(column: Any, where: str) -> Any:
     """Of each label whether it is there: one of blanks alone is missing. Errors: a label that is
     neither text nor a number."""
     strange = [v for v in column if not isinstance(v, (str, numbers.Real))]
@@ -227,7 +228,7 @@ def as_written(label: object) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def as_numbers(column) -> list | None:
+def as_numbers(column: Any) -> list[Any] | None:
     """The column where all that it holds are numbers, written as such or not; else None."""
     import pandas as pd
     from pandas.api.types import is_bool_dtype
@@ -245,7 +246,7 @@ def as_numbers(column) -> list | None:
     return None
 
 
-def named(column, options: Options, where: str) -> Classes | None:
+def named(column: Any, options: Options, where: str) -> Classes | None:
     """The classes of a column of labels that are names, or that the model's configuration names;
     None where they are numbers."""
     column = column.dropna()

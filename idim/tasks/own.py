@@ -8,11 +8,12 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from idim.errors import expected, one_of
 from idim.tasks.base import COMPLETION, EVALUATION, METRICS, REGRESSION, Classes, Task, carve
 from idim.tasks.completion import Completion
-from idim.tasks.frames import Part, beginning, divide, named, part_of, read, rows
+from idim.tasks.frames import Part, Table, beginning, divide, named, part_of, read, rows
 from idim.tasks.text import Text
 from idim.values.options import Options
 
@@ -46,7 +47,7 @@ class Declared:
         )
 
 
-def files(path: str, tokenizer, options: Options) -> Task:
+def files(path: str, tokenizer: Any, options: Options) -> Task:
     """A task of the user's own files: csv, json, jsonl or parquet.
 
     A folder with train.* and validation.*, one such file, or a TOML file that declares a task.
@@ -69,7 +70,7 @@ def files(path: str, tokenizer, options: Options) -> Task:
         if declared.metric in METRICS and labels is not None
         else None
     )
-    number = classes and classes.number
+    number = classes.number if classes else None
     parts = {
         part: rows(frame, declared.text, declared.label, f"{path}, {part}", declared.metric, number)
         for part, frame in frames.items()
@@ -90,7 +91,12 @@ def files(path: str, tokenizer, options: Options) -> Task:
 
 
 def _made(
-    declared: Declared, parts: dict, named: Classes | None, path: str, tokenizer, options: Options
+    declared: Declared,
+    parts: dict[str, Table],
+    named: Classes | None,
+    path: str,
+    tokenizer: Any,
+    options: Options,
 ) -> Task:
     if declared.metric in COMPLETION:
         if len(declared.text) != 1:
@@ -116,7 +122,7 @@ def _made(
     )
 
 
-def _classes(parts: dict, path: str) -> int:
+def _classes(parts: dict[str, Table], path: str) -> int:
     """The number of classes whose labels are numbers: those of the training part are 0..C-1, each
     there."""
     found = sorted(set(parts["train"].labels))
@@ -139,7 +145,11 @@ def _declared(path: Path, options: Options) -> Declared:
         )
     else:
         declared = Declared(path.name, {"train": Part((path,))})
-    flags = {"text": options.text_columns, "label": options.label_column, "metric": options.metric}
+    flags: dict[str, Any] = {
+        "text": options.text_columns,
+        "label": options.label_column,
+        "metric": options.metric,
+    }
     declared = dataclasses.replace(declared, **{k: v for k, v in flags.items() if v})
     known = (*METRICS, *REGRESSION, *COMPLETION)
     if declared.metric and declared.metric not in known:
@@ -157,7 +167,7 @@ def read_task_file(path: Path) -> Declared:
         raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise expected(str(path), "a task in TOML", str(error)) from None
-    known = {
+    known: dict[str, Any] = {
         "name": str,
         "train": str,
         "evaluation": str,

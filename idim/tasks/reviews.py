@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import Any
 
 from idim.tasks.base import carve
 from idim.tasks.completion import Completion
@@ -23,7 +24,7 @@ _INNER = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 _FILE = "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
 
-def movie_reviews(tokenizer, options: Options) -> Text:
+def movie_reviews(tokenizer: Any, options: Options) -> Text:
     """Two classes by the sign of the mean rating, |rating| >= 0.5.
 
     15 % measure; 10 % each tune and are locked.
@@ -42,7 +43,7 @@ def movie_reviews(tokenizer, options: Options) -> Text:
     )
 
 
-def movie_completion(tokenizer, options: Options) -> Completion:
+def movie_completion(tokenizer: Any, options: Options) -> Completion:
     """The first half of a snippet's words is the prompt, the rest the completion.
 
     Snippets of ten words or more, with any rating. Splits as movie-reviews.

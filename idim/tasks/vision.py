@@ -72,7 +72,8 @@ class Images(Supervised):
 
     def logits(self, module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
         out = module(inputs)
-        return getattr(out, "logits", out)
+        logits: torch.Tensor = getattr(out, "logits", out)
+        return logits
 
     def evaluation_order(self, split: str, module: nn.Module) -> list[torch.Tensor]:
         # A vision transformer's activations take a thousand times a small net's memory.
@@ -251,8 +252,8 @@ def _pictures(
 
 def _split(
     name: str,
-    images: dict,
-    labels: dict,
+    images: dict[str, torch.Tensor],
+    labels: dict[str, torch.Tensor],
     classes: int,
     options: Options,
     cap: int,
