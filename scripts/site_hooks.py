@@ -21,7 +21,7 @@ _PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
-    "results/README.md": "results/README.md",
+    "results/README.md": "how-results-are-made.md",
 }
 
 
@@ -29,7 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the top folder's documents as pages, and every other file that a page links to."""
     docs = ROOT / "docs"
     for source, name in _PAGES.items():
-        text = _moved(ROOT / source, (ROOT / source).read_text())
+        text = _moved(ROOT / source, name, (ROOT / source).read_text())
         files.append(File.generated(config, name, content=text))
     linked: set[Path] = set()
     for path in [*docs.rglob("*.md"), *(ROOT / name for name in _PAGES)]:
@@ -45,7 +45,7 @@ def on_page_markdown(markdown: str, page: Any, **more: Any) -> str:
     """Turn the links of a page in docs/ into the site's, and list what every file holds."""
     source = ROOT / "docs" / page.file.src_uri
     if source.is_file():
-        markdown = _moved(source, markdown)
+        markdown = _moved(source, page.file.src_uri, markdown)
     return markdown.replace("<!-- files -->", _files())
 
 
@@ -59,10 +59,10 @@ def _static(name: str) -> str:
     return name if Path(name).suffix in {".png", ".txt", ".json"} else f"{name}.txt"
 
 
-def _moved(source: Path, text: str) -> str:
-    """The text of a document with each link as the site has it."""
+def _moved(source: Path, page: str, text: str) -> str:
+    """The text of a document with each link as the site has it on this page."""
     docs, here = ROOT / "docs", source.parent
-    at = here.relative_to(docs) if docs in source.parents else here.relative_to(ROOT)
+    up = "../" * page.count("/")
 
     def new(match: re.Match[str]) -> str:
         if "://" in match[2]:
@@ -75,7 +75,7 @@ def _moved(source: Path, text: str) -> str:
         else:
             name = str(target.relative_to(ROOT))
             name = _PAGES.get(name) or _static(name)
-        return match[1] + "../" * len(at.parts) + name
+        return match[1] + up + name
 
     return _LINK.sub(new, text)
 

@@ -102,6 +102,9 @@ def test_every_page_is_in_the_sites_menu():
     menu = (ROOT / "mkdocs.yml").read_text()
     for path in sorted((ROOT / "docs").rglob("*.md")):
         assert f": {path.relative_to(ROOT / 'docs')}\n" in menu
+    pages = re.findall(r": ([\w/-]+)\.md\n", menu)
+    # Two pages of one address would hide each other.
+    assert len({p.removesuffix("/README") for p in pages}) == len(pages)
 
 
 @pytest.fixture(scope="module")
