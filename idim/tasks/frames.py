@@ -36,7 +36,7 @@ class Table:
     """Rows of text. A row has a tuple of texts and a label: a class, a number or a completion."""
 
     texts: list[tuple[str, ...]]
-    labels: list[int] | list[float] | list[str]
+    labels: list[Any]  # all of one kind: int, float or str
 
     def take(self, index: torch.Tensor) -> Table:
         chosen = index.tolist()
@@ -78,7 +78,7 @@ def part_of(folder: Path, names: Sequence[str], endings: Iterable[str] = READERS
     wanted = f"file that begins with {' or '.join(names)} and ends in {', '.join(endings)}"
     if not files:
         raise expected(str(folder), f"a {wanted}", _listing(folder))
-    shards = [_SHARD.fullmatch(f.stem) for f in files]
+    shards: list[Any] = [_SHARD.fullmatch(f.stem) for f in files]
     if all(shards):
         kinds = {(s[1], s[3], f.suffix) for s, f in zip(shards, files, strict=True)}
         if len(kinds) == 1 and [int(s[2]) for s in shards] == list(range(int(shards[0][3]))):

@@ -48,7 +48,8 @@ def movie_completion(tokenizer: Any, options: Options) -> Completion:
 
     Snippets of ten words or more, with any rating. Splits as movie-reviews.
     """
-    prompts, rests = [], []
+    prompts: list[tuple[str, ...]] = []
+    rests = []
     for _, text in _snippets():
         words = text.split()
         if len(words) >= 10:
@@ -75,8 +76,10 @@ def _snippets() -> list[tuple[float, str]]:
     vaderSentiment 3.3.2.
     """
     with tarfile.open(fetched(_SOURCE)) as outer:
-        inner = io.BytesIO(outer.extractfile(_INNER).read())
+        packed: Any = outer.extractfile(_INNER)
+        inner = io.BytesIO(packed.read())
     with tarfile.open(fileobj=inner) as archive:
-        lines = archive.extractfile(_FILE).read().decode("utf-8").splitlines()
+        file: Any = archive.extractfile(_FILE)
+        lines = file.read().decode("utf-8").splitlines()
     fields = (line.split("\t", 2) for line in lines)
     return [(float(rating), text.strip()) for _, rating, text in fields]

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -220,7 +221,8 @@ def _pictures(
             raise expected(f"{root}/{name}", f"a picture ({', '.join(_PICTURES)})", "none")
         for file in files:
             try:
-                with Image.open(file) as image:
+                with Image.open(file) as opened:
+                    image: Any = opened
                     if image.mode.startswith("I;16"):  # which PIL would cut at 255
                         image = Image.fromarray((np.array(image) // 257).astype(np.uint8))
                     image = image.convert(
