@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from idim import conductor, config, models
+from idim.arms import over
 from idim.errors import expected, first_line, one_of
 from idim.measurement import Measurement
 from idim.progress import watching
@@ -19,7 +20,7 @@ from idim.tasks.takes import Brought, Takes
 from idim.tasks.user_metric import ComputeMetrics, Metric, chosen
 from idim.values.options import Options
 
-_ARMS = ("did", "said", "lora")
+_ARMS = (*over("d"), *over("r"))
 #: What measure takes by names of its own, or cannot do with what is in memory.
 _NOT_HERE = ("model", "task", "metric", "data_dir", "save")
 _MODEL = "a module, or a function of a seed that makes one"
@@ -97,7 +98,7 @@ def measure(
         return InMemoryTask(task, train, evaluation, wanted, loss, options, takes, brought)
 
     source = InMemory(name, make, task, read)
-    run = conductor.sweep if asked.arm == "lora" else conductor.search
+    run = conductor.search if asked.arm in over("d") else conductor.sweep
     with watching(progress, say) as watcher:
         return Measurement.read(run(asked, watcher, source), asked.out)
 

@@ -39,8 +39,8 @@ _AFFORDABLE = 10**8
 
 def check_search(study: Study) -> None:
     arm, c = study.config.arm, study.config
-    if arm not in ("did", "said"):
-        raise one_of("--arm", ("did", "said"), arm)
+    if arm not in arms.over("d"):
+        raise one_of("--arm", arms.over("d"), arm)
     m, most = study.m(arm), study.D + study.m(arm)
     for d in c.grid:
         if not m < d <= most:
@@ -244,7 +244,7 @@ class _Search:
 
     def twice_full(self, i: int) -> Spec:
         return self.study.spec(
-            Purpose.CHECK, "full", 0, i, self.full, budget=2.0, drawn=Purpose.BASELINE
+            Purpose.CHECK, arms.FULL, 0, i, self.full, budget=2.0, drawn=Purpose.BASELINE
         )
 
     def nearest(self) -> list[Record]:
@@ -289,7 +289,7 @@ class _Search:
         belief = self.belief if self.asked() else None
         found = Crossing(**belief.interval(self.target)) if belief else None
         checks = checks_of(made, self.base, self.target, belief, found, self.question)
-        if spec.arm == "full":
+        if spec.arm == arms.FULL:
             return checks.converged.probability if checks.converged else 0.0
         if spec.kind == Purpose.CHECK:
             return checks.budget.probability if checks.budget else 0.0
@@ -298,21 +298,23 @@ class _Search:
 
 def sweep(config: Config, watcher: Watcher = SILENT, source: Source = CATALOGUES) -> Summary:
     """Score against LoRA rank, under the same budget and evaluation rule as a search."""
-    study = Study(config, watcher, source)
+    study, arm = Study(config, watcher, source), config.arm
+    if arm not in arms.over("r"):
+        raise one_of("--arm", arms.over("r"), arm)
     ranks = sorted(config.ranks or (1, 2, 4, 8, 16))
-    _lora_fits(study, max(ranks))
+    _probe(study, arm, max(ranks))
     store = Store(config.out)
-    study.ask(store, "lora", tuned=study.protocol.tune and not config.lora_learning_rate)
+    study.ask(store, arm, tuned=study.protocol.tune and not study.given_rate(arm))
     full, trials = rates.full_rate(study, store)
     study.baselines(store, full, study.protocol.baselines)
     # One rate does not fit all ranks: what is best at 4 can be far too high at 16.
-    rate = rates.lora_rates(study, store, full, trials, ranks).rate
+    rate = rates.rank_rates(study, store, arm, full, trials, ranks).rate
     specs = [
-        study.spec(Purpose.SWEEP, "lora", r, i, rate(r))
+        study.spec(Purpose.SWEEP, arm, r, i, rate(r))
         for r in ranks
         for i in range(study.protocol.repeats)
     ]
-    study.execute(store, specs, study.curve("lora"))
+    study.execute(store, specs, study.curve(arm))
     return _answered(study, store, True)
 
 
@@ -320,13 +322,14 @@ def train_one(config: Config, watcher: Watcher = SILENT) -> Record:
     """One run of one arm: its record."""
     study = Study(config, watcher)
     arm = config.arm
-    size = {"full": 0, "lora": config.rank}.get(arm, config.d)
-    if arm == "lora":
-        _lora_fits(study, size)
-    elif arm != "full" and not study.m(arm) < size <= study.D + study.m(arm):
+    found = arms.ARMS[arm]
+    size: int = getattr(config, found.size.name) if found.size else 0
+    _probe(study, arm, size)
+    low, high = found.limits(study.facts)
+    if found.size and not low <= size <= high:
         raise expected(
-            "--d",
-            f"a number from {study.m(arm) + 1} to {study.D + study.m(arm)} ({study.m(arm)} scales, D = {study.D})",
+            f"--{found.size.name}",
+            f"a number from {low} to {high} ({study.m(arm)} scales, D = {study.D})",
             size,
         )
     if config.save and not study.source.is_pretrained(config.model):
@@ -367,12 +370,9 @@ def _limits(study: Study, arm: str) -> Limits:
     )
 
 
-def _lora_fits(study: Study, rank: int) -> None:
-    loaded = study.source.load(study.config.model, study.task, 0)
-    settings = {
-        "rank": rank,
-        "targets": list(study.config.targets),
-        "lora_alpha": study.config.lora_alpha,
-        "seed_projection": 0,
-    }
-    arms.build("lora", loaded.module, settings)
+def _probe(study: Study, arm: str, size: int) -> None:
+    """Find out before training whether the arm can carry the model."""
+    found = arms.ARMS[arm]
+    if not found.carries_all:
+        loaded = study.source.load(study.config.model, study.task, 0)
+        found.adapt(loaded.module, study.settings(arm, size), 0).close()

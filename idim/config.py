@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from idim.arms import ARMS, DEFAULT
 from idim.errors import expected, first_line, is_unicode, one_of
 from idim.protocols import PROTOCOLS, Protocol
-from idim.values.adaptation import ARMS
 from idim.values.recipe import CHOICES
 
 EXECUTORS = ("local",)
@@ -68,7 +68,7 @@ class Config:
         WHAT, "A task, a table of your own, or a folder of pictures; see `idim ls tasks`."
     )
     arm: str = _flag(
-        WHAT, "What is trained; see `idim ls arms`. Default: said.", "said", choices=ARMS
+        WHAT, f"What is trained; see `idim ls arms`. Default: {DEFAULT}.", DEFAULT, choices=ARMS
     )
     protocol: str = _flag(
         WHAT, "A preset; see `idim ls protocols`. Default: trust.", "trust", choices=PROTOCOLS

@@ -9,6 +9,7 @@ from importlib import metadata, util
 import torch
 
 import projections
+from idim.answers.fit import check_answers
 from idim.errors import IdimWarning, first_line
 from idim.store import Store
 from idim.values.fields import Unfit
@@ -57,7 +58,7 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
         records, questions = store.all(), store.questions()
     for q in questions:
         try:
-            q.check_answers(records)
+            check_answers(q, records)
         except Unfit as error:
             store.skip_question(q, error)
     for name, why in store.skipped.items():

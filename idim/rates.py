@@ -7,13 +7,15 @@ the tuning split, so no rate is chosen by what it scores on the measuring one.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import projections
-from idim.protocols import LORA_FACTOR, RATE_EXPONENTS, TUNE_SHARE
+from idim import arms
+from idim.protocols import RATE_EXPONENTS, TUNE_SHARE
 from idim.search.surface import Law, Surface, Trial
 from idim.search.threshold import score_error
 from idim.store import Store
@@ -35,8 +37,6 @@ _FIRST, _STRIDE = 4.0, 8
 _EXAMPLES, _SEEDS = 400, 4
 #: Runs that share examples and seeds differ by less than each of them errs.
 _PAIRED = 0.7
-#: LoRA: the rate falls as the rank grows where alpha is twice the rank.
-_LORA = Law(0.25, 0.25, math.log(LORA_FACTOR), 0.7)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def full_rate(study: Study, store: Store) -> tuple[float, list[Trial]]:
     tried: dict[float, float] = {}
     wanted = [f * default for f in _TRIED]
     while wanted:
-        tried |= _scores(study, store, "full", 0, wanted)
+        tried |= _scores(study, store, arms.FULL, 0, wanted)
         surface = Surface(_trials(tried, None), default, noise=_noise(study, max(tried.values())))
         best = surface.best(None)
         wanted = _outside(tried, best)
@@ -152,14 +152,15 @@ def refined(study: Study, store: Store, arm: str, full: float, rates: Rates, siz
     )
 
 
-def lora_rates(
-    study: Study, store: Store, full: float, trials: Sequence[Trial], ranks: Sequence[int]
+def rank_rates(
+    study: Study, store: Store, arm: str, full: float, trials: Sequence[Trial], ranks: Sequence[int]
 ) -> Rates:
     """Of LoRA over its rank: given, a multiple of full's, or tuned at the smallest, middle and largest rank."""
-    given = study.given_rate("lora")
+    given, prior = study.given_rate(arm), Law(*dataclasses.astuple(arms.ARMS[arm].prior))
     if given or not _tunes(study):
-        one = given or LORA_FACTOR * full
-        return Rates(lambda size: one)
+        settings = study.settings(arm)
+        law = arms.ARMS[arm].rate
+        return Rates(lambda size: given or law(full, size, study.facts, settings))
     place = lambda rank: -math.log(rank)  # noqa: E731
     found, reference = list(trials), _reference(study, store, full)
     noise = _noise(study, reference)
@@ -168,17 +169,17 @@ def lora_rates(
         if study.protocol.anchors > 1
         else (ranks[len(ranks) // 2],)
     ):
-        law = Surface(found, full, _LORA, noise=noise)
+        known = Surface(found, full, prior, noise=noise)
         tried: dict[float, float] = {}
-        wanted = [_rounded(f * math.exp(law.best(place(rank))[0])) for f in _TRIED]
+        wanted = [_rounded(f * math.exp(known.best(place(rank))[0])) for f in _TRIED]
         while wanted:
-            tried |= _scores(study, store, "lora", rank, wanted, reference)
+            tried |= _scores(study, store, arm, rank, wanted, reference)
             here = [Trial(place(rank), math.log(r), s) for r, s in tried.items()]
             wanted = _outside(
-                tried, Surface([*found, *here], full, _LORA, noise=noise).best(place(rank))
+                tried, Surface([*found, *here], full, prior, noise=noise).best(place(rank))
             )
         found += here
-    surface = Surface(found, full, _LORA, noise=noise)
+    surface = Surface(found, full, prior, noise=noise)
     return Rates(lambda rank: _rounded(math.exp(surface.best(place(rank))[0])))
 
 
@@ -225,7 +226,7 @@ def _tunes(study: Study) -> bool:
 
 
 def _budget(study: Study) -> int:
-    return study.spec(Purpose.TUNE, "full", 0, 0, 1.0, budget=TUNE_SHARE).recipe.max_steps
+    return study.spec(Purpose.TUNE, arms.FULL, 0, 0, 1.0, budget=TUNE_SHARE).recipe.max_steps
 
 
 def _split(study: Study) -> str:
@@ -276,7 +277,7 @@ def _chance(study: Study, records: Sequence[Record]) -> float:
 
 def _reference(study: Study, store: Store, full: float) -> float:
     """What full fine-tuning gains over chance on the tuning split, within the budget of a tuning run."""
-    scores = _scores(study, store, "full", 0, [full])
+    scores = _scores(study, store, arms.FULL, 0, [full])
     return max(*scores.values(), 1e-9)
 
 

@@ -51,9 +51,7 @@ def execute(
         memory.reset_peak(device)
         known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
         model = loaded.module.to(device)
-        adapted = arms.build(
-            spec.arm, model, {**spec.settings, "seed_projection": spec.seeds["projection"]}
-        )
+        adapted = arms.build(spec.arm, model, spec.settings, spec.seeds["projection"])
         outcome = train(
             adapted.module,
             adapted.groups,
@@ -64,6 +62,7 @@ def execute(
             seed_dropout=spec.seeds["dropout"],
             progress=_watched(task, progress),
             stop=(lambda curve: outlook(curve, *spec.stop)) if spec.stop else None,
+            after_step=adapted.after_step,
         )
         warnings = _finish(spec, adapted, outcome, save)
         locked = None
@@ -107,8 +106,8 @@ def lost(
 ) -> Record:
     """The record of a run that ended without an outcome: its process was killed, or memory ran out.
 
-    It counts as a failure of its d. ``adaptation`` is empty unless the configuration says all of it. ``known``: the model's D and
-    fingerprint, if it was loaded; else it is loaded for them.
+    It counts as a failure of its size. ``known``: the model's D and fingerprint, if it was loaded;
+    else it is loaded for them.
     """
     task = source.task(spec.model, spec.task, spec.options)
     began = time.time() if began is None else began
@@ -116,22 +115,13 @@ def lost(
         loaded = source.load(spec.model, task, spec.seeds["theta_0"])
         known = loaded.D, loaded.fingerprint
     outcome = Outcome("failed", why, seconds=time.time() - began)
-    settings, adaptation = spec.settings, {}
-    if spec.arm == "lora":
-        alpha = settings.get("lora_alpha") or 2 * settings["rank"]
-        adaptation = {
-            "rank": settings["rank"],
-            "lora_alpha": alpha,
-            "alpha_rule": f"alpha = {alpha / settings['rank']:g} r",
-            "targets": sorted(settings.get("targets") or ()),
-        }
+    arm = arms.named(spec.arm)
     training = Training(
         metric=task.metric,
         score=None,
         untouched=None,
         majority=task.majority,
-        d_total=settings.get("d", known[0] if spec.arm == "full" else 0),
-        adaptation=adaptation,
+        d_total=arm.numbers(arm.Settings.of(spec.settings), known[0]),
         splits=task.sizes(),
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

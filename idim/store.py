@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from idim import arms
 from idim.errors import IdimWarning, expected
 from idim.values.fields import Json, Unfit
 from idim.values.files import file_name, is_file_name, load
@@ -29,7 +30,7 @@ class Store:
     """A folder with ``runs/<key>.json``.
 
     Opening it checks that it can be written, before anything is trained. What is read is checked
-    (``Record.from_json``). A file that is not what it should be is skipped: one warning counts
+    (``Record.from_json``, ``arms.check_record``). A file that is not what it should be is skipped: one warning counts
     such files and says why, and ``skipped`` keeps the reasons. Nothing is written outside the
     folder, wherever links inside of it lead.
     """
@@ -64,7 +65,7 @@ class Store:
         path = self._runs / f"{key}.json"
         if not path.exists():
             return None
-        found = self._read(path, Record.from_json)
+        found = self._read(path, _record)
         self._warn()
         return found
 
@@ -74,7 +75,7 @@ class Store:
         A file in its place that does not fit is set aside, not lost.
         """
         path = self._runs / f"{record.key}.json"
-        if path.exists() and self._read(path, Record.from_json) is None:
+        if path.exists() and self._read(path, _record) is None:
             os.replace(path, path.with_name(f"{path.name}.unfit-{secrets.token_hex(4)}"))
             self.skipped.pop(str(path.relative_to(self.root)))
         kept = record.to_json()
@@ -83,7 +84,7 @@ class Store:
     def all(self) -> list[Record]:
         """Every record that fits, in an order that does not depend on the file system."""
         paths = sorted(self._runs.glob("*.json"))
-        found = [r for path in paths if (r := self._read(path, Record.from_json)) is not None]
+        found = [r for path in paths if (r := self._read(path, _record)) is not None]
         self._warn()
         return sorted(found, key=lambda r: (r.origin.started, r.key))
 
@@ -92,7 +93,7 @@ class Store:
     def question(self, name: str) -> Question | None:
         """The question with this id; None where there is none that fits."""
         path = self._question(name)
-        return self._read(path, Question.from_json) if path.exists() else None
+        return self._read(path, _question) if path.exists() else None
 
     def put_question(self, question: Question) -> None:
         """Keep a question beside the runs that answer it, so that it can be answered again."""
@@ -121,7 +122,7 @@ class Store:
     def questions(self) -> list[Question]:
         """Every question that fits, by the names of their files."""
         paths = sorted((self.root / "searches").glob("*.json"))
-        found = [q for path in paths if (q := self._read(path, Question.from_json)) is not None]
+        found = [q for path in paths if (q := self._read(path, _question)) is not None]
         self._warn()
         return found
 
@@ -191,6 +192,14 @@ class Store:
                 IdimWarning,
                 stacklevel=3,
             )
+
+
+def _record(value: Json, stem: str) -> Record:
+    return arms.check_record(Record.from_json(value, stem))
+
+
+def _question(value: Json, stem: str) -> Question:
+    return arms.check_question(Question.from_json(value, stem))
 
 
 def write_json(path: Path, value: Json) -> None:

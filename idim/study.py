@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,19 +12,12 @@ from dataclasses import dataclass
 import torch
 
 import projections
-from idim import models
+from idim import arms, models
+from idim.arms.base import ArmSettings, ModelFacts
 from idim.config import Config
 from idim.errors import expected, one_of
 from idim.executors import Local, Progress
-from idim.protocols import (
-    FEWEST_STEPS,
-    LORA_FACTOR,
-    QUICK,
-    RATE_EXPONENTS,
-    RECIPES,
-    TUNE_STEPS,
-    Protocol,
-)
+from idim.protocols import FEWEST_STEPS, QUICK, RATE_EXPONENTS, RECIPES, TUNE_STEPS, Protocol
 from idim.source import CATALOGUES, Source
 from idim.store import Store
 from idim.tasks.base import Task
@@ -62,7 +54,6 @@ class Study:
         self.config, self.protocol, self.watch = config, config.chosen, watcher
         self.source = source
         self.kind = kind = _kind(config, source)
-        self._exponent = RATE_EXPONENTS[kind]
         quick = QUICK if config.protocol == "quick" and kind == "transformer" else {}
         self.recipe = _recipe(kind, self.protocol, config, quick)
         self.options = Options(
@@ -102,6 +93,9 @@ class Study:
         named = list(loaded.module.named_parameters())
         self.layout = projections.Layout.of(named, self.protocol.structure)
         self.D = self.layout.D
+        self.facts = ModelFacts(
+            self.D, len(self.layout.slices), len(self.layout.groups), RATE_EXPONENTS[kind]
+        )
         self.executor = Local(config.workers, source)
         if not (
             config.max_steps
@@ -134,21 +128,27 @@ class Study:
         return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()[:12]
 
     def m(self, arm: str) -> int:
-        return len(self.layout.groups) if arm == "said" else 0
+        """How many of an arm's numbers are scales."""
+        return arms.ARMS[arm].scales(self.facts)
+
+    def settings(self, arm: str, size: int = 0) -> ArmSettings:
+        """What an arm is told, at a size."""
+        found = arms.ARMS[arm]
+        p = self.protocol
+        flags = dataclasses.asdict(self.config) | {
+            "projection": p.projection,
+            "scope": p.scope,
+            "structure": p.structure,
+            "version": (projections.KINDS | projections.FLAWED)[p.projection].version,
+        }
+        at = {found.size.name: size} if found.size else {}
+        return found.Settings.of(flags | at)
 
     def curve(self, arm: str) -> str:
         """What the runs of one curve have in common besides the study."""
-        p = self.protocol
-        rate = 0.0 if arm == "full" else self.given_rate(arm)
-        parts = [arm] if arm in ("full", "lora") else [arm, p.projection, p.scope]
-        if arm == "said":
-            parts.append(p.structure)
-        if arm == "lora":
-            parts += [
-                ",".join(self.config.targets) or "default",
-                f"alpha{self.config.lora_alpha}" if self.config.lora_alpha else "2r",
-            ]
-        return "/".join(parts + ([f"{rate:g}"] if rate else []))
+        rate = 0.0 if arm == arms.FULL else self.given_rate(arm)
+        label = arms.ARMS[arm].label(self.settings(arm))
+        return f"{label}/{rate:g}" if rate else label
 
     # Specifications of runs.
 
@@ -179,28 +179,6 @@ class Study:
                 # Fewer steps say nothing of rates: all of them would look too small.
                 steps = max(steps, min(self.steps, TUNE_STEPS))
             recipe = dataclasses.replace(recipe, max_steps=steps)
-        settings: dict[str, object] = {}
-        if arm in ("did", "said"):
-            p = self.protocol
-            settings = {
-                "d": size,
-                "projection": p.projection,
-                "scope": p.scope,
-                "structure": p.structure,
-            }
-            version = (projections.KINDS | projections.FLAWED)[p.projection].version
-            if version > 1:
-                settings["version"] = version
-            if self.config.engine != "auto":
-                settings["engine"] = self.config.engine
-            if self.config.lean:
-                settings["lean"] = True
-        elif arm == "lora":
-            settings = {
-                "rank": size,
-                "lora_alpha": self.config.lora_alpha,
-                "targets": list(self.config.targets),
-            }
         return Spec(
             self.config.model,
             self.config.task,
@@ -219,7 +197,7 @@ class Study:
                 size,
                 repeat,
             ),
-            settings,
+            self.settings(arm, size).to_json(),
             self.task.fingerprint,
             self._fingerprint,
             stop,
@@ -272,30 +250,27 @@ class Study:
     # Rates (rates.py tunes them).
 
     def given_rate(self, arm: str) -> float:
-        given = {"full": self.config.learning_rate, "lora": self.config.lora_learning_rate}
-        return given.get(arm, self.config.subspace_learning_rate)
+        """The rate that the user gave; 0 where none was."""
+        rate: float = getattr(self.config, arms.ARMS[arm].rate_flag)
+        return rate
 
     def law(self, arm: str) -> Callable[[int], float]:
         """The rate without tuning."""
-        full = self.recipe.learning_rate
-        if arm == "full":
-            return lambda size: full
-        if arm == "lora":
-            return lambda size: LORA_FACTOR * full
-        if self.protocol.rate_law == "constant":
-            return lambda size: self.protocol.rate
-        # Unit columns in each of T tensors give P a norm sqrt(T) times as large, so the same move takes a smaller rate.
-        norm = (
-            math.sqrt(len(self.layout.slices)) if self.protocol.scope == projections.TENSOR else 1.0
-        )
-        return lambda size: full * (self.D / (size - self.m(arm))) ** self._exponent / norm
+        full, found, size = self.recipe.learning_rate, arms.ARMS[arm], arms.ARMS[arm].size
+        # A protocol's constant is a rate over d.
+        if self.protocol.rate_law == "constant" and size and size.letter == "d":
+            constant = self.protocol.rate
+            assert constant is not None
+            return lambda size: constant
+        settings = self.settings(arm)
+        return lambda size: found.rate(full, size, self.facts, settings)
 
     def baselines(self, store: Store, rate: float, n: int, first: int = 0) -> list[Record]:
         """Full runs number ``first`` to ``n - 1``."""
         return self.execute(
             store,
-            [self.spec(Purpose.BASELINE, "full", 0, i, rate) for i in range(first, n)],
-            "full",
+            [self.spec(Purpose.BASELINE, arms.FULL, 0, i, rate) for i in range(first, n)],
+            arms.FULL,
         )
 
     def _question(self, arm: str, tuned: bool | None = None) -> Question:
@@ -307,6 +282,7 @@ class Study:
         same = {k: v for k, v in dataclasses.asdict(c).items() if k not in _SAME_ANSWER}
         asked = json.dumps([_QUESTIONS, self.id, self._fingerprint, arm_key, same], sort_keys=True)
         digest = hashlib.sha256(asked.encode()).hexdigest()[:6]
+        smallest, largest = arms.ARMS[arm].limits(self.facts)
         return Question(
             id=f"{name}-{digest}",
             study=self.id,
@@ -316,14 +292,14 @@ class Study:
             arm=arm,
             projection=p.projection,
             scope=p.scope,
-            structure=p.structure if arm == "said" else None,
+            structure=p.structure if self.m(arm) else None,
             protocol=p.name,
             design=p.design,
             metric=self.task.metric,
             D=self.D,
             m=self.m(arm),
-            smallest=self.m(arm) + 1,
-            largest=self.D + self.m(arm),
+            smallest=smallest,
+            largest=largest,
             rule=p.rule,
             absolute=p.absolute,
             strict=p.strict,
@@ -392,9 +368,8 @@ def _seeds(
 
 
 def _title(spec: Spec) -> str:
-    size = spec.settings.get("d") or spec.settings.get("rank")
-    what = {"d": f" d={size}", "rank": f" r={size}"}
-    shown = next((what[k] for k in ("d", "rank") if k in spec.settings), "")
+    size = arms.ARMS[spec.arm].size
+    shown = f" {size.letter}={spec.settings[size.name]}" if size else ""
     return f"{spec.kind} {spec.arm}{shown} rate {spec.recipe.learning_rate:.3g}"
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from idim.groups import Group
 from idim.values.recipe import Recipe
 
 #: What a precision other than fp32 computes in, by autocast.
@@ -74,7 +75,7 @@ def score_once(module: nn.Module, data: Data, recipe: Recipe, split: str) -> flo
 
 def train(
     module: nn.Module,
-    groups: dict[str, list[nn.Parameter]],
+    groups: Sequence[Group],
     data: Data,
     recipe: Recipe,
     *,
@@ -83,6 +84,7 @@ def train(
     seed_dropout: int,
     progress: Callable[[int, int, float], None] | None = None,
     stop: Callable[[list[tuple[float, float]]], str] | None = None,
+    after_step: Callable[[], object] | None = None,
 ) -> Outcome:
     """Train a module, and score it before, during and after.
 
@@ -91,7 +93,7 @@ def train(
 
     Args:
         module: what is called.
-        groups: what is trained, by name. The group "scales" has its own rate and no decay.
+        groups: what is trained, each group at its own rate.
         data: the task.
         recipe: how long and how.
         split: what it is scored on.
@@ -99,6 +101,7 @@ def train(
         progress: called at each evaluation as ``progress(step, steps, score)``.
         stop: asked at each evaluation, with (fraction of the steps, score) of all so far. The run
             ends where it answers with a side, "above" or "below".
+        after_step: called after each step of the optimiser.
     """
     out = Outcome()
     began = time.perf_counter()
@@ -148,6 +151,8 @@ def train(
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
+            if after_step:
+                after_step()
             out.steps, out.tokens = step, out.tokens + data.tokens(batch)
             if step in due:
                 evaluate(step)
@@ -188,12 +193,11 @@ def _rate(step: int, steps: int, recipe: Recipe) -> float:
     return 1.0 - done if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _optimizer(groups: dict[str, list[nn.Parameter]], recipe: Recipe) -> torch.optim.Optimizer:
-    listed = []
-    for name, params in groups.items():
-        rate = recipe.learning_rate
-        if name == "scales" and recipe.scale_learning_rate is not None:
-            rate = recipe.scale_learning_rate
-        decay = 0.0 if name == "scales" else recipe.weight_decay
-        listed.append({"params": params, "lr": rate, "weight_decay": decay})
+def _optimizer(groups: Sequence[Group], recipe: Recipe) -> torch.optim.Optimizer:
+    listed: list[dict[str, Any]] = []
+    for group in groups:
+        own = getattr(recipe, group.rate)
+        rate = group.rate_factor * (recipe.learning_rate if own is None else own)
+        decay = recipe.weight_decay if group.decay else 0.0
+        listed.append({"params": list(group.params), "lr": rate, "weight_decay": decay})
     return OPTIMIZERS[recipe.optimizer](listed, recipe)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from idim.arms import ARMS, FULL
+
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted([*ROOT.glob("idim/**/*.py"), *ROOT.glob("projections/**/*.py")])
 #: Files that are imported only where their engine is chosen, and the accelerator that they import.
@@ -120,14 +122,19 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def reached(start: str) -> set[str]:
-    """What importing a module may load, now or later: through all that it imports."""
+def loaded(start: str) -> set[str]:
+    """What importing a module loads, through all that its modules import when they are loaded."""
     seen, todo = set(), [start]
     while todo:
         name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo += imported(MODULES[name]) if name in MODULES else []
+        if name in seen:
+            continue
+        seen.add(name)
+        for node in ast.parse(MODULES[name].read_text()).body if name in MODULES else ():
+            if isinstance(node, ast.Import):
+                todo += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                todo += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return seen
 
 
@@ -135,16 +142,35 @@ def reached(start: str) -> set[str]:
 LIGHT = [
     name
     for name in MODULES
-    if name.startswith(("idim.values", "idim.search", "idim.answers", "idim.report"))
+    if (
+        name.startswith(("idim.values", "idim.search", "idim.answers", "idim.report", "idim.arms"))
+        and name != "idim.arms.subspace_adapted"
+    )
     or name in ("idim.config", "idim.protocols", "idim.store", "idim.errors")
 ]
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_deciding_and_rendering_reach_no_torch_by_any_way(name):
-    found = {n.split(".")[0] for n in reached(name)}
+def test_deciding_and_rendering_load_no_torch(name):
+    found = {n.split(".")[0] for n in loaded(name)}
     assert not found & {"torch", "transformers", "peft", "projections"}
     assert ("matplotlib" in found) <= name.startswith("idim.report")
+
+
+#: Where "full" is the name of a field: full fine-tuning, in what is kept and shown.
+FULL_IS_A_FIELD = ("findings.py", "search_summary.py", "sweep_summary.py", "tables.py")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.parent.name != "arms" and p.name != "protocols.py"],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_no_arm_is_named_outside_its_room(path):
+    """A new arm is one file, and what it can do is asked of it."""
+    names = set(ARMS) - ({FULL} if path.name in FULL_IS_A_FIELD else set())
+    said = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
+    assert not said & names
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

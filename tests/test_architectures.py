@@ -369,9 +369,7 @@ def test_an_adapter_brings_along_what_its_base_model_lacks_and_lora_trains_it(ki
         assert not torch.allclose(other.eval()(**inputs).logits, load(4)[0].eval()(**inputs).logits)
     if kind == "ibert":  # whose layers are quantised ones, which LoRA cannot adapt
         return
-    adapted = arms.build(
-        "lora", load(2)[0], {"rank": 1, "targets": ["all-linear"], "seed_projection": 0}
-    )
+    adapted = arms.build("lora", load(2)[0], {"rank": 1, "targets": ["all-linear"]}, 0)
     free = {
         name
         for name, p in adapted.module.named_parameters()

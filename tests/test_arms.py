@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
 
+import one_more_arm
 import pytest
 import torch
+from one_more_arm import BitFit
 from torch import nn
 
-from idim import arms, config, models, train
+from idim import arms, models, run, train
+from idim.arms.base import ModelFacts
 from idim.cli.flags import names_in
+from idim.config import Config
 from idim.errors import IdimError
-from idim.values import adaptation, recipe
+from idim.store import Store
+from idim.study import Study
+from idim.values import recipe
+from idim.values.purpose import Purpose
 
 SETTINGS = {
     "d": 50,
@@ -19,21 +31,31 @@ SETTINGS = {
     "scope": "global",
     "structure": "layer",
     "rank": 2,
-    "seed_projection": 7,
 }
+
+
+#: The table, and an arm that a file of its own adds to it.
+ALL = (*arms.ARMS, BitFit.name)
+#: Arms that draw nothing.
+SEEDLESS = ("full", BitFit.name)
+
+
+@pytest.fixture(autouse=True)
+def one_more(monkeypatch):
+    monkeypatch.setitem(arms.ARMS, BitFit.name, BitFit())
 
 
 def net() -> nn.Module:
     return models.load("mlp:20-16-12-3", 3, seed=1).module
 
 
-@pytest.mark.parametrize("arm", arms.ARMS)
+@pytest.mark.parametrize("arm", ALL)
 def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
     x = torch.randn(5, 20, generator=torch.Generator().manual_seed(0))
     before = net()(x)
-    adapted = arms.build(arm, net(), SETTINGS)
+    adapted = arms.build(arm, net(), SETTINGS, 7)
     torch.testing.assert_close(adapted.module(x), before)
-    params = [p for group in adapted.groups.values() for p in group]
+    params = [p for group in adapted.groups for p in group.params]
     assert (
         adapted.d_total
         == sum(p.numel() for p in params)
@@ -42,6 +64,7 @@ def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
             "did": 50,
             "said": 50,
             "lora": 2 * (20 + 16) + 2 * (16 + 12) + 12 * 3 + 3,
+            "bitfit": 16 + 12 + 3,
         }[arm]
     )
     frozen = [copy.deepcopy(p) for p in params]
@@ -55,21 +78,21 @@ def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
     assert not torch.allclose(adapted.module(x), before)
 
 
-@pytest.mark.parametrize("arm", arms.ARMS)
+@pytest.mark.parametrize("arm", ALL)
 def test_an_arm_depends_on_its_seed_alone(arm):
     state = torch.random.get_rng_state()
     x = torch.ones(2, 20)
 
     def moved(seed: int) -> torch.Tensor:
-        adapted = arms.build(arm, net(), {**SETTINGS, "seed_projection": seed})
+        adapted = arms.build(arm, net(), SETTINGS, seed)
         with torch.no_grad():
-            for group in adapted.groups.values():
-                for p in group:
+            for group in adapted.groups:
+                for p in group.params:
                     p.add_(0.1)
         return adapted.module(x)
 
     assert torch.equal(moved(1), moved(1))
-    assert torch.equal(moved(1), moved(2)) == (arm == "full")
+    assert torch.equal(moved(1), moved(2)) == (arm in SEEDLESS)
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -78,9 +101,9 @@ def test_an_arm_leaves_alone_what_its_owner_froze(arm):
     model = net()
     first = next(m for m in model.modules() if isinstance(m, nn.Linear)).requires_grad_(False)
     before = [p.detach().clone() for p in first.parameters()]
-    adapted = arms.build(arm, model, SETTINGS)
+    adapted = arms.build(arm, model, SETTINGS, 7)
     assert adapted.info["frozen"] == 20 * 16 + 16
-    params = [p for group in adapted.groups.values() for p in group]
+    params = [p for group in adapted.groups for p in group.params]
     optimizer = torch.optim.SGD(params, lr=0.1)
     adapted.module(torch.ones(5, 20)).square().mean().backward()
     optimizer.step()
@@ -91,19 +114,19 @@ def test_an_arm_leaves_alone_what_its_owner_froze(arm):
     with pytest.raises(
         IdimError, match="model: expected at least one weight with requires_grad=True"
     ):
-        arms.build(arm, net().requires_grad_(False), SETTINGS)
+        arms.build(arm, net().requires_grad_(False), SETTINGS, 7)
 
 
-@pytest.mark.parametrize("arm", arms.SUBSPACE_ARMS)
+@pytest.mark.parametrize("arm", arms.over("d"))
 def test_a_closed_arm_gives_the_model_back_as_it_came(arm):
     """So that a run leaves nothing to the next, should both get the same module."""
     model = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.Linear(16, 3))
     before = {name: x.clone() for name, x in model.state_dict().items()}
-    adapted = arms.build(arm, model, SETTINGS)
+    adapted = arms.build(arm, model, SETTINGS, 7)
     adapted.module.train()
     adapted.module(torch.randn(5, 20)).square().mean().backward()
     with torch.no_grad():
-        for p in adapted.groups["theta"]:
+        for p in adapted.groups[0].params:
             p -= p.grad
     adapted.module(torch.randn(5, 20))
     assert not any(
@@ -113,9 +136,51 @@ def test_a_closed_arm_gives_the_model_back_as_it_came(arm):
     assert all(torch.equal(model.state_dict()[name], x) for name, x in before.items())
 
 
+@pytest.mark.parametrize("arm", ALL)
+def test_what_an_arm_is_told_is_kept_and_read_again(arm):
+    settings = arms.ARMS[arm].Settings.of(SETTINGS | {"targets": ("1", "3"), "unknown": 1})
+    kept = json.loads(json.dumps(settings.to_json()))
+    assert arms.ARMS[arm].Settings.of(kept) == settings and "unknown" not in kept
+
+
+@pytest.mark.parametrize("arm", ALL)
+def test_an_arm_has_a_line_a_source_and_sizes_with_rates(arm):
+    found = arms.ARMS[arm]
+    assert found.name == arm and found.about.endswith(".") and found.source and found.shown
+    facts = ModelFacts(D=1000, tensors=6, groups=3, exponent=0.75)
+    low, high = found.limits(facts)
+    settings = found.Settings.of(SETTINGS)
+    assert 1 <= low <= high <= facts.D + found.scales(facts)
+    assert all(found.rate(0.01, size, facts, settings) > 0 for size in (low, high))
+    assert found.label(settings).startswith(arm)
+    assert found.size is None or found.size.name in settings.to_json()
+    assert hasattr(Config("m", "t"), found.rate_flag)
+
+
+@pytest.mark.parametrize("arm", ALL)
+def test_a_run_of_an_arm_is_a_record_that_the_store_takes(arm, tmp_path):
+    config = Config("mlp:64-8-10", "digits", max_steps=2, max_train_samples=64, arm="full")
+    spec = Study(config).spec(Purpose.SINGLE, "full", 0, 0, 0.01)
+    told = arms.ARMS[arm].Settings.of(SETTINGS).to_json()
+    spec = dataclasses.replace(spec, arm=arm, settings=told)
+    record, lost, store = run.execute(spec), run.lost(spec, "killed"), Store(tmp_path)
+    store.put(record)
+    assert store.all() == [record] and record.status == "ok" and not store.skipped
+    assert arms.check_record(lost) is lost and lost.status == "failed"
+
+
+def test_an_arm_is_one_file_of_at_most_thirty_lines():
+    assert len(Path(one_more_arm.__file__).read_text().splitlines()) <= 30
+
+
+def test_importing_the_arms_loads_no_torch():
+    code = "import sys, idim.arms, idim.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_loras_rule_for_alpha():
-    assert arms.build("lora", net(), SETTINGS).info["alpha_rule"] == "alpha = 2 r"
-    assert arms.build("lora", net(), {**SETTINGS, "lora_alpha": 8}).info["lora_alpha"] == 8
+    assert arms.build("lora", net(), SETTINGS, 7).info["alpha_rule"] == "alpha = 2 r"
+    assert arms.build("lora", net(), {**SETTINGS, "lora_alpha": 8}, 7).info["lora_alpha"] == 8
 
 
 @pytest.mark.parametrize(
@@ -134,15 +199,15 @@ def test_targets_may_be_names_and_regular_expressions_with_commas(text, parts, a
     assert names_in(text, "--targets") == parts
     if adapted:
         model = nn.Sequential(*(nn.Linear(4, 4) if i % 2 else nn.ReLU() for i in range(6)))
-        built = arms.build("lora", model, {**SETTINGS, "targets": parts})
+        built = arms.build("lora", model, {**SETTINGS, "targets": parts}, 7)
         assert built.info["targets"] == adapted
 
 
 def test_mistakes():
-    with pytest.raises(IdimError, match="arm: expected one of full, did, said, lora"):
-        arms.build("nosuch", net(), SETTINGS)
+    with pytest.raises(IdimError, match="arm: expected one of full, did, said, lora, bitfit"):
+        arms.build("nosuch", net(), SETTINGS, 7)
     with pytest.raises(IdimError, match="targets: expected names"):
-        arms.build("lora", net(), {**SETTINGS, "targets": ["nosuch"]})
+        arms.build("lora", net(), {**SETTINGS, "targets": ["nosuch"]}, 7)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +221,7 @@ def test_sizes_of_built_in_nets(name, D):
     assert (first.fingerprint != other.fingerprint) == (name != "toy")
 
 
-def test_what_config_offers_is_what_there_is():
-    """Values may not import torch, so they name the arms and what a recipe may say themselves."""
-    assert set(config.ARMS) == set(arms.ARMS) == set(adaptation.ARMS)
+def test_what_a_recipe_offers_is_what_there_is():
+    """Values may not import torch, so they name what a recipe may say themselves."""
     assert recipe.CHOICES["precision"] == ("fp32", *train.COMPUTE)
     assert recipe.CHOICES["optimizer"] == tuple(train.OPTIMIZERS)

@@ -129,7 +129,7 @@ def test_a_given_rate_is_taken_as_it_is(monkeypatch, tmp_path):
 def test_lora_gets_a_rate_for_each_rank(monkeypatch, tmp_path):
     made, tried = study(monkeypatch, lambda arm, r: FULL if arm == "full" else 0.2 / r**0.5)
     full, trials = rates.full_rate(made, Store(tmp_path))
-    found = rates.lora_rates(made, Store(tmp_path), full, trials, (1, 4, 16))
+    found = rates.rank_rates(made, Store(tmp_path), "lora", full, trials, (1, 4, 16))
     assert {r for arm, r, _ in tried if arm == "lora"} == {1, 4, 16} and 2 < found.rate(
         1
     ) / found.rate(16) < 16

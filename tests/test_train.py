@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from idim.groups import Group
 from idim.train import _final, _rate, train
 from idim.values.recipe import Recipe
 
@@ -41,7 +42,7 @@ def fit(**changes):
         module = nn.Sequential(nn.Linear(1, 1), nn.Dropout(0.1))
     return train(
         module,
-        {"weights": list(module.parameters())},
+        [Group("weights", tuple(module.parameters()))],
         Line(),
         recipe,
         split="measure",

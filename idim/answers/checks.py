@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from idim.answers.evidence import pairs_of
+from idim.arms import FULL
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE
 from idim.search.isotonic import isotonic
@@ -36,7 +37,7 @@ def checks_of(
     """What the checks say so far."""
     gain = base.mean - base.chance
     spread = base.se * math.sqrt(base.n) if base.se else 0.02 * gain
-    longer = pairs_of(records, base.chance, Purpose.CHECK, "full")
+    longer = pairs_of(records, base.chance, Purpose.CHECK, FULL)
     full = Change.of([b - a for a, b, _ in longer], spread) if longer and gain > 0 else None
     out = Checks(
         converged=_converged(full, gain) if full else None, witness=_witness(records, base)

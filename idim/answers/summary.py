@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from idim.answers.fit import check_answers
 from idim.answers.search import search_summary
 from idim.answers.sweep import sweep_summary
 from idim.errors import expected
@@ -14,8 +15,6 @@ from idim.values.question import Question
 from idim.values.record import Record
 from idim.values.summary import Summary
 
-_LORA = "lora"
-
 
 def summarise(records: Iterable[Record], question: Question) -> Summary:
     """What the question's records answer.
@@ -24,7 +23,7 @@ def summarise(records: Iterable[Record], question: Question) -> Summary:
         records: all at hand; others than the question's are left aside.
         question: with the keys of its runs.
     """
-    of = sweep_summary if question.arm == _LORA else search_summary
+    of = search_summary if question.tuned is None else sweep_summary
     return of(question.of(records), question)
 
 
@@ -37,7 +36,7 @@ def derive(store: Store) -> list[Summary]:
     records, summaries = store.all(), []
     for question in store.questions():
         try:
-            question.check_answers(records)
+            check_answers(question, records)
             summaries.append(summarise(records, question))
         except Unfit as error:
             store.skip_question(question, error)

@@ -6,6 +6,7 @@ import dataclasses
 
 from idim.answers.evidence import baseline_of, cost_of, crossing_of, levels_of, target_of
 from idim.answers.verdict import verdict_of
+from idim.arms import ARMS
 from idim.search.threshold import Point, Target, means
 from idim.values.findings import Checks, Tried
 from idim.values.purpose import Purpose
@@ -18,9 +19,11 @@ from idim.values.verdict import Verdict
 def sweep_summary(mine: list[Record], question: Question) -> SweepSummary:
     """Score against LoRA rank, and r90 by both rules."""
     q = question
-    base = baseline_of(mine)
+    base, size = baseline_of(mine), ARMS[q.arm].size
+    assert size is not None
     swept = {r.key: r for r in mine if r.kind == Purpose.SWEEP}
-    rank = {key: r.training.adaptation["rank"] for key, r in swept.items()}
+    name = size.name
+    rank = {key: r.spec.settings[name] for key, r in swept.items()}
     points = [Point(rank[key], r.score) for key, r in swept.items()]
     first = next(iter(swept.values()), None)
     said = first.training.adaptation if first else {}

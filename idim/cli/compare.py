@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
+from idim.arms import over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
 from idim.cli.terminal import answer, watching
-from idim.config import ARMS, WHAT
+from idim.config import WHAT
 from idim.errors import one_of
 from idim.values.summary import Summary
 
@@ -29,12 +30,13 @@ def command(
     arms: Annotated[
         str,
         typer.Option(help="Arms, with commas between; see `idim ls arms`.", rich_help_panel=WHAT),
-    ] = "did,said",
+    ] = ",".join(over("d")),
 ) -> int:
     """Make the table of d90 by model, task and arm. Runs only what the store does not hold yet."""
     from idim import conductor
     from idim.study import Study
 
+    measured = (*over("d"), *over("r"))
     configs = [
         asked.config(model=model, task=task, arm=arm)
         for model in names_in(models, "--models")
@@ -42,17 +44,17 @@ def command(
         for arm in names_in(arms, "--arms")
     ]
     for config in configs:
-        if config.arm not in ARMS or config.arm == "full":
-            raise one_of("--arms", ("did", "said", "lora"), config.arm)
+        if config.arm not in measured:
+            raise one_of("--arms", measured, config.arm)
         # All of them, before any is trained.
         study = Study(config)
-        if config.arm != "lora":
+        if config.arm in over("d"):
             conductor.check_search(study)
     summaries: list[Summary] = []
     try:
         with watching() as watcher:
             for config in configs:
-                measure = conductor.sweep if config.arm == "lora" else conductor.search
+                measure = conductor.search if config.arm in over("d") else conductor.sweep
                 summaries.append(measure(config, watcher))
     finally:
         # Whatever ends the comparison early, what is answered is printed.

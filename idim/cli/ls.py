@@ -51,7 +51,7 @@ def _protocols() -> dict[str, str]:
 def _arms() -> dict[str, str]:
     from idim.arms import ARMS
 
-    return {name: " ".join((arm.__doc__ or "").split()) for name, arm in ARMS.items()}
+    return {name: arm.about for name, arm in ARMS.items()}
 
 
 #: What can be listed: name -> (what it is, the list).

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from idim.arms import over
 from idim.cli.answers import finish
 from idim.cli.flags import MEASURING, Asked, all_but, takes
 from idim.cli.terminal import watching
@@ -14,7 +15,7 @@ from idim.config import WHAT
 from idim.errors import one_of
 
 EXAMPLE = "idim sweep --model minilm --task movie-reviews --quick --ranks 1,2,4,8,16"
-_ARM = "lora"
+(_ARM,) = over("r")
 
 
 @takes(

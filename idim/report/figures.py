@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from idim.arms import ARMS
 from idim.errors import printable
 from idim.values.purpose import Purpose
 from idim.values.record import Record
@@ -23,14 +24,15 @@ from idim.values.sweep_summary import SweepSummary
 from idim.values.training import Status
 
 #: One colour and marker an arm, readable without colour too (Okabe & Ito's palette).
-STYLE = {
-    "full": ("#000000", ""),
-    "did": ("#0072B2", "o"),
-    "said": ("#D55E00", "s"),
-    "lora": ("#009E73", "^"),
-}
-
-
+_PALETTE = (
+    ("#000000", ""),
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "^"),
+    ("#CC79A7", "v"),
+    ("#E69F00", "D"),
+    ("#56B4E9", "P"),
+)
 #: The longest name of a model or a task in a title.
 _NAME = 48
 
@@ -71,6 +73,10 @@ def score_against_rank(
     return png(figure_against_rank(records, sweep, searches))
 
 
+def _style(arm: str) -> tuple[str, str]:
+    return _PALETTE[list(ARMS).index(arm) % len(_PALETTE)]
+
+
 def _short(name: str) -> str:
     """A long path keeps its end, where paths differ."""
     name = " ".join(printable(name).split())
@@ -102,10 +108,11 @@ def figure_against_rank(
     """LoRA over its rank at the left; searches over d at the right, on one scale of scores."""
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    colour, marker = STYLE[sweep.arm]
-    runs = _scored(records, sweep, Purpose.SWEEP)
+    colour, marker = _style(sweep.arm)
+    runs, size = _scored(records, sweep, Purpose.SWEEP), ARMS[sweep.arm].size
+    assert size is not None
     left.plot(
-        [r.training.adaptation["rank"] for r in runs],
+        [r.spec.settings[size.name] for r in runs],
         _scores(runs),
         marker,
         color=colour,
@@ -113,7 +120,13 @@ def figure_against_rank(
         ms=5,
     )
     ranks = [t.size for t in sweep.curve]
-    left.plot(ranks, [t.mean for t in sweep.curve], "-" + marker, color=colour, label="LoRA")
+    left.plot(
+        ranks,
+        [t.mean for t in sweep.curve],
+        "-" + marker,
+        color=colour,
+        label=ARMS[sweep.arm].shown,
+    )
     left.set_xscale("log", base=2)
     left.set_xticks(ranks, [str(rank) for rank in ranks])
     rates = sorted({f"{t.rate:.2g}" for t in sweep.curve}, key=float)
@@ -152,8 +165,8 @@ def _scores(records: Sequence[Record]) -> list[float]:
 
 def _curves(axes: Axes, records: Sequence[Record], summaries: Sequence[SearchSummary]) -> None:
     for summary in summaries:
-        colour, marker = STYLE[summary.arm]
-        name = summary.arm.upper()
+        colour, marker = _style(summary.arm)
+        name = ARMS[summary.arm].shown
         runs = _scored(records, summary, Purpose.SEARCH)
         for stopped, fill in ((False, colour), (True, "none")):
             some = [r for r in runs if (r.status == Status.STOPPED) == stopped]

@@ -7,13 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from idim.values import fields
-from idim.values.adaptation import ARMS
 from idim.values.fields import Field, Json, Unfit, same
 from idim.values.files import file_name, is_file_name
-from idim.values.purpose import Purpose
 from idim.values.record import Record
-
-_LORA = "lora"
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Question:
     #: The keys of the runs that were made for it.
     keys: tuple[str, ...] = ()
     finished: bool = False
-    #: Whether a sweep's rates were tuned.
+    #: Whether a sweep's rates were tuned; None of a search.
     tuned: bool | None = None
     #: What the error of the rate may cost at the answer, as a share of the gain.
     loss: float = 0.0
@@ -97,36 +93,6 @@ class Question:
         asked = set(self.keys)
         return [r for r in records if r.key in asked]
 
-    def check_answers(self, records: Iterable[Record]) -> None:
-        """Check that its records can answer it.
-
-        Args:
-            records: all that are at hand; others than its own are left aside.
-
-        Raises:
-            Unfit: names the run that cannot.
-        """
-        for r in self.of(records):
-            name = f"run {r.key}"
-            for what, a, b in (
-                ("model", r.spec.model, self.model),
-                ("task", r.spec.task, self.task),
-                ("metric", r.training.metric, self.metric),
-            ):
-                same(f"{what} of {name} and of the question", a, b)
-            if r.spec.arm != _LORA:  # early records of it count the factors in
-                same(f"D of {name} and of the question", r.setting.D, self.D)
-            arms = {
-                Purpose.BASELINE: ("full",),
-                Purpose.TUNE: ("full", self.arm),
-                Purpose.CHECK: ("full", self.arm),
-            }.get(r.kind, (self.arm,))
-            if r.spec.arm not in arms:
-                raise Unfit(f"arm of {name}: expected {' or '.join(arms)}; got {r.spec.arm}")
-            low, high, d = self.smallest, self.largest, r.training.d_total
-            if self.arm != _LORA and r.kind == Purpose.SEARCH and not low <= d <= high:
-                raise Unfit(f"d of {name}: expected {low} to {high}; got {d}")
-
 
 def _filled(value: Json) -> Json:
     """Schema 1: what older questions do not say, and two rates that nothing reads."""
@@ -146,7 +112,7 @@ _FIELDS: dict[str, Field] = {
     "curve": fields.TEXT,
     "model": fields.TEXT,
     "task": fields.TEXT,
-    "arm": fields.one_of(arm for arm in ARMS if arm != "full"),
+    "arm": fields.TEXT,
     "projection": fields.TEXT,
     "scope": fields.TEXT,
     "structure": fields.maybe(fields.TEXT),

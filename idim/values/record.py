@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from idim.errors import first_line
-from idim.values import adaptation, fields
+from idim.values import fields
 from idim.values.fields import Field, Json, Unfit, same
 from idim.values.purpose import Purpose
 from idim.values.spec import Spec, digest
@@ -119,8 +119,6 @@ class Record:
         status, training = Status(new["status"]), Training.from_json(new["train_info"])
         check_scores(status, training, spec.recipe.rule)
         setting = Setting(**_known(Setting, new["meta_info"]))
-        if training.adaptation or status != Status.FAILED:
-            adaptation.check(spec, training, setting.D)
         return cls(
             spec,
             status,

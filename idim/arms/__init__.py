@@ -1,0 +1,71 @@
+"""The arms: ways to train a model. One table, ``ARMS``. Importing it loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from idim.arms.base import Adapted, Arm
+from idim.arms.full import Full
+from idim.arms.peft import Lora
+from idim.arms.subspace import Did, Said
+from idim.errors import one_of
+from idim.values.fields import Unfit
+from idim.values.question import Question
+from idim.values.record import Record
+from idim.values.training import Status
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ARMS: dict[str, Arm] = {arm.name: arm for arm in (Full(), Did(), Said(), Lora())}
+#: The arm that sets the threshold, and the one that is measured where the user names none.
+FULL, DEFAULT = Full.name, Said.name
+
+
+def named(name: str, flag: str = "arm") -> Arm:
+    """The arm of this name.
+
+    Raises:
+        IdimError: there is none.
+    """
+    if name not in ARMS:
+        raise one_of(flag, ARMS, name)
+    return ARMS[name]
+
+
+def over(letter: str) -> tuple[str, ...]:
+    """The names of the arms whose size has this letter."""
+    return tuple(arm.name for arm in ARMS.values() if arm.size and arm.size.letter == letter)
+
+
+def build(arm: str, model: nn.Module, settings: Mapping[str, Any], seed: int) -> Adapted:
+    """Make a model trainable by an arm, with the settings that a record keeps."""
+    found = named(arm)
+    return found.adapt(model, found.Settings.of(settings), seed)
+
+
+def check_record(record: Record) -> Record:
+    """The record, if its arm is known and agrees with what the record says of it.
+
+    Raises:
+        Unfit: says what does not fit.
+    """
+    if record.spec.arm not in ARMS:
+        raise Unfit(f"arm: expected one of {', '.join(ARMS)}; got {record.spec.arm!r:.60}")
+    # A run that failed before it was adapted says nothing.
+    if record.training.adaptation or record.status != Status.FAILED:
+        ARMS[record.spec.arm].check(record)
+    return record
+
+
+def check_question(question: Question) -> Question:
+    """The question, if its arm is known and has a size.
+
+    Raises:
+        Unfit: says what does not fit.
+    """
+    known = [arm.name for arm in ARMS.values() if arm.size]
+    if question.arm not in known:
+        raise Unfit(f"arm: expected one of {', '.join(known)}; got {question.arm!r:.60}")
+    return question
