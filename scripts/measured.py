@@ -8,7 +8,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from idim.answers.ratio import ratio
+from idim.answers.summary import summarise
 from idim.report.tables import answer_text, summary_text
+from idim.store import Store
 from idim.values.findings import Crossing
 from idim.values.search_summary import SearchSummary
 
@@ -112,19 +115,26 @@ def quick_figure(up: str) -> str:
 
 # All kept searches and sweeps.
 
-_NAMES = {"idx": "MNIST", "mnist-fc": "FC", "mnist-lenet": "LeNet", "minilm": "MiniLM"}
+_NAMES = {
+    "idx": "MNIST",
+    "mnist-fc": "FC",
+    "mnist-lenet": "LeNet",
+    "minilm": "MiniLM",
+    "trec6": "TREC-6",
+}
 
 
 def answers(up: str) -> str:
     """One row for each kept search and sweep."""
     rows = []
-    for store in ("vision", "li2018", "quick", "minilm-glue"):
+    for store in ("vision", "fashion", "li2018", "quick", "trec6", "minilm-glue"):
         for s in _summaries(store):
+            task = "Fashion-MNIST" if store == "fashion" else _NAMES.get(s["task"], s["task"])
             letter = "r" if s["arm"] == "lora" else "d"
             held = s.get("interval") if s["arm"] != "lora" else None
             rows.append(
                 [
-                    f"{_NAMES.get(s['model'], s['model'])} × {_NAMES.get(s['task'], s['task'])}",
+                    f"{_NAMES.get(s['model'], s['model'])} × {task}",
                     f"`{s['arm']}`, `{s['protocol']}`",
                     f"`{s['verdict']}`",
                     f"{letter}90 {_crossing(s.get('answer') or s.get(f'{letter}90_chance'))}",
@@ -178,6 +188,28 @@ def seeds_of_mnist(up: str) -> str:
         for s in _summaries("vision")
     ]
     return _table("| d90, chance-corrected | d90, raw | runs | seconds of training |", rows)
+
+
+def trec(up: str) -> str:
+    """SAID and DID on TREC-6 from two master seeds, and how many times as much DID needs."""
+    store = Store(RESULTS / "trec6", create=False)
+    records, questions, rows = store.all(), store.questions(), []
+    for one in (q for q in questions if q.arm == "said"):
+        # The search of DID from the same master seed shares its full runs.
+        shared = {q: len(set(q.keys) & set(one.keys)) for q in questions if q.arm == "did"}
+        other = max(shared, key=lambda q: shared[q])
+        said, did = summarise(records, one), summarise(records, other)
+        times = ratio(records, other, one)
+        rows.append(
+            [
+                f"{said.levels.full:.4f}",
+                answer_text(said.found["d90"]),
+                answer_text(did.found["d90"]),
+                f"{times.estimate:.1f} [{times.low:.1f}, {times.high:.1f}]",
+                str(sum(said.cost.runs.values()) + sum(did.cost.runs.values())),
+            ]
+        )
+    return _table("| full | d90, SAID | d90, DID | DID / SAID | runs |", rows)
 
 
 def seeds_figure(up: str) -> str:

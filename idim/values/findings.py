@@ -24,6 +24,16 @@ class Crossing:
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """How many times as large one d90 is as another. An end is None where nothing bounds it."""
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+    level: float
+
+
+@dataclass(frozen=True)
 class Mean:
     """A mean score of ``n`` runs."""
 
