@@ -31,8 +31,6 @@ from idim.values.verdict import Verdict
 
 #: A search whose rates may cost this many octaves of d90 tries rates at d90 anew.
 _LOSES = 0.08
-#: And goes on where the best rate there is another one by this factor.
-_OTHER = 1.5
 #: The largest D at which a witness trains all of D.
 _AFFORDABLE = 10**8
 
@@ -125,11 +123,9 @@ class _Search:
         if study.protocol.rate_check and self.may_lose() > _LOSES and self.asked():
             d, before = self.estimate, self.rates.rate(self.estimate)
             self.use(rates.refined(study, self.store, self.arm, self.full, self.rates, d))
-            if abs(math.log(self.rates.rate(d) / before)) > math.log(_OTHER):
-                study.watch.say(
-                    f"the rate at d = {d} is {self.rates.rate(d):g}, not {before:g}: the search goes on"
-                )
-                stop = self.tried()
+            study.watch.say(f"the rate at d = {d} is {self.rates.rate(d):g}, was {before:g}")
+            # The runs so far lost something to their rates: the design decides whether they do.
+            stop = self.tried()
         self.witnessed()
         found = self.answer(stop.finished)
         # A resumed search may know its checks already.
