@@ -125,11 +125,15 @@ _NAMES = {
 
 
 def answers(up: str) -> str:
-    """One row for each kept search and sweep."""
-    rows = []
+    """One row for each kept search and sweep. The front page shows one master seed of each."""
+    rows: list[list[str]] = []
+    shown = set()
     for store in ("vision", "fashion", "li2018", "quick", "trec6", "minilm-glue"):
         for s in _summaries(store):
             task = "Fashion-MNIST" if store == "fashion" else _NAMES.get(s["task"], s["task"])
+            if not up and (s["model"], task, s["arm"], s["protocol"]) in shown:
+                continue
+            shown.add((s["model"], task, s["arm"], s["protocol"]))
             letter = "r" if s["arm"] == "lora" else "d"
             held = s.get("interval") if s["arm"] != "lora" else None
             rows.append(

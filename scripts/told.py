@@ -26,7 +26,8 @@ def verdicts(up: str) -> str:
     """Every verdict and what it means."""
     lines = []
     for verdict in Verdict:
-        lines += textwrap.wrap(f"- `{verdict}`: {verdict.sentence}.", 98, subsequent_indent="  ")
+        line = f"- `{verdict}`: {verdict.sentence}."
+        lines += textwrap.wrap(line, 98, subsequent_indent="  ", break_on_hyphens=False)
     return "\n".join(lines)
 
 
@@ -71,7 +72,10 @@ def command_line(up: str) -> str:
 
 def _command(name: str, command: typer.core.TyperCommand) -> list[str]:
     example = (command.epilog or "").removeprefix("Example: ")
-    about = [textwrap.fill(part, 100) for part in (command.help or "").split("\n\n")]
+    about = [
+        textwrap.fill(part, 100, break_on_hyphens=False)
+        for part in (command.help or "").split("\n\n")
+    ]
     parts = [f"### `idim {name}`", *about, f"```bash\n{example}\n```"]
     panels: dict[str, list[tuple[str, ...]]] = {}
     for parameter in command.params:
