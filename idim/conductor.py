@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from statistics import fmean
 
 from idim import arms, rates
 from idim.answers.checks import checks_of
@@ -15,7 +16,7 @@ from idim.errors import IdimError, expected, one_of
 from idim.rates import Rates
 from idim.search import pairs
 from idim.search.answer import Belief
-from idim.search.design import ADAPTIVE, DESIGNS, SURE, Limits, Stop, wants_baseline
+from idim.search.design import ADAPTIVE, DESIGNS, NEAR, SURE, Limits, Stop, wants_baseline
 from idim.search.threshold import Baseline, Point, Target, signal
 from idim.source import CATALOGUES, Source
 from idim.store import Store
@@ -161,14 +162,27 @@ class _Search:
         return _answered(self.study, self.store, finished)
 
     def use(self, found: Rates) -> None:
-        """Take these rates from here on, and know what others have cost the runs that used them."""
-        self.rates, cost = found, {}
-        for r in self.history:
-            d = r.training.d_total
-            lost = found.loss(d, r.rate) - found.loss(d, found.rate(d))
-            if lost > 0.001:
-                cost[r.key] = round(lost, 4)
-        self.study.note(self.store, handicaps=cost)
+        """Take these rates from here on, and note what the runs so far may have lost to theirs."""
+        self.rates = found
+        self.note_loss()
+
+    def note_loss(self) -> None:
+        """Keep what the error of the rates may cost at d90, as a fraction of the gain.
+
+        It enters the interval as an error, on one side. The scores themselves stay as they are: a
+        surface of few tuning runs says that a rate is off more surely than by how much.
+        """
+        loss = 0.0
+        if self.asked() and self.estimate:
+            d = self.estimate
+            near = [
+                (size, r.rate)
+                for r in self.history
+                if (size := r.training.d_total) and abs(math.log2(size / d)) <= NEAR
+            ]
+            used = near or [(d, self.rates.rate(d))]
+            loss = fmean(self.rates.loss(size, rate) for size, rate in used)
+        self.study.note(self.store, loss=round(loss, 5))
 
     def tried(self) -> Stop:
         """Ask the design for runs until it stops."""
@@ -196,9 +210,7 @@ class _Search:
                 for run in step.runs
             ]
             self.history += study.execute(self.store, specs, study.curve(self.arm))
-        d = self.estimate if self.asked() else None
-        # What the error of the rate at d90 may cost there.
-        study.note(self.store, loss=round(self.rates.loss(d, self.rates.rate(d)), 5) if d else 0.0)
+        self.note_loss()
         study.watch.say(step.reason)
         return step
 

@@ -264,7 +264,7 @@ def test_sweep_report_and_compare_share_a_store(tmp_path):
         out,
         "--quick",
     )
-    assert code == 0 and "d90" not in stdout.splitlines()[0] and "lora" in stdout
+    assert code in (0, 3) and "d90" not in stdout.splitlines()[0] and "lora" in stdout
     assert len(list((out / "runs").iterdir())) == 5
 
 

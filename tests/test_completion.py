@@ -283,6 +283,7 @@ def test_a_search_on_a_loss_asks_for_a_share_of_its_fall(folders, counting, tmp_
             batch_size=16,
         )
     )
+    summary = summary.to_json()
     full, start = summary["full"]["mean"], summary["chance"]
     assert summary["metric"] == "-loss" and start < full < 0
     assert (
@@ -316,6 +317,7 @@ def test_every_arm_trains_on_completions(kind, arm, folders, counting, tmp_path)
             save=str(tmp_path / "saved"),
         )
     )
+    record = record.to_json()
     info = record["train_info"]
     assert record["status"] == "ok" and info["untouched"] < info["score"] < 0
     assert record["meta_info"]["D"] == models.load(str(folders[kind]), 0, 0, "language").D
