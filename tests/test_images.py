@@ -85,6 +85,7 @@ def test_an_image_classifier_on_a_folder_of_pictures(kind, vit, pictures, tmp_pa
             save=str(tmp_path / "saved"),
         )
     )
+    record = record.to_json()
     info = record["train_info"]
     assert record["status"] == "ok" and info["splits"]["measure"] == 16 and info["score"] > 0.8
     assert (
@@ -116,6 +117,7 @@ def test_lora_adapts_every_linear_layer_where_peft_names_none(vit, pictures, tmp
             out=str(tmp_path / "out"),
         )
     )
+    record = record.to_json()
     targets = record["train_info"]["adaptation"]["targets"]
     assert (
         record["status"] == "ok"

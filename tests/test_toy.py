@@ -23,7 +23,7 @@ def test_ten_dimensions_solve_it_and_nine_do_not(family):
                 "toy", "toy", "did", recipe, Options(), "test", "search", "measure", seeds, settings
             )
         )
-        score[d] = record["train_info"]["score"]
+        score[d] = record.score
     # The score counts decades of loss out of four: 1 is a loss below 1e-4 of the start.
     assert score[10] == 1.0
     assert score[9] < 1.0
