@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = sorted((Path(__file__).resolve().parent.parent / "scripts").glob("*.py"))
+FILES = sorted((Path(__file__).resolve().parent.parent / "scripts").glob("*.py"))
+SCRIPTS = [path for path in FILES if 'if __name__ == "__main__"' in path.read_text()]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
