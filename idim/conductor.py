@@ -122,7 +122,8 @@ class _Search:
         self.use(rates.subspace_rates(study, self.store, self.arm, self.full, trials))
         stop = self.tried()
         if study.protocol.rate_check and self.may_lose() > _LOSES and self.asked():
-            d, before = self.estimate, self.rates.rate(self.estimate)
+            d = self.estimate
+            before = self.rates.rate(d)
             self.use(rates.refined(study, self.store, self.arm, self.full, self.rates, d))
             study.watch.say(f"the rate at d = {d} is {self.rates.rate(d):g}, was {before:g}")
             # The runs so far lost something to their rates: the design decides whether they do.
@@ -148,7 +149,7 @@ class _Search:
 
     @property
     def points(self) -> list[Point]:
-        return points_of(self.history, self.question.handicaps)
+        return points_of(self.history)
 
     @property
     def belief(self) -> Belief:
@@ -173,8 +174,7 @@ class _Search:
         surface of few tuning runs says that a rate is off more surely than by how much.
         """
         loss = 0.0
-        if self.asked() and self.estimate:
-            d = self.estimate
+        if self.asked() and (d := self.estimate):
             near = [
                 (size, r.rate)
                 for r in self.history
@@ -225,9 +225,9 @@ class _Search:
 
     def may_lose(self) -> float:
         """Octaves of d90 that the error of the rates may cost."""
-        if not self.asked() or not self.estimate:
+        if not self.asked() or not (d := self.estimate):
             return 0.0
-        gain, d = self.base.mean - self.base.chance, self.estimate
+        gain = self.base.mean - self.base.chance
         return self.rates.loss(d, self.rates.rate(d)) * gain / self.belief.slope(d)
 
     def witnessed(self) -> None:
