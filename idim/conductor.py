@@ -8,7 +8,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from idim import arms, rates
-from idim.answers.checks import checks_of
+from idim.answers.checks import checks_of, rate_loss
 from idim.answers.evidence import baseline_of, points_of, target_of, too_few
 from idim.answers.summary import summarise
 from idim.config import Config
@@ -137,6 +137,7 @@ class _Search:
                 self.paired(lambda i: self.again(near[i], Purpose.CHECK, 1.0, 2.0), len(near))
             for factor in (0.5, 2.0) if study.protocol.rate_check else ():
                 self.paired(lambda i, f=factor: self.again(near[i], Purpose.RATE, f), len(near))
+            self.note_measured_loss()
         return self.answer(stop.finished)
 
     @property
@@ -150,6 +151,11 @@ class _Search:
     @property
     def points(self) -> list[Point]:
         return points_of(self.history)
+
+    @property
+    def made(self) -> list[Record]:
+        """All runs that were made for this question."""
+        return self.question.of(self.store.all())
 
     @property
     def belief(self) -> Belief:
@@ -168,21 +174,30 @@ class _Search:
         self.note_loss()
 
     def note_loss(self) -> None:
-        """Keep what the error of the rates may cost at d90, as a fraction of the gain.
+        """Keep what the rates may cost at d90, as a fraction of the gain.
 
         It enters the interval as an error, on one side. The scores themselves stay as they are: a
         surface of few tuning runs says that a rate is off more surely than by how much.
         """
-        loss = 0.0
-        if self.asked() and (d := self.estimate):
-            near = [
-                (size, r.rate)
-                for r in self.history
-                if (size := r.training.d_total) and abs(math.log2(size / d)) <= NEAR
-            ]
-            used = near or [(d, self.rates.rate(d))]
-            loss = fmean(self.rates.loss(size, rate) for size, rate in used)
-        self.study.note(self.store, loss=round(loss, 5))
+        self.study.note(self.store, loss=round(self.expected_loss(), 5))
+
+    def expected_loss(self) -> float:
+        """What the tuning runs expect runs near d90 to lose to their rates."""
+        if not self.asked() or not (d := self.estimate):
+            return 0.0
+        near = [
+            (size, r.rate)
+            for r in self.history
+            if (size := r.training.d_total) and abs(math.log2(size / d)) <= NEAR
+        ]
+        used = near or [(d, self.rates.rate(d))]
+        return fmean(self.rates.loss(size, rate) for size, rate in used)
+
+    def note_measured_loss(self) -> None:
+        """Pairs at half and at twice the rate measure what a tuning run could only suggest."""
+        measured = rate_loss(self.made, self.base, self.belief, self.question)
+        if measured is not None:
+            self.study.note(self.store, loss=round(measured, 5))
 
     def tried(self) -> Stop:
         """Ask the design for runs until it stops."""
@@ -224,11 +239,10 @@ class _Search:
         return bool(self.history) and self.base.chance < self.target.tau
 
     def may_lose(self) -> float:
-        """Octaves of d90 that the error of the rates may cost."""
-        if not self.asked() or not (d := self.estimate):
+        """Octaves of d90 that the rates may cost."""
+        if not (lost := self.expected_loss()):
             return 0.0
-        gain = self.base.mean - self.base.chance
-        return self.rates.loss(d, self.rates.rate(d)) * gain / self.belief.slope(d)
+        return lost * (self.base.mean - self.base.chance) / self.belief.slope(self.estimate)
 
     def witnessed(self) -> None:
         """Where no d passes for sure: does the whole space train, at the rate that the law gives it?"""
@@ -293,10 +307,9 @@ class _Search:
 
     def odds(self, spec: Spec) -> float:
         """How likely the check that this run belongs to thinks it that the change matters."""
-        made = self.question.of(self.store.all())
         belief = self.belief if self.asked() else None
         found = Crossing(**belief.interval(self.target)) if belief else None
-        checks = checks_of(made, self.base, self.target, belief, found, self.question)
+        checks = checks_of(self.made, self.base, self.target, belief, found, self.question)
         if spec.arm == arms.FULL:
             return checks.converged.probability if checks.converged else 0.0
         if spec.kind == Purpose.CHECK:

@@ -6,13 +6,17 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from idim.answers.checks import rate_loss
+from idim.answers.evidence import baseline_of, points_of, target_of
 from idim.answers.summary import summarise
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
 from idim.search.early import outlook
 from idim.search.isotonic import agrees, isotonic
+from idim.search.pairs import Change, lost
 from idim.search.posterior import Posterior
 from idim.search.threshold import Baseline, Bracket, Point, Target, bracket, means, signal
 from idim.values.findings import Crossing
@@ -496,6 +500,42 @@ def test_another_rate_is_judged_by_pairs():
     assert summary.checks.rate["2"].probability > 0.98
     summary = summarise(paired("rate", [-0.04, -0.045], rate=0.2), QUESTION)
     assert summary.checks.rate["2"].probability < 0.01
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("best", [-0.9, -0.3, 0.0, 0.5])
+@pytest.mark.parametrize("bend", [0.01, 0.2])
+def test_pairs_at_half_and_twice_the_rate_measure_what_the_rate_loses(best, bend, scale):
+    def gain(octaves: float) -> float:
+        return scale * bend * (best**2 - (octaves - best) ** 2)
+
+    def pairs(octaves: float) -> Change:
+        return Change.of([gain(octaves)] * 4, 1e-4 * scale * bend)
+
+    found = lost(pairs(-1), pairs(1))
+    assert found == pytest.approx(scale * bend * best**2, abs=2e-4 * scale * bend)
+
+
+def test_a_loss_that_pairs_measure_is_never_below_what_one_of_them_gains():
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        a, b, noise = draw.normal(0, 0.05), draw.normal(0, 0.05), draw.uniform(1e-3, 0.05)
+        found = lost(Change.of([a, a], noise), Change.of([b, b], noise))
+        assert found >= max(a, b, 0.0) - 1e-12
+    flat = Change.of([0.0, 0.0], 0.01)
+    assert 0 < lost(flat, flat) < 0.01  # noise alone
+
+
+def test_the_loss_of_a_search_needs_pairs_at_both_rates():
+    twice = paired("rate", [-0.04, -0.045], rate=0.2)
+    half = [
+        record("rate", s, d, seed=i, rate=0.05) for i, (d, s) in enumerate([(64, 0.81), (90, 0.86)])
+    ]
+    base = baseline_of(twice)
+    belief = Belief(points_of(twice), target_of(base, QUESTION), 10, 1000)
+    assert rate_loss(twice, base, belief, QUESTION) is None
+    found = rate_loss([*twice, *half], base, belief, QUESTION)
+    assert 0.01 / 0.4 < found < 0.03 / 0.4  # of a gain of 0.4
 
 
 def test_runs_that_the_search_did_not_ask_for_do_not_count():

@@ -12,7 +12,7 @@ from idim.arms import FULL
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE
 from idim.search.isotonic import isotonic
-from idim.search.pairs import Change
+from idim.search.pairs import Change, lost
 from idim.search.threshold import Baseline, Target
 from idim.values.findings import Checks, Converged, Crossing, Moved, Shapeless, Witness
 from idim.values.purpose import Purpose
@@ -56,17 +56,44 @@ def checks_of(
             change.above(moves, full, weight),
         )
     rates = None
-    if rate := pairs_of(records, base.chance, Purpose.RATE, question.arm):
-        rates = {}
-        for factor in sorted({f for *_, f in rate}):
-            change = Change.of([b - a for a, b, f in rate if f == factor], noise)
-            rates[f"{factor:g}"] = Moved(change.n, change.mean / steep, change.above(moves))
+    if changes := _rate_changes(records, base, belief, question):
+        rates = {
+            f"{factor:g}": Moved(change.n, change.mean / steep, change.above(moves))
+            for factor, change in changes.items()
+        }
     shapeless = None
     if question.design in ADAPTIVE:
         crossing = isotonic([*belief.points], target)
         d = None if crossing is None else round(2**crossing)
         shapeless = Shapeless(d, belief.agrees(target))
     return dataclasses.replace(out, budget=moved, rate=rates, isotonic=shapeless)
+
+
+def rate_loss(
+    records: Sequence[Record], base: Baseline, belief: Belief, question: Question
+) -> float | None:
+    """What the runs of a search lose to their rates, as pairs measure it.
+
+    Returns:
+        The loss as a fraction of the gain. None where no pairs were made at both half and twice
+        the rate.
+    """
+    changes = _rate_changes(records, base, belief, question)
+    if not {0.5, 2.0} <= set(changes):
+        return None
+    return lost(changes[0.5], changes[2.0]) / (base.mean - base.chance)
+
+
+def _rate_changes(
+    records: Sequence[Record], base: Baseline, belief: Belief, question: Question
+) -> dict[float, Change]:
+    """How the score changes with the rate, by the factor on the rate."""
+    made = pairs_of(records, base.chance, Purpose.RATE, question.arm)
+    noise = belief.known.sigma * (base.mean - base.chance)
+    return {
+        factor: Change.of([b - a for a, b, f in made if f == factor], noise)
+        for factor in sorted({f for *_, f in made})
+    }
 
 
 def _converged(full: Change, gain: float) -> Converged:

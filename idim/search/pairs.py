@@ -76,3 +76,30 @@ class Change:
         below = np.array([1 - self.above(v) for v in nodes])
         low, high = np.interp([(1 - level) / 2, (1 + level) / 2], below, nodes)
         return float(low), float(high)
+
+
+def lost(half: Change, twice: Change) -> float:
+    """What runs lose to their rate, from pairs at half and at twice the rate.
+
+    A parabola over the log rate goes through the two mean differences, and through 0 at the rate
+    itself. Its top, within a factor of two of the rate, is what the best rate gains. The errors of
+    both differences are averaged over. Where the score falls off a cliff on one side, the parabola
+    overstates the loss.
+
+    Args:
+        half: the change at half the rate.
+        twice: the change at twice the rate.
+
+    Returns:
+        The expected loss, in the unit of the differences. Never negative.
+    """
+    nodes, odds = np.polynomial.hermite_e.hermegauss(15)
+    a, b = (
+        c.mean + nodes.reshape(shape) * math.sqrt(float(c.odds @ c.error**2))
+        for c, shape in ((half, (-1, 1)), (twice, (1, -1)))
+    )
+    bend, tilt = a + b, b - a  # of bend x^2 / 2 + tilt x / 2, with x from -1 to 1
+    inside = 2 * bend < -np.abs(tilt)
+    top = -(tilt**2) / np.where(inside, 8 * bend, -1.0)
+    top = np.where(inside, top, np.maximum(np.maximum(a, b), 0.0))
+    return float(odds @ top @ odds) / float(odds.sum()) ** 2
