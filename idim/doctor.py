@@ -1,4 +1,4 @@
-"""What is installed, which accelerators work, and whether the projections keep their laws on this machine."""
+"""What is installed, which accelerators work, and whether projections keep their laws here."""
 
 from __future__ import annotations
 
@@ -52,7 +52,13 @@ def examine() -> Iterator[tuple[str, bool | None, str]]:
 
 
 def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
-    """Every record and question, checked; then every projection in the records, made anew here and compared by its checksum."""
+    """Check every record and question, then every projection that the records name.
+
+    Each projection is made again on this machine. Its checksum must be the one in the record.
+
+    Yields:
+        What was checked, whether it holds (None: not checked), and a line about it.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IdimWarning)  # each is a line of its own here
         records, questions = store.all(), store.questions()
@@ -86,7 +92,8 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
             yield (
                 name,
                 False,
-                f"run {record.key}: expected P of D = {info['D']} and d = {info['d_theta']}; got D = {was['D']}",
+                f"run {record.key}: expected P of D = {info['D']} and d = {info['d_theta']}; "
+                f"got D = {was['D']}",
             )
             continue
         if info["scope"] == projections.TENSOR and "sizes" not in was:
@@ -102,7 +109,8 @@ def verified(store: Store) -> Iterator[tuple[str, bool | None, str]]:
                 was["family"], was["D"], was["d"], seed=was["seed"], sizes=sizes
             ).verify(known)
             yield name, True, f"run {record.key}: checksum {known[:12]}"
-        except Exception as error:  # of an edited record: an identity that no P has, or one too large for this machine
+        # An edited record may name a P that cannot be, or one too large for this machine.
+        except Exception as error:
             yield name, False, f"run {record.key}: {first_line(error)}"
 
 

@@ -8,14 +8,15 @@ DONE, DEFECT, MISTAKE, NOT_REACHED = 0, 1, 2, 3
 PIPE_CLOSED = 141
 #: The longest value that a message repeats.
 _SHOWN = 300
-#: Control characters, separators of lines, marks of direction, and halves of surrogate pairs (bytes that are no text).
+#: Control characters, separators of lines, marks of direction, and halves of surrogate pairs
+#: (Python reads bytes that are no text as such halves).
 _UNSAFE = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
 )
 
 
 class IdimError(Exception):
-    """Something the user can mend: the message says what was expected and what came. Exit code 2."""
+    """A mistake that the user can mend. It says what was expected and what came. Exit code 2."""
 
 
 class IdimWarning(UserWarning):
@@ -48,7 +49,10 @@ def printable(text: str) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether it is text. Bytes of a command line or a path that are none become lone surrogates, which no file takes."""
+    """Whether a string can be written as UTF-8.
+
+    Python turns bytes of a path that are no text into lone surrogates, which no file takes.
+    """
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 

@@ -1,4 +1,4 @@
-"""What an image model of transformers takes: pixels of one size and number of channels, shifted and scaled."""
+"""What an image model of transformers takes: pixels of one size and number of channels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ class Pixels:
     std: tuple[float, ...]
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Resized (bilinear, antialiased), grey repeated or colours averaged as the model asks, normalised. (n, c, h, w) in [0, 1] -> (n, channels, *size)"""
+        """The images as the model takes them: (n, c, h, w) in [0, 1] -> (n, channels, *size).
+
+        They are resized (bilinear, antialiased) and normalised. Where the model asks for it, grey
+        is repeated or colours are averaged.
+        """
         if images.shape[1] != self.channels:
             images = images.mean(1, keepdim=True).expand(-1, self.channels, -1, -1)
         if images.shape[2:] != self.size:

@@ -30,9 +30,9 @@ class Store:
     """A folder with ``runs/<key>.json``.
 
     Opening it checks that it can be written, before anything is trained. What is read is checked
-    (``Record.from_json``, ``arms.check_record``). A file that is not what it should be is skipped: one warning counts
-    such files and says why, and ``skipped`` keeps the reasons. Nothing is written outside the
-    folder, wherever links inside of it lead.
+    (``Record.from_json``, ``arms.check_record``). A file that is not what it should be is skipped:
+    one warning counts such files and says why, and ``skipped`` keeps the reasons. Nothing is
+    written outside the folder, wherever links inside of it lead.
     """
 
     def __init__(self, root: str | Path, create: bool = True):

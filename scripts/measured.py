@@ -273,8 +273,9 @@ def exported(up: str) -> str:
     assert found
     rank, whole, subspace, lora = found.groups()
     return (
-        f"In the one adapter that was measured (d = 4,096), 90 % of the energy takes rank {rank} of "
-        f"{whole} in the\nmedian layer. The LoRA adapter scores {lora}, and the subspace {subspace}."
+        f"In the one adapter that was measured (d = 4,096), 90 % of the energy takes rank {rank} "
+        f"of {whole} in the\n"
+        f"median layer. The LoRA adapter scores {lora}, and the subspace {subspace}."
     )
 
 
@@ -346,8 +347,8 @@ def extra_memory(up: str) -> str:
     largest = max(r["D"] for r in found)
     most = max(r["extra_mib"] for r in found if r["D"] == largest)
     return (
-        f"Nothing of D's size is made on the way: at D = {largest:,} a product into a given buffer\n"
-        f"takes at most {most:.0f} MiB more, for every family."
+        f"Nothing of D's size is made on the way: at D = {largest:,} a product into a given "
+        f"buffer\ntakes at most {most:.0f} MiB more, for every family."
     )
 
 
@@ -395,8 +396,8 @@ def early_stops(up: str) -> str:
     found = _json("search/early.json").values()
     judged, stopped, wrong = (sum(r[k] for r in found) for k in ("judged", "stopped", "wrong"))
     return (
-        f"On the kept sets of runs the rule was asked {judged:,} times. It stopped {stopped:,} times\n"
-        f"and was wrong {wrong:,} times."
+        f"On the kept sets of runs the rule was asked {judged:,} times. It stopped {stopped:,} "
+        f"times\nand was wrong {wrong:,} times."
     )
 
 

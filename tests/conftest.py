@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-# What was installed is what is tested: `python -m pytest` would put the checkout first, which has no compiled loops.
+# What was installed is what is tested. `python -m pytest` would put the checkout first, and that
+# has no compiled loops.
 ELSEWHERE = [
     place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parents[1]
 ]
 if PathFinder.find_spec("projections", ELSEWHERE):
     sys.path[:] = ELSEWHERE
 
-# Tests never reach for a hub: a name that is not here must fail at once, as it does on a machine without network.
+# Tests never reach for a hub. A name that is not here must fail at once, as it does without a
+# network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -31,7 +33,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory) -> Path:
-    """A two-layer BERT of a few thousand weights with a word-piece vocabulary of its own, saved as a folder."""
+    """A folder with a two-layer BERT of a few thousand weights and its own word pieces."""
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny-bert")

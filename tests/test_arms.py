@@ -69,7 +69,7 @@ def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
     )
     frozen = [copy.deepcopy(p) for p in params]
     optimizer = torch.optim.SGD(params, lr=0.1)
-    # Twice: some arms have parameters whose gradient is zero at the start (LoRA's A, SAID's scales).
+    # Twice, because some parameters start with a gradient of zero: LoRA's A, SAID's scales.
     for _ in range(2):
         adapted.module(x).square().mean().backward()
         optimizer.step()

@@ -1,4 +1,4 @@
-"""The command line, as a user meets it: answers, exit codes, and one clear line for every mistake."""
+"""The command line, as a user meets it: answers, exit codes, one clear line a mistake."""
 
 from __future__ import annotations
 
@@ -143,7 +143,8 @@ def test_the_trust_protocol_on_digits(tmp_path):
     assert code == 0, stderr
     assert summary["design"] == "posterior" and summary["verdict"] in ("reached", "budget_limited")
     assert {"tune", "baseline", "search", "check", "rate"} == set(summary["runs"])
-    # Two pairs at least of full fine-tuning and of d90 at twice the budget, and of d90 at twice and at half the rate.
+    # At twice the budget, at least two pairs each for full fine-tuning and for d90.
+    # At twice and at half the rate, at least two pairs each for d90.
     assert summary["runs"]["check"] >= 4 and summary["runs"]["rate"] >= 4
     # The rate of full fine-tuning is given here; two sizes, three rates each at least.
     assert summary["full"]["n"] == 2 and summary["runs"]["tune"] >= 6
@@ -424,7 +425,8 @@ def test_another_rate_in_the_same_store_is_another_answer(tmp_path):
 def test_flags_and_file_are_the_same(tmp_path):
     file = tmp_path / "idim.toml"
     file.write_text(
-        'model = "mlp:64-16-10"\ntask = "digits"\nmax-steps = 60\ngrid = [20, 80]\narm = "did"\nprotocol = "quick"\n'
+        'model = "mlp:64-16-10"\ntask = "digits"\nmax-steps = 60\ngrid = [20, 80]\n'
+        'arm = "did"\nprotocol = "quick"\n'
     )
     from_file = json.loads(idim("search", "--config", file, "--out", tmp_path / "a", "--json")[1])
     from_flags = json.loads(
@@ -521,7 +523,8 @@ def test_doctor():
         ([*FAST, "--design", "grid"], "--grid: expected values of d with --design grid"),
         (
             [*FAST, "--design", "bisect", "--grid", "20,80"],
-            "--grid: expected values of d with --design grid, and with no other; got '--design bisect'",
+            "--grid: expected values of d with --design grid, and with no other; "
+            "got '--design bisect'",
         ),
         (FAST, "--repeats: expected a bracket or a grid"),
         (FAST[:8], "--baselines: expected at least 2 for an interval"),
@@ -904,7 +907,8 @@ def test_a_task_file_declares_columns_splits_metric_and_chance(tmp_path, tiny_be
         )
     file = table(
         tmp_path,
-        'text = ["a", "b"]\nlabel = "y"\nmetric = "accuracy"\ntrain = "train.csv"\nevaluation = "dev.csv"\nchance = 0.6\n',
+        'text = ["a", "b"]\nlabel = "y"\nmetric = "accuracy"\ntrain = "train.csv"\n'
+        'evaluation = "dev.csv"\nchance = 0.6\n',
         "pairs.toml",
     )
     words = [

@@ -1,4 +1,4 @@
-"""A small share of scripts/fuzz.py: broken inputs of every kind end in one line, and write nothing outside of --out."""
+"""A small share of scripts/fuzz.py: broken inputs end in one line, and write only under --out."""
 
 from __future__ import annotations
 

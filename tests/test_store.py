@@ -1,4 +1,4 @@
-"""What a store takes in, and what it leaves aside: every field of record and question, broken in every way."""
+"""What a store takes in, and what it skips: each field of record and question, broken all ways."""
 
 from __future__ import annotations
 
@@ -278,7 +278,8 @@ WRONG = {
     "half a character": "\udcff",
 }
 _TEXTS = {"text", "a path", "an escape"}
-#: The only changes that leave a record: by the field's path, the names of what it may hold. A checksum, if there is one, finds these too.
+#: The only changes that leave a record: by the field's path, the names of what it may hold.
+#: A checksum, if there is one, finds these too.
 FITS = {
     ("reason",): _TEXTS,
     ("study",): _TEXTS,
@@ -664,7 +665,8 @@ def test_doctor_of_an_edited_identity_makes_no_projection_of_its_size(mine):
 def test_a_search_reads_its_store_while_another_writes(tmp_path):
     # A reader sees whole records only, however often it looks.
     script = (
-        "import sys; sys.path[:0] = [sys.argv[2]]\nfrom test_store import run_of\nfrom idim.store import Store\ns = Store(sys.argv[1])\n"
+        "import sys; sys.path[:0] = [sys.argv[2]]\nfrom test_store import run_of\n"
+        "from idim.store import Store\ns = Store(sys.argv[1])\n"
         "for n in range(150): s.put(run_of(n % 5, float(n)))"
     )
     writer = subprocess.Popen(

@@ -1,4 +1,8 @@
-"""What reaches the terminal: the answer before anything that can fail, one line for every mistake, and nothing that a terminal obeys."""
+"""What reaches the terminal.
+
+The answer comes before anything that can fail. A mistake is one line. Nothing that came from a file
+can command the terminal.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoraSettings(ArmSettings):
-    """``lora_alpha`` 0 is twice the rank. No targets: peft's for the model, or all linear layers."""
+    """``lora_alpha`` 0 is twice the rank. No targets: peft's, or else every linear layer."""
 
     rank: int = 0
     lora_alpha: int = 0
