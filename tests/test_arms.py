@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +14,14 @@ from pathlib import Path
 import one_more_arm
 import pytest
 import torch
+from more_peft_arms import IA3, VERA
 from one_more_arm import BitFit
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from idim import arms, models, run, train
 from idim.arms.base import ModelFacts
+from idim.arms.peft import Peft
 from idim.cli.flags import names_in
 from idim.config import Config
 from idim.errors import IdimError
@@ -34,15 +39,19 @@ SETTINGS = {
 }
 
 
-#: The table, and an arm that a file of its own adds to it.
-ALL = (*arms.ARMS, BitFit.name)
+#: Arms that one file or one row of peft's table adds.
+MORE = (BitFit(), IA3, VERA)
+ALL = (*arms.ARMS, *(arm.name for arm in MORE))
+#: Those that peft brings.
+PEFT = [arm.name for arm in (*arms.ARMS.values(), *MORE) if isinstance(arm, Peft)]
 #: Arms that draw nothing.
-SEEDLESS = ("full", BitFit.name)
+SEEDLESS = ("full", BitFit.name, IA3.name)
 
 
 @pytest.fixture(autouse=True)
-def one_more(monkeypatch):
-    monkeypatch.setitem(arms.ARMS, BitFit.name, BitFit())
+def more(monkeypatch):
+    for arm in MORE:
+        monkeypatch.setitem(arms.ARMS, arm.name, arm)
 
 
 def net() -> nn.Module:
@@ -65,6 +74,8 @@ def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
             "said": 50,
             "lora": 2 * (20 + 16) + 2 * (16 + 12) + 12 * 3 + 3,
             "bitfit": 16 + 12 + 3,
+            "ia3": 16 + 12 + 12 * 3 + 3,
+            "vera": (2 + 16) + (2 + 12) + 12 * 3 + 3,
         }[arm]
     )
     frozen = [copy.deepcopy(p) for p in params]
@@ -173,9 +184,38 @@ def test_an_arm_is_one_file_of_at_most_thirty_lines():
     assert len(Path(one_more_arm.__file__).read_text().splitlines()) <= 30
 
 
-def test_importing_the_arms_loads_no_torch():
-    code = "import sys, idim.arms, idim.config; sys.exit('torch' in sys.modules)"
+def test_importing_the_arms_loads_neither_torch_nor_peft():
+    code = "import sys, idim.arms, idim.config; sys.exit(bool({'torch', 'peft'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("arm", PEFT)
+def test_a_method_of_peft_merges_where_it_says_so(arm):
+    built, x = arms.build(arm, net(), SETTINGS, 7), torch.randn(5, 20)
+    with torch.no_grad():
+        for p in built.groups[0].params:
+            p.add_(0.1)
+    trained = built.module(x)
+    assert arms.ARMS[arm].merges == hasattr(built.module, "merge_and_unload")
+    if arms.ARMS[arm].merges:
+        merged = built.module.merge_and_unload()
+        assert not any(isinstance(m, BaseTunerLayer) for m in merged.modules())
+        torch.testing.assert_close(merged(x), trained)
+
+
+@pytest.mark.parametrize("arm", PEFT)
+def test_a_method_of_peft_takes_targets_and_says_which_it_adapted(arm):
+    build = functools.partial(arms.build, arm, seed=7)
+    built = build(net(), settings={**SETTINGS, "targets": ("3",)})
+    assert built.info["targets"] == ["3"] and built.info["head"] == "trained freely, counted"
+    shown = re.escape(arms.ARMS[arm].shown)
+    for wrong, what in (("nosuch", "names"), ("nosuch.*", "a pattern of names")):
+        with pytest.raises(IdimError, match=f"^targets: expected {what} of modules that {shown}"):
+            build(net(), settings={**SETTINGS, "targets": (wrong,)})
+    size = arms.ARMS[arm].size
+    if size:
+        with pytest.raises(IdimError, match=f"^{size.name}: expected a whole number of at least 1"):
+            build(net(), settings={**SETTINGS, size.name: 0})
 
 
 def test_loras_rule_for_alpha():
@@ -206,8 +246,6 @@ def test_targets_may_be_names_and_regular_expressions_with_commas(text, parts, a
 def test_mistakes():
     with pytest.raises(IdimError, match="arm: expected one of full, did, said, lora, bitfit"):
         arms.build("nosuch", net(), SETTINGS, 7)
-    with pytest.raises(IdimError, match="targets: expected names"):
-        arms.build("lora", net(), {**SETTINGS, "targets": ["nosuch"]}, 7)
 
 
 @pytest.mark.parametrize(

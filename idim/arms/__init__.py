@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from idim.arms.base import Adapted, Arm
 from idim.arms.full import Full
-from idim.arms.peft import Lora
+from idim.arms.peft import METHODS
 from idim.arms.subspace import Did, Said
 from idim.errors import one_of
 from idim.values.fields import Unfit
@@ -18,7 +18,7 @@ from idim.values.training import Status
 if TYPE_CHECKING:
     from torch import nn
 
-ARMS: dict[str, Arm] = {arm.name: arm for arm in (Full(), Did(), Said(), Lora())}
+ARMS: dict[str, Arm] = {arm.name: arm for arm in (Full(), Did(), Said(), *METHODS)}
 #: The arm that sets the threshold, and the one that is measured where the user names none.
 FULL, DEFAULT = Full.name, Said.name
 

@@ -9,7 +9,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from idim.groups import Group
 from idim.values.fields import Json, Unfit
@@ -95,22 +95,22 @@ class Adapted:
 
 
 class Arm(ABC):
-    """One way to train a model. Subclasses are final, and have no state."""
+    """One way to train a model. Subclasses are final, and nothing changes in their objects."""
 
-    name: ClassVar[str]
+    name: str
     #: One line for a list, and where the method comes from.
-    about: ClassVar[str]
-    source: ClassVar[str]
+    about: str
+    source: str
     #: What a reader calls it, where that is not its name in capitals.
-    title: ClassVar[str] = ""
-    Settings: ClassVar[type[ArmSettings]] = ArmSettings
+    title: str = ""
+    Settings: type[ArmSettings] = ArmSettings
     #: None for an arm that comes in one size only.
-    size: ClassVar[Size | None] = None
+    size: Size | None = None
     #: Whether it can carry every model. Otherwise it is tried on the model before any training.
-    carries_all: ClassVar[bool] = False
+    carries_all: bool = False
     #: The flag that gives its rate, in place of tuning.
-    rate_flag: ClassVar[str] = "learning_rate"
-    prior: ClassVar[Prior] = Prior(0.0, 0.5, 0.0, 1.0)
+    rate_flag: str = "learning_rate"
+    prior: Prior = Prior(0.0, 0.5, 0.0, 1.0)
 
     @abstractmethod
     def adapt(self, model: nn.Module, settings: Any, seed: int) -> Adapted:
