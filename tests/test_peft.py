@@ -23,7 +23,7 @@ from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaF
 import idim
 from idim import models
 from idim.errors import IdimError
-from idim.export import to_lora
+from idim.export.lora import to_lora
 
 X = torch.randint(0, 13, (8, 9), generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1] * 4)
