@@ -209,9 +209,10 @@ def test_no_rank_is_named_as_an_answer_and_growth_is_said(mine):
         and "warning" not in stdout
     )
     layers = [{"name": "x", "shape": (2, 2), "rank": 2, "full": 2, "kept": 1.0}]
-    text = export_text("f", layers, {}, None, (85_000, 84_800_000_000))
-    assert "warning: the adapter grows 997,647 times" in text
-    assert "warning" not in export_text("f", layers, {}, None, (85_000, 84_000_000))
+    text = export_text("f", layers, {}, None, (85_000, 84_800_000))
+    assert "warning: the adapter grows 998 times" in text
+    assert "warning: the adapter grows 100 times" in export_text("f", layers, {}, None, (1, 100))
+    assert "warning" not in export_text("f", layers, {}, None, (85_000, 8_400_000))
 
 
 NAMES = [("no", "yes"), ("yes", "no"), ("a", "b")]

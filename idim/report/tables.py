@@ -220,7 +220,7 @@ def _shown(frame: pd.DataFrame) -> str:
 
 
 #: An adapter that grows by so much is worth a word.
-_GROWS = 1000
+_GROWS = 100
 
 
 def export_text(
