@@ -44,7 +44,7 @@ class Case:
     #: A family, then +said, +lean and +plain (engine). The others are compared with the first.
     arms: tuple[str, ...]
     rounds: int
-    by_name: bool = False  # and then each arm alone
+    apart: bool = False  # whether its arms do not fit into one process
 
 
 _FULL, _FLOOR = ("full", "full, unfused"), "no projection"
@@ -78,9 +78,12 @@ CASES = {
         25,
     ),
     "llama-8b": Case(
-        "llama-8b", 1, 1024, 10_000, ("orthonormal", "orthonormal+lean", "onehot"), 5, by_name=True
+        "llama-8b", 1, 1024, 10_000, ("orthonormal", "orthonormal+lean", "onehot"), 5, apart=True
     ),
+    "tiny": Case("mnist-fc", 2, 0, 10, ("full", "full, unfused", "orthonormal"), 7),
 }
+#: The cases that are run by name alone.
+_BY_NAME = ("llama-8b", "tiny")
 #: Decoders of their published shape, with random weights: a step costs the same for any weights.
 _DECODERS = {
     "smollm2": {
@@ -232,9 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--cases", default=",".join(name for name, case in CASES.items() if not case.by_name)
-    )
+    parser.add_argument("--cases", default=",".join(name for name in CASES if name not in _BY_NAME))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", default="results/steps")
     parser.add_argument(
@@ -257,7 +258,7 @@ def main() -> None:
         # Arms of a case that only just fits are not in one process.
         timings = (
             [{"arm": name} for name in CASES[key].arms]
-            if CASES[key].by_name
+            if CASES[key].apart
             else timed(CASES[key], device)
         )
         gc.collect()  # the models of the timed arms, which their hooks hold

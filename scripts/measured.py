@@ -8,7 +8,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from idim.answers.ratio import ratio
+from idim.answers.summary import summarise
 from idim.report.tables import answer_text, summary_text
+from idim.store import Store
 from idim.values.findings import Crossing
 from idim.values.search_summary import SearchSummary
 
@@ -112,14 +115,20 @@ def quick_figure(up: str) -> str:
 
 # All kept searches and sweeps.
 
-_NAMES = {"idx": "MNIST", "mnist-fc": "FC", "mnist-lenet": "LeNet", "minilm": "MiniLM"}
+_NAMES = {
+    "idx": "MNIST",
+    "mnist-fc": "FC",
+    "mnist-lenet": "LeNet",
+    "minilm": "MiniLM",
+    "trec6": "TREC-6",
+}
 
 
 def answers(up: str) -> str:
     """One row for each kept search and sweep. The front page shows one master seed of each."""
     rows: list[list[str]] = []
     shown = set()
-    for store in ("vision", "fashion", "li2018", "quick", "minilm-glue"):
+    for store in ("vision", "fashion", "li2018", "quick", "trec6", "minilm-glue"):
         for s in _summaries(store):
             task = "Fashion-MNIST" if store == "fashion" else _NAMES.get(s["task"], s["task"])
             if not up and (s["model"], task, s["arm"], s["protocol"]) in shown:
@@ -183,6 +192,29 @@ def seeds_of_mnist(up: str) -> str:
         for s in _summaries("vision")
     ]
     return _table("| d90, chance-corrected | d90, raw | runs | seconds of training |", rows)
+
+
+def trec(up: str) -> str:
+    """SAID and DID on TREC-6 from two master seeds, and how many times as much DID needs."""
+    store = Store(RESULTS / "trec6", create=False)
+    records, questions, rows = store.all(), store.questions(), []
+    for one in (q for q in questions if q.arm == "said"):
+        # The search of DID from the same master seed shares its full runs.
+        shared = {q.id: len(set(q.keys) & set(one.keys)) for q in questions if q.arm == "did"}
+        (other,) = (q for q in questions if q.id == max(shared, key=shared.__getitem__))
+        said, did = summarise(records, one), summarise(records, other)
+        times = ratio(records, other, one)
+        ends = ("..." if v is None else f"{v:.1f}" for v in (times.low, times.high))
+        rows.append(
+            [
+                f"{said.levels.full:.4f}",
+                answer_text(said.found["d90"]),
+                answer_text(did.found["d90"]),
+                f"{times.estimate:.1f} [{', '.join(ends)}]",
+                str(sum(said.cost.runs.values()) + sum(did.cost.runs.values())),
+            ]
+        )
+    return _table("| full | d90, SAID | d90, DID | DID / SAID | runs |", rows)
 
 
 def seeds_figure(up: str) -> str:

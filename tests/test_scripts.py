@@ -1,6 +1,9 @@
 """Every script starts: what it imports is there."""
 
+import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,3 +16,23 @@ SCRIPTS = [path for path in FILES if 'if __name__ == "__main__"' in path.read_te
 def test_a_script_finds_what_it_imports(script, monkeypatch):
     monkeypatch.syspath_prepend(script.parent)
     assert callable(runpy.run_path(str(script))["main"])
+
+
+def test_the_check_of_a_gpu_can_be_rehearsed_on_a_cpu(tmp_path):
+    script = Path(__file__).resolve().parent.parent / "scripts" / "check_gpu.py"
+    words = [sys.executable, str(script), "--device", "cpu", "--tiny", "--out", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    parts = json.loads((tmp_path / "check.json").read_text())["parts"]
+    statuses = {name: part["status"] for name, part in parts.items()}
+    left_out = dict.fromkeys(("products", "8b", "trec6"), "not measured")
+    assert statuses == dict.fromkeys(("bits", "engines", "steps", "mnist-fc"), "ok") | left_out
+    # The CPU beside itself: nothing may differ.
+    for row in parts["bits"]["result"]["rows"]:
+        assert row["same_checksum"] and row["same_columns"] == row["columns"]
+        assert row["difference"] == 0
+    compared = [row for row in parts["engines"]["result"]["rows"] if "not" not in row]
+    assert all(row["forward"] < 1e-5 and row["adjoint"] < 1e-5 for row in compared)
+    # A second call measures nothing anew.
+    again = subprocess.run([*words, "--minutes", "1"], capture_output=True, text=True)
+    assert again.stdout.count("was measured before") == 4
