@@ -13,7 +13,8 @@ from idim import models, tasks
 from idim.conductor import search, train_one
 from idim.config import Config
 from idim.errors import IdimError
-from idim.tasks.frames import read, rows
+from idim.tasks.frames import rows
+from idim.tasks.reading import read
 from idim.values.options import Options
 
 WORDS = [

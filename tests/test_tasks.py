@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from idim import models, tasks
 from idim.errors import IdimError
 from idim.tasks import own
-from idim.tasks.base import METRICS, REGRESSION, carve
+from idim.tasks.scores import METRICS, REGRESSION
+from idim.tasks.splits import carve
 from idim.tasks.text import GLUE
 from idim.values.options import Options
 

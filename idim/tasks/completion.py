@@ -15,8 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from idim.errors import expected
 from idim.models import is_encoder_decoder
-from idim.tasks.base import Task, check_split, grouped
+from idim.tasks.base import Task
 from idim.tasks.frames import Table
+from idim.tasks.splits import check_split, grouped
 from idim.tasks.text import text_notes
 
 #: The label of a token that nothing is asked of, as transformers has it.

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate, defau
 
 from idim.errors import IdimError, expected
 from idim.models import reader
-from idim.tasks.base import check_split
+from idim.tasks.splits import check_split
 from idim.tasks.takes import LABELS, READ, Brought, Takes, reads
 from idim.tasks.text import tokenised
 from idim.values.options import Options

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
-from idim.errors import IdimError, expected, one_of
+from idim.errors import IdimError, expected
 from idim.tasks import mistakes
-from idim.tasks.base import METRICS, REGRESSION, Task, carve, majority_of, shuffled
+from idim.tasks.base import Task
 from idim.tasks.batches import (
     IGNORED,
     Padder,
@@ -25,11 +25,14 @@ from idim.tasks.batches import (
     relabelled,
     where,
 )
+from idim.tasks.digests import bytes_of, inputs_of
 from idim.tasks.examples import indexed, prepared, with_tokenizer
 from idim.tasks.numbering import AS_THEY_ARE, MANY, label_of, numbered, plain, scalar
-from idim.tasks.takes import LABELS, Brought, Takes, reads
+from idim.tasks.scores import METRICS, REGRESSION, majority_of
+from idim.tasks.splits import carve, shuffled
+from idim.tasks.takes import Brought, Takes, reads
 from idim.tasks.text import padder, padding_shows
-from idim.tasks.user_metric import UserMetric
+from idim.tasks.user_metric import UserMetric, check_metric
 from idim.values.options import Options
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
@@ -69,7 +72,7 @@ class InMemoryTask(Task):
         takes: Takes = Takes(),
         brought: Brought = Brought(),
     ):
-        _check_metric(metric, takes)
+        check_metric(metric, takes)
         self.name, self._metric, self._takes = name, metric, takes
         self._loss, self._own_loss = loss or default_loss, loss is not None
         self.metric = metric if isinstance(metric, str) else metric.name
@@ -145,9 +148,11 @@ class InMemoryTask(Task):
         for split, (data, index) in self._data.items():
             for i in index.tolist():
                 example = data[i]
-                for part in _bytes_of(example):
+                for part in bytes_of(example):
                     digest.update(part)
-                rows[split == mistakes.MEASURE].append(mistakes.digest(_bytes_of(_inputs(example))))
+                rows[split == mistakes.MEASURE].append(
+                    mistakes.digest(bytes_of(inputs_of(example)))
+                )
         if self._numbering.replaces:
             number = self._numbering.number
             digest.update(repr(sorted(map(repr, number.items()))).encode())
@@ -287,37 +292,3 @@ class InMemoryTask(Task):
         except Exception as error:  # what the caller's own model, loss or data raise
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise ValueError(said) from None
-
-
-def _check_metric(metric: str | UserMetric, takes: Takes) -> None:
-    if not isinstance(metric, str):
-        return
-    if metric not in METRICS | REGRESSION:
-        raise one_of("metric", METRICS | REGRESSION, metric)
-    if takes.language:
-        raise expected("metric", "a function of outputs and labels, for a language model", metric)
-    if takes.outputs == 1 and metric in METRICS:
-        raise expected(
-            "metric",
-            "one of " + ", ".join(REGRESSION) + " or a function, for a model with one output",
-            metric,
-        )
-
-
-def _inputs(example: Any) -> Any:
-    """An example without its label."""
-    if isinstance(example, Mapping):
-        return {k: v for k, v in example.items() if k not in LABELS}
-    return example[:-1] if isinstance(example, (list, tuple)) else example
-
-
-def _bytes_of(example: Any) -> Iterator[bytes]:
-    """The bytes of each of an example's parts."""
-    if isinstance(example, Mapping):
-        example = [v for _, v in sorted(example.items())]
-    for part in example if isinstance(example, (list, tuple)) else [example]:
-        if isinstance(part, torch.Tensor):
-            flat = part.detach().cpu().contiguous().view(-1)
-            yield flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-        else:
-            yield part.tobytes() if hasattr(part, "tobytes") else repr(part).encode()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from idim.errors import expected
-from idim.tasks.base import classes_of
+from idim.tasks.classes import classes_of
 from idim.tasks.takes import Takes
 
 #: The most classes of a model that does not say how many outputs it has. A label above this is

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from idim.errors import expected, one_of
-from idim.tasks.base import COMPLETION, EVALUATION, METRICS, REGRESSION, Classes, Task, carve
+from idim.tasks.base import Task
+from idim.tasks.classes import Classes
 from idim.tasks.completion import Completion
-from idim.tasks.frames import Part, Table, beginning, divide, named, part_of, read, rows
+from idim.tasks.frames import Table, divide, named, rows
+from idim.tasks.reading import Part, beginning, part_of, read
+from idim.tasks.scores import COMPLETION, METRICS, REGRESSION
+from idim.tasks.splits import EVALUATION, carve
 from idim.tasks.text import Text
 from idim.values.options import Options
 

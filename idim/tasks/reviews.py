@@ -6,10 +6,10 @@ import io
 import tarfile
 from typing import Any
 
-from idim.tasks.base import carve
 from idim.tasks.completion import Completion
 from idim.tasks.fetch import Pinned, fetched
 from idim.tasks.frames import Table, divide, renumbered
+from idim.tasks.splits import carve
 from idim.tasks.text import Text
 from idim.values.options import Options
 

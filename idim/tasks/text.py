@@ -14,8 +14,12 @@ from torch import nn
 from idim.errors import IdimError, expected, first_line
 from idim.models import unanswered_is_offline
 from idim.tasks import mistakes
-from idim.tasks.base import REGRESSION, Classes, Supervised, grouped
-from idim.tasks.frames import Table, divide, part_of, read, renumbered, rows
+from idim.tasks.classes import Classes
+from idim.tasks.frames import Table, divide, renumbered, rows
+from idim.tasks.reading import part_of, read
+from idim.tasks.scores import REGRESSION
+from idim.tasks.splits import grouped
+from idim.tasks.supervised import Supervised
 from idim.values.options import Options
 
 _SAME, _FOLLOWS = ("not_equivalent", "equivalent"), ("entailment", "not_entailment")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import zipfile
 from typing import Any
 
-from idim.tasks.base import carve
 from idim.tasks.fetch import Pinned, fetched
 from idim.tasks.frames import Table, divide, renumbered
+from idim.tasks.splits import carve
 from idim.tasks.text import Text
 from idim.values.options import Options
 

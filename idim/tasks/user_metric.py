@@ -12,7 +12,9 @@ import torch
 from transformers import EvalPrediction
 
 from idim.errors import IdimError, expected, one_of
-from idim.values.metric import METRICS
+from idim.tasks.scores import METRICS, REGRESSION
+from idim.tasks.takes import Takes
+from idim.values.metric import METRICS as METRIC_TABLE
 
 #: (outputs, labels) of a whole split -> score; larger is better.
 Metric = Callable[[torch.Tensor, torch.Tensor], float]
@@ -65,7 +67,7 @@ def chosen(metric: str | Metric | None, compute_metrics: ComputeMetrics | None) 
 
 def _named(name: str) -> str:
     """A name of ours says which scores there are and how far they err. Users count as they like."""
-    return f"own {name}" if name in METRICS else name
+    return f"own {name}" if name in METRIC_TABLE else name
 
 
 def _entry(
@@ -91,3 +93,19 @@ def _as_score(value: object) -> float:
     if not isinstance(value, Real):
         raise TypeError(f"not a number, but a {type(value).__name__}")
     return float(value)
+
+
+def check_metric(metric: str | UserMetric, takes: Takes) -> None:
+    """Raise ``IdimError`` for a name that is no metric, or none for such a model."""
+    if not isinstance(metric, str):
+        return
+    if metric not in METRICS | REGRESSION:
+        raise one_of("metric", METRICS | REGRESSION, metric)
+    if takes.language:
+        raise expected("metric", "a function of outputs and labels, for a language model", metric)
+    if takes.outputs == 1 and metric in METRICS:
+        raise expected(
+            "metric",
+            "one of " + ", ".join(REGRESSION) + " or a function, for a model with one output",
+            metric,
+        )
