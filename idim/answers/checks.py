@@ -74,6 +74,9 @@ def rate_loss(
 ) -> float | None:
     """What the runs of a search lose to their rates, as pairs measure it.
 
+    It is what the best of the rates tried gains. No curve is laid through them: scores are flat
+    about the best rate and fall off a cliff above it, where a parabola would find too much.
+
     Returns:
         The loss as a fraction of the gain. None where no pairs were made at both half and twice
         the rate.
@@ -81,7 +84,7 @@ def rate_loss(
     changes = _rate_changes(records, base, belief, question)
     if not {0.5, 2.0} <= set(changes):
         return None
-    return lost(changes[0.5], changes[2.0]) / (base.mean - base.chance)
+    return lost([*changes.values()]) / (base.mean - base.chance)
 
 
 def _rate_changes(

@@ -78,28 +78,22 @@ class Change:
         return float(low), float(high)
 
 
-def lost(half: Change, twice: Change) -> float:
-    """What runs lose to their rate, from pairs at half and at twice the rate.
+def lost(changes: Sequence[Change]) -> float:
+    """What runs lose by not having the best of these changes, or none.
 
-    A parabola over the log rate goes through the two mean differences, and through 0 at the rate
-    itself. Its top, within a factor of two of the rate, is what the best rate gains. The errors of
-    both differences are averaged over. Where the score falls off a cliff on one side, the parabola
-    overstates the loss.
+    The errors of all are averaged over, as if they were independent and normal.
 
     Args:
-        half: the change at half the rate.
-        twice: the change at twice the rate.
+        changes: one for each other choice that was tried in pairs, such as another rate.
 
     Returns:
         The expected loss, in the unit of the differences. Never negative.
     """
     nodes, odds = np.polynomial.hermite_e.hermegauss(15)
-    a, b = (
-        c.mean + nodes.reshape(shape) * math.sqrt(float(c.odds @ c.error**2))
-        for c, shape in ((half, (-1, 1)), (twice, (1, -1)))
-    )
-    bend, tilt = a + b, b - a  # of bend x^2 / 2 + tilt x / 2, with x from -1 to 1
-    inside = 2 * bend < -np.abs(tilt)
-    top = -(tilt**2) / np.where(inside, 8 * bend, -1.0)
-    top = np.where(inside, top, np.maximum(np.maximum(a, b), 0.0))
-    return float(odds @ top @ odds) / float(odds.sum()) ** 2
+    odds = odds / odds.sum()
+    best, likely = np.zeros(1), np.ones(1)
+    for change in changes:
+        mean = change.mean + nodes * math.sqrt(float(change.odds @ change.error**2))
+        best = np.maximum(best[:, None], mean).ravel()
+        likely = (likely[:, None] * odds).ravel()
+    return float(best @ likely)
