@@ -18,9 +18,9 @@ from torch.utils.checkpoint import checkpoint
 
 from idim.errors import IdimError
 from idim.subspace import Subspace
+from idim.subspace.by_hand import by_our_hand
 from idim.subspace.lean import Block
 from idim.subspace.mapped import in_file, leave_to_file
-from idim.subspace.watched import by_our_hand
 
 
 class Blocks(nn.Module):

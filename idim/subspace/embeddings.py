@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from idim.subspace.by_hand import by_our_hand
 from idim.subspace.home import Bookmark, Home
-from idim.subspace.watched import by_our_hand, can_be_watched
+from idim.subspace.watched import can_be_watched
 
 
 class Table:

@@ -15,11 +15,11 @@ from idim.errors import IdimError, expected, one_of
 from idim.marks import mark_moved
 from idim.subspace import measures, saved
 from idim.subspace.buffers import Buffers
+from idim.subspace.by_hand import by_our_hand
 from idim.subspace.choice import chosen, size_of_theta
 from idim.subspace.gradients import Gradients
 from idim.subspace.hooks import Hooks
 from idim.subspace.point import Point
-from idim.subspace.watched import by_our_hand
 from idim.subspace.weights import Weights
 
 

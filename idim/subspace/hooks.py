@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from idim.subspace.by_hand import by_our_hand
 from idim.subspace.copies import Guest, Hook
 from idim.subspace.gradients import Gradients
 from idim.subspace.home import Bookmark
 from idim.subspace.outputs import entries
-from idim.subspace.watched import by_our_hand, unwatch, watch
+from idim.subspace.watched import unwatch, watch
 from idim.subspace.weights import Weights, in_backward
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from idim.subspace.watched import by_our_hand
+from idim.subspace.by_hand import by_our_hand
 from idim.subspace.weights import Weights
 
 

@@ -10,20 +10,14 @@ from torch import nn
 
 import projections
 from idim.errors import expected
+from idim.subspace.blocks import blocks
+from idim.subspace.by_hand import by_our_hand
 from idim.subspace.embeddings import Table, owners
 from idim.subspace.forming import Former
-from idim.subspace.lean import Block, blocks
+from idim.subspace.lean import Block
 from idim.subspace.mapped import Origins
 from idim.subspace.point import Point
-from idim.subspace.watched import (
-    Watched,
-    adopt,
-    by_our_hand,
-    can_be_watched,
-    release,
-    unwatch,
-    watch,
-)
+from idim.subspace.watched import Watched, adopt, can_be_watched, release, unwatch, watch
 
 #: How far apart the versions are that autograd sees of a weight formed at two points. Others'
 #: writes raise a version by one each.
