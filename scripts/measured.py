@@ -10,7 +10,8 @@ from typing import Any
 
 from idim.answers.ratio import ratio
 from idim.answers.summary import summarise
-from idim.report.tables import answer_text, summary_text
+from idim.report.tables import summary_text
+from idim.report.words import answer_text
 from idim.store import Store
 from idim.values.findings import Crossing
 from idim.values.search_summary import SearchSummary

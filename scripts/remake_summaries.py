@@ -17,7 +17,7 @@ import pandas as pd
 
 from idim.answers.summary import derive, keep
 from idim.report.page import draw
-from idim.report.tables import answer_text
+from idim.report.words import answer_text
 from idim.store import Store, write_json
 from idim.values.findings import Crossing
 

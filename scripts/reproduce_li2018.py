@@ -20,7 +20,7 @@ from idim import conductor
 from idim.answers.summary import derive, keep
 from idim.config import Config
 from idim.report.page import draw
-from idim.report.tables import answer_text
+from idim.report.words import answer_text
 from idim.store import Store, write_json
 from idim.study import Watcher
 from idim.values.purpose import Purpose

@@ -17,7 +17,7 @@ import pandas as pd
 
 from idim import conductor
 from idim.config import Config
-from idim.report.tables import answer_text
+from idim.report.words import answer_text
 from idim.store import write_json
 from idim.values.findings import Crossing
 

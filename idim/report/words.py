@@ -1,0 +1,40 @@
+"""What the texts of a search and of a sweep have in common."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from idim.values.findings import Crossing
+from idim.values.summary import Summary
+
+
+def answer_text(found: Crossing | None) -> str:
+    """A bracket ``512 < d <= 1024`` as ``(512, 1024]``; an interval as ``760 [690, 850]``."""
+    if not found:
+        return "not measured"
+    low, high = found.low, found.high
+    if found.level:
+        if found.estimate is None:
+            return f"> {low}" if low else "not bounded"
+        return f"{found.estimate} [{low or '..'}, {high or '..'}]"
+    if high is None:
+        return f"> {low}"
+    if low is None:
+        return f"<= {high}"
+    return f"({low}, {high}]" if low < high else f"{high} passes, {low} fails"
+
+
+def shown(frame: pd.DataFrame) -> str:
+    """A table, its numbers with four places."""
+    text: str = frame.to_string(index=False, float_format=lambda v: f"{v:.4f}")
+    return text
+
+
+def cost_text(s: Summary) -> str:
+    """The line that says how many runs were trained, and how long."""
+    runs, seconds, failed = s.cost.runs, s.cost.seconds, s.cost.failed_runs
+    kinds = ", ".join(f"{n} {kind} ({seconds[kind]:.0f} s)" for kind, n in runs.items())
+    return (
+        f"cost: {sum(runs.values())} runs, {sum(seconds.values()):.0f} s of training: {kinds}"
+        + (f", {failed} of them failed" if failed else "")
+    )
