@@ -43,7 +43,7 @@ def command(
 ) -> int:
     """Turn a subspace adapter into plain weights or a LoRA adapter.
 
-    Prints the rank that each layer needed. With --task it scores the adapter and its exports.
+    Prints the rank of each layer's move. With --task it scores the adapter and its exports.
     """
     if bool(merged) == bool(lora):
         came = "both" if merged else "neither"
