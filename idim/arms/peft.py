@@ -147,8 +147,8 @@ METHODS = (
     Peft(
         name="lora",
         title="LoRA",
-        about="LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on every "
-        "linear layer. Output layers and fresh weights are trained freely, and counted.",
+        about="LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on "
+        "every linear layer. Output layers and fresh weights are trained freely, and counted.",
         source="Hu et al. 2021",
         config="LoraConfig",
         options=lambda told, asked, seed: {
