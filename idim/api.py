@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 from idim import conductor, config, models
-from idim.arms import over
 from idim.errors import expected, first_line, one_of
 from idim.measurement import Measurement
 from idim.progress import watching
+from idim.resolve import resolve
 from idim.source import InMemory
+from idim.store import Store
 from idim.tasks.in_memory import InMemoryTask, Loss
 from idim.tasks.takes import Brought, Takes
 from idim.tasks.user_metric import ComputeMetrics, Metric, chosen
 from idim.values.options import Options
 
-_ARMS = (*over("d"), *over("r"))
 #: What measure takes by names of its own, or cannot do with what is in memory.
 _NOT_HERE = ("model", "task", "metric", "data_dir", "save")
 _MODEL = "a module, or a function of a seed that makes one"
@@ -42,7 +42,7 @@ def measure(
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Measurement:
-    """Find d90 of this model on this data, or with ``arm="lora"`` the score at each rank and r90.
+    """Find d90 of this model on this data, or with ``arm="lora"`` r90.
 
     Args:
         model: a module, whose weights are theta_0 and which is copied for every run. Or a function
@@ -98,9 +98,10 @@ def measure(
         return InMemoryTask(task, train, evaluation, wanted, loss, options, takes, brought)
 
     source = InMemory(name, make, task, read)
-    run = conductor.search if asked.arm in over("d") else conductor.sweep
     with watching(progress, say) as watcher:
-        return Measurement.read(run(asked, watcher, source), asked.out)
+        plan = resolve(asked, source)
+        found = conductor.measure(plan, Store(asked.out), watcher, source)
+        return Measurement.read(found, asked.out)
 
 
 def _maker(
@@ -150,6 +151,4 @@ def _config(name: str, task: str, options: dict[str, Any]) -> config.Config:
         raise expected(
             "options", "values as the command line takes them", first_line(error)
         ) from None
-    if asked.arm not in _ARMS:
-        raise one_of("--arm", _ARMS, asked.arm)
     return asked

@@ -16,7 +16,8 @@ from typing import Any
 
 from idim.arms import ARMS, DEFAULT
 from idim.errors import expected, first_line, is_unicode, one_of
-from idim.protocols import PROTOCOLS, Protocol
+from idim.protocols import PROTOCOLS
+from idim.values.protocol import Protocol
 from idim.values.recipe import CHOICES
 
 EXECUTORS = ("local",)
@@ -92,7 +93,9 @@ class Config:
     grid: tuple[int, ...] = _flag(WHAT, "Try exactly these d, with commas between.", ())
     d: int = _flag(WHAT, "How many numbers to train, scales included.", 0, least=0)
     rank: int = _flag(LORA, "LoRA's rank.", 0, least=0)
-    ranks: tuple[int, ...] = _flag(LORA, "Ranks, with commas between. Default: 1,2,4,8,16.", ())
+    ranks: tuple[int, ...] = _flag(
+        LORA, "Score exactly these ranks, with commas between. Default of sweep: 1,2,4,8,16.", ()
+    )
     targets: tuple[str, ...] = _flag(
         LORA, "The modules that LoRA adapts, with commas. Default: peft's for the model.", ()
     )
@@ -231,7 +234,8 @@ class Config:
             changes["repeats"] = self.repeats
         if self.absolute is not None:
             changes |= {"rule": "absolute", "absolute": self.absolute}
-        if self.design or self.grid:
+        size = ARMS[self.arm].size
+        if self.design or (size and getattr(self, size.several)):
             changes["design"] = self.design or "grid"
         if not self.early:
             changes["early"] = False
@@ -241,11 +245,9 @@ class Config:
             left_out.append("rate tuning: a default rate law was used")
         if not self.checks and named.budget_check:
             changes |= {"budget_check": False, "rate_check": False, "witness": False}
-            left_out += [
-                "the check at twice the budget",
-                "the check at twice and half the rate",
-                "the witness at d = D",
-            ]
+            left_out += ["the check at twice the budget", "the check at twice and half the rate"]
+            if ARMS[self.arm].spans:
+                left_out.append("the witness at d = D")
         changes["left_out"] = (*named.left_out, *left_out)
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -19,8 +19,7 @@ from idim.run import execute, lost
 from idim.source import CATALOGUES, Source
 from idim.values.record import Record
 from idim.values.spec import Spec
-
-Progress = Callable[[int, int, float | None], None]
+from idim.watcher import Progress
 
 
 class Local:
@@ -45,8 +44,9 @@ class Local:
         try:
             killed: list[Spec] = []
             yield from self._together(specs, killed)
-            # Which run a dead worker had is not known: all that were not done are made again, one at a time, so
-            # that only a run that ends its worker alone is blamed. Two that did not fit into memory together may do so in turn.
+            # Which run a dead worker had is not known. All that were not done are made again, one
+            # at a time, so that only a run that ends its worker alone is blamed. Two that did not
+            # fit into memory together may do so in turn.
             for spec in killed:
                 again: list[Spec] = []
                 yield from self._together([spec], again)
@@ -55,7 +55,8 @@ class Local:
                         spec,
                         lost(
                             spec,
-                            "its worker process was killed twice; the usual cause is a lack of memory",
+                            "its worker process was killed twice; "
+                            "the usual cause is a lack of memory",
                             source=self._source,
                         ),
                     )
@@ -70,7 +71,9 @@ class Local:
         broken = []
         for future in as_completed(futures):
             error = future.exception()
-            # One run's defect must not lose what its siblings are about to finish: it is raised when they are kept.
+            # One run's defect must not lose what its siblings are about to finish. It is raised
+            # when they are kept.
+            # when they are kept.
             if error is None:
                 yield futures[future], future.result()
             elif isinstance(error, BrokenProcessPool):
@@ -83,7 +86,7 @@ class Local:
             raise error
 
     def _started(self) -> ProcessPoolExecutor:
-        """Kept for the next batch: a process takes seconds to start, and holds the task it has read."""
+        """Kept for the next batch: a process starts in seconds, and holds the task it has read."""
         if self._pool is None:
             threads = max(1, (os.cpu_count() or 1) // self.workers)
             # Spawned, not forked: torch's threads do not survive a fork.
@@ -115,7 +118,10 @@ def _start(threads: int, watched: Connection) -> None:
 
 
 def _end_with(watched: Connection) -> None:
-    """End this worker when the other end of the pipe is closed, or its process gone: a search that is killed leaves no worker behind."""
+    """End this worker when the other end of the pipe is closed, or its process gone.
+
+    So a search that is killed leaves no worker behind.
+    """
     with contextlib.suppress(EOFError, OSError):
         watched.recv_bytes()
     os._exit(1)

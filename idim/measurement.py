@@ -12,7 +12,6 @@ from idim.values.question import Question
 from idim.values.record import Record
 from idim.values.search_summary import SearchSummary
 from idim.values.summary import Summary
-from idim.values.sweep_summary import SweepSummary
 
 if TYPE_CHECKING:  # it takes a second, and a measurement that is not drawn needs none
     from matplotlib.figure import Figure
@@ -60,9 +59,10 @@ class Measurement(dict[str, Any]):
         summary = self.summary
         if not summary.levels:
             raise expected("figure", "a full run that ended well", str(summary.verdict))
-        if isinstance(summary, SweepSummary):
+        if summary.letter != "d":
             others = [summarise(self._records, q) for q in self._questions]
-            searches = [s for s in others if isinstance(s, SearchSummary) and s.levels and s.curve]
+            over_d = [s for s in others if isinstance(s, SearchSummary) and s.letter == "d"]
+            searches = [s for s in over_d if s.levels and s.curve]
             return figures.figure_against_rank(self._records, summary, searches)
         assert isinstance(summary, SearchSummary)
         return figures.figure_against_d(self._records, [summary])

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 from idim.errors import printable
-from idim.study import Watcher
+from idim.watcher import Progress as Told
+from idim.watcher import Watcher
 
 LOGGER = logging.getLogger("idim")
 
@@ -40,14 +41,14 @@ def shown(on_failure: Callable[[], None] = lambda: None) -> Iterator[Watcher]:
         transient=True,
     )
 
-    def run(name: str) -> Callable[[int, int, float | None], None]:
+    def run(name: str) -> Told:
         # Not before the first run: a mistake found while checking must leave one line and no bar.
         bar.start()
         for task in bar.task_ids:
             bar.remove_task(task)
         task = bar.add_task(name, total=None)
 
-        def progress(step: int, steps: int, score: float | None) -> None:
+        def progress(step: int, steps: int, score: float) -> None:
             bar.update(task, completed=step, total=steps)
 
         return progress

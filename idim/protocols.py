@@ -1,61 +1,20 @@
-"""The protocols: what a published or recommended way of measuring d90 fixes, as frozen values."""
+"""The table of protocols, and the defaults of recipes and rates."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """One row of the table of protocols.
-
-    ``rule`` sets the threshold: chance is c + q (full - c), raw is q x full, absolute is the score ``absolute``. ``rate_law`` is
-    "law" (``RATE_EXPONENTS``) or "constant" (``rate`` for every d).
-    ``design`` says how the next d is chosen (search/design.py). ``official`` keeps the published split whole. ``baselines`` full runs set
-    tau, and more, up to ``most_baselines``, where their error keeps the interval wide; ``repeats`` runs with fresh seeds decide each d of a bracket or grid. A bracket is narrowed until high/low <= ``ratio``, an interval until
-    either end lies within it of the middle. ``tune`` chooses rates on the tuning split first, at ``anchors`` values of d. ``budget_check``
-    and ``rate_check`` are pairs of runs after a search: twice the budget, twice and half the rate. ``witness``: where no d passes for sure,
-    two runs with all of D.
-    ``early`` lets runs far from d90 stop early. ``recipe`` holds what the protocol fixes of the training recipe. ``left_out`` is printed: what a number from this protocol does not carry.
-    """
-
-    name: str
-    about: str
-    projection: str = "orthonormal"
-    scope: str = "global"
-    structure: str = "layer"
-    rule: str = "chance"
-    absolute: float | None = None
-    strict: bool = False
-    design: str = "bisect"
-    official: bool = False
-    baselines: int = 3
-    most_baselines: int = 0
-    repeats: int = 3
-    ratio: float = 1.25
-    tune: bool = False
-    anchors: int = 1
-    early: bool = False
-    budget_check: bool = False
-    rate_check: bool = False
-    witness: bool = False
-    rate_law: str = "law"
-    rate: float | None = None
-    recipe: dict[str, object] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-
+from idim.values.protocol import Protocol
 
 PROTOCOLS: dict[str, Protocol] = {
     p.name: p
     for p in (
         Protocol(
             "trust",
-            "the default: orthonormal P, tuned rates, chance-corrected threshold, a 90 % interval, fresh seeds, locked split",
+            "the default: orthonormal P, tuned rates, chance-corrected threshold, a "
+            "90 % interval, fresh seeds, locked split",
             design="posterior",
             baselines=3,
             most_baselines=10,
             tune=True,
-            anchors=3,
             early=True,
             budget_check=True,
             rate_check=True,
@@ -78,7 +37,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             "li2018",
-            "Li et al. 2018: sparse P with unit columns over all D, one rate, L2 in weight space, absolute threshold 0.90",
+            "Li et al. 2018: sparse P with unit columns over all D, one rate, L2 in "
+            "weight space, absolute threshold 0.90",
             projection="sparse",
             rule="absolute",
             absolute=0.90,
@@ -99,7 +59,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             "aghajanyan2021",
-            "Aghajanyan et al. 2021: Fastfood with its true gradient, unit columns in each tensor, scales by layer",
+            "Aghajanyan et al. 2021: Fastfood with its true gradient, unit columns in"
+            " each tensor, scales by layer",
             projection="fastfood",
             scope="tensor",
             rule="raw",
@@ -115,7 +76,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             "aghajanyan2021-code",
-            "the public lineage of their code: its wrong gradient and crop, scales by tensor, AdamW at 0.03",
+            "the public lineage of their code: its wrong gradient and crop, scales by"
+            " tensor, AdamW at 0.03",
             projection="fastfood-lineage",
             scope="tensor",
             structure="tensor",
@@ -131,8 +93,10 @@ PROTOCOLS: dict[str, Protocol] = {
     )
 }
 
-#: Recipes by the kind of model: built-in nets, transformers, the toy. A protocol and then the user override them. The optimiser is Adam with a linear schedule:
-#: d90 is as low under SGD with momentum and under a full-matrix preconditioner, but only Adam's bears a rate four times too high (results/optimizers).
+#: Recipes by the kind of model: built-in nets, transformers, the toy. A protocol and then the user
+#: override them. The optimiser is Adam with a linear schedule. d90 is as low under SGD with
+#: momentum and under a full-matrix preconditioner, but only Adam's bears a rate four times too
+#: high (results/optimizers).
 RECIPES: dict[str, dict[str, object]] = {
     "net": {"learning_rate": 1e-3, "epochs": 5.0, "batch_size": 128, "scale_learning_rate": 1e-2},
     "transformer": {
@@ -143,15 +107,17 @@ RECIPES: dict[str, dict[str, object]] = {
     },
     "toy": {"learning_rate": 3.0, "max_steps": 3000, "batch_size": 1, "scale_learning_rate": 1e-2},
 }
-#: The rate law: eta(d) = eta_full * (D / d)^exponent, a line in log-log through full training itself at d = D. 3/4 fits what was
-#: tried: MNIST FC at d = 750 (0.03 to 0.1 equally good), MiniLM x SST-2 at 1,024 (0.2), 4,096 (0.1) and 16,384 (0.035). A constant
-#: times sqrt(D / d) that fits 1,024 diverges at 16,384. The toy has one well-scaled batch and takes one rate for all d.
+#: The rate law: eta(d) = eta_full * (D / d)^exponent, a line in log-log through full training
+#: itself at d = D. 3/4 fits what was tried: MNIST FC at d = 750 (0.03 to 0.1 equally good), and
+#: MiniLM x SST-2 at 1,024 (0.2), 4,096 (0.1) and 16,384 (0.035). A constant times sqrt(D / d) that
+#: fits 1,024 diverges at 16,384. The toy has one well-scaled batch and takes one rate for all d.
 RATE_EXPONENTS: dict[str, float] = {"net": 0.75, "transformer": 0.75, "toy": 0.0}
 #: Default LoRA rate, as a multiple of the full one.
 LORA_FACTOR = 10.0
 #: Tuning runs get this share of the budget.
 TUNE_SHARE = 0.5
-#: And no fewer steps than this, where the budget has them: in fewer, only rates that are too high learn.
+#: And no fewer steps than this, where the budget has them: in fewer, only rates that are too high
+#: learn.
 TUNE_STEPS = 100
 #: Steps of a run where neither the user nor the protocol says how long to train, by the kind of
 #: model. Few passes over a small data set leave full fine-tuning undertrained: digits gained .04

@@ -1,4 +1,4 @@
-"""One run: a specification in, a record out. The only place where task, model, arm and loop meet."""
+"""One run: a specification in, a record out. Here alone task, model, arm and loop meet."""
 
 from __future__ import annotations
 
@@ -145,13 +145,17 @@ def _watched(
 
 
 def _finish(spec: Spec, adapted: arms.Adapted, outcome: Outcome, save: str) -> list[str]:
-    """What follows training: how much the precision lost, and the result's folder. Returns what its owner should know of."""
+    """What follows training: how much the precision lost, and the result's folder.
+
+    Returns what its owner should know of.
+    """
     warnings = []
     if spec.recipe.precision in COMPUTE:
         adapted.info["rounded_away"] = lost = adapted.rounded_away(COMPUTE[spec.recipe.precision])
         if lost > _ROUNDED_AWAY:
             warnings.append(
-                f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; fp32 would not"
+                f"{spec.recipe.precision} rounds away {lost:.0%} of the weights' moves; "
+                "fp32 would not"
             )
     if save and outcome.status == "ok":
         try:

@@ -14,10 +14,14 @@ import dataclasses
 from pathlib import Path
 from statistics import fmean, median
 
+from idim import specs
 from idim.config import Config
+from idim.rates.law import untuned
+from idim.resolve import resolve
+from idim.runs import Runs
 from idim.store import Store, write_json
-from idim.study import Study, Watcher
 from idim.values.purpose import Purpose
+from idim.watcher import Watcher
 
 SEEDS = 20
 D = sorted({round(2 ** (4 + 9 * i / 39)) for i in range(40)})
@@ -46,22 +50,20 @@ def main() -> None:
         out=args.store,
         workers=args.workers,
     )
-    study, store = (
-        Study(config, Watcher(say=lambda line: print(line, flush=True))),
-        Store(args.store),
-    )
-    rate = study.law("did")
-    specs = {("full", i): study.spec(Purpose.BASELINE, "full", 0, i, 3e-3) for i in range(SEEDS)}
-    specs |= {
-        (d, i): study.spec(Purpose.SEARCH, "did", d, i, rate(d)) for d in D for i in range(SEEDS)
+    plan = resolve(config)
+    runs = Runs(plan, Store(args.store), Watcher(say=lambda line: print(line, flush=True)))
+    rate = untuned(plan)
+    wanted = {("full", i): specs.make(plan, Purpose.BASELINE, None, i, 3e-3) for i in range(SEEDS)}
+    wanted |= {
+        (d, i): specs.make(plan, Purpose.SEARCH, d, i, rate(d)) for d in D for i in range(SEEDS)
     }
-    specs |= {
-        (f, d, i): study.spec(Purpose.CHECK, "did", d, i, rate(d), budget=f)
+    wanted |= {
+        (f, d, i): specs.make(plan, Purpose.CHECK, d, i, rate(d), budget=f)
         for f in LONGER
         for d in LONGER_D
         for i in range(LONGER_SEEDS)
     }
-    records = dict(zip(specs, study.execute(store, list(specs.values()), "replay"), strict=True))
+    records = dict(zip(wanted, runs.of(list(wanted.values()), "replay"), strict=True))
     one = records[D[0], 0]
 
     def curves(size: int | str) -> list[list[float]]:
@@ -78,11 +80,11 @@ def main() -> None:
         args.out,
         {
             "recipe": dataclasses.asdict(one.spec.recipe) | {"learning_rate": "3e-3 (D / d)^0.75"},
-            "D": study.D,
+            "D": plan.facts.D,
             "steps": one.training.steps,
             "packages": one.origin.packages,
             "git_commit": one.origin.git_commit,
-            "task_fingerprint": study.task.fingerprint,
+            "task_fingerprint": plan.data.fingerprint,
             "seconds": median(r.training.seconds for r in records.values()),
             "seeds": SEEDS,
             "chance": max(full[0].majority, fmean(i.untouched for i in full)),

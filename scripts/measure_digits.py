@@ -17,12 +17,15 @@ from statistics import fmean
 
 import numpy as np
 
+from idim import specs
 from idim.config import Config
+from idim.resolve import resolve
+from idim.runs import Runs
 from idim.search.isotonic import isotonic
 from idim.search.threshold import Baseline, Point, Target
 from idim.store import Store, write_json
-from idim.study import Study, Watcher
 from idim.values.purpose import Purpose
+from idim.watcher import Watcher
 
 D = (48, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320)
 FULL_RATES = (0.003, 0.006, 0.01, 0.02, 0.03, 0.06)
@@ -42,34 +45,30 @@ def main() -> None:
     config = Config(
         "mlp:64-32-10", "digits", arm="did", seed=20_261, out=args.store, workers=args.workers
     )
-    study, store = (
-        Study(config, Watcher(say=lambda line: print(line, flush=True))),
-        Store(args.store),
-    )
+    plan = resolve(config)
+    runs = Runs(plan, Store(args.store), Watcher(say=lambda line: print(line, flush=True)))
 
-    def tuned(arm: str, d: int, rates: list[float]) -> tuple[float, dict[str, float]]:
-        specs = [
-            study.spec(Purpose.TUNE, arm, d, i, r, "tune") for r in rates for i in range(TUNING)
+    def tuned(d: int | None, rates: list[float]) -> tuple[float, dict[str, float]]:
+        wanted = [
+            specs.make(plan, Purpose.TUNE, d, i, r, split="tune")
+            for r in rates
+            for i in range(TUNING)
         ]
-        scores = [r.score or 0.0 for r in study.execute(store, specs, arm)]
+        scores = [r.score or 0.0 for r in runs.of(wanted, "did" if d else "full")]
         mean = {r: fmean(scores[n * TUNING : (n + 1) * TUNING]) for n, r in enumerate(rates)}
         return max(mean, key=mean.get), {f"{r:g}": round(v, 4) for r, v in mean.items()}
 
-    full_rate, full_tried = tuned("full", 0, list(FULL_RATES))
-    records = study.execute(
-        store,
-        [study.spec(Purpose.BASELINE, "full", 0, i, full_rate) for i in range(FULL_SEEDS)],
-        "full",
+    full_rate, full_tried = tuned(None, list(FULL_RATES))
+    records = runs.of(
+        [specs.make(plan, Purpose.BASELINE, None, i, full_rate) for i in range(FULL_SEEDS)], "full"
     )
     full = [r.score for r in records]
     chance = max(records[0].training.majority, fmean(r.training.untouched for r in records))
     table = {}
     for d in D:
-        law = full_rate * (study.D / d) ** 0.75
-        rate, tried = tuned("did", d, [float(f"{f * law:.3g}") for f in FACTORS])
-        found = study.execute(
-            store, [study.spec(Purpose.SEARCH, "did", d, i, rate) for i in range(SEEDS)], "did"
-        )
+        law = full_rate * (plan.facts.D / d) ** 0.75
+        rate, tried = tuned(d, [float(f"{f * law:.3g}") for f in FACTORS])
+        found = runs.of([specs.make(plan, Purpose.SEARCH, d, i, rate) for i in range(SEEDS)], "did")
         table[d] = {
             "rate": rate,
             "of the law": rate / law,
@@ -96,8 +95,8 @@ def main() -> None:
             "model": config.model,
             "task": config.task,
             "arm": "did",
-            "steps": study.steps,
-            "D": study.D,
+            "steps": plan.steps,
+            "D": plan.facts.D,
             "chance": chance,
             "full": {"rate": full_rate, "tuning": full_tried, "scores": full},
             "d": {str(d): v for d, v in table.items()},

@@ -21,9 +21,10 @@ from idim.answers.summary import derive, keep
 from idim.config import Config
 from idim.report.page import draw
 from idim.report.words import answer_text
+from idim.resolve import resolve
 from idim.store import Store, write_json
-from idim.study import Watcher
 from idim.values.purpose import Purpose
+from idim.watcher import Watcher
 
 CURVES = {"mnist-fc": "mnist_fc_784_200_200_10", "mnist-lenet": "mnist_lenet"}
 
@@ -71,8 +72,9 @@ def main() -> None:
         out=args.out,
         workers=args.workers,
     )
-    summary = conductor.search(config, Watcher(say=lambda line: print(line, flush=True)))
+    watcher = Watcher(say=lambda line: print(line, flush=True))
     store = Store(args.out)
+    summary = conductor.measure(resolve(config), store, watcher)
     summaries = derive(store)
     keep(store, summaries)
     list(draw(store, summaries))

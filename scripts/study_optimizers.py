@@ -24,16 +24,19 @@ from statistics import median
 import pandas as pd
 import torch
 
-from idim import train
+from idim import specs, train
 from idim.answers.evidence import baseline_of, points_of
 from idim.config import Config
+from idim.rates.law import untuned
+from idim.resolve import resolve
+from idim.runs import Runs
 from idim.search.answer import Belief
 from idim.search.threshold import Target
 from idim.store import Store, write_json
-from idim.study import Study, Watcher
 from idim.values.purpose import Purpose
 from idim.values.recipe import CHOICES
 from idim.values.record import Record
+from idim.watcher import Watcher
 
 
 class FullMatrix(torch.optim.Optimizer):
@@ -135,33 +138,30 @@ def tasks(
 
 def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict]:
     """One row for each pair of optimiser and schedule."""
-    study, store = (
-        Study(config, Watcher(say=lambda line: print(line, flush=True))),
-        Store(config.out),
-    )
-    full = study.execute(
-        store,
+    plan = resolve(config)
+    runs = Runs(plan, Store(config.out), Watcher(say=lambda line: print(line, flush=True)))
+    full = runs.of(
         [
-            study.spec(Purpose.BASELINE, "full", 0, i, config.learning_rate)
+            specs.make(plan, Purpose.BASELINE, None, i, config.learning_rate)
             for i in range(BASELINES)
         ],
         "full",
     )
     target = Target(baseline_of(full), "chance")
-    law = study.law("did")
+    law = untuned(plan)
 
     def run(wanted: list[tuple[int, int, float]], optimizer: str, schedule: str) -> list[Record]:
-        specs = [study.spec(Purpose.SEARCH, "did", d, i, rate) for d, i, rate in wanted]
-        specs = [
+        made = [specs.make(plan, Purpose.SEARCH, d, i, rate) for d, i, rate in wanted]
+        changed = [
             dataclasses.replace(
                 s,
                 recipe=dataclasses.replace(
                     s.recipe, optimizer=optimizer, schedule=schedule, evaluations=1
                 ),
             )
-            for s in specs
+            for s in made
         ]
-        return study.execute(store, specs, f"did/{optimizer}/{schedule}")
+        return runs.of(changed, f"did/{optimizer}/{schedule}")
 
     for optimizer, schedule in PAIRS:
         start = (lambda d: SGD_RATE) if optimizer == "sgd" else law
@@ -193,7 +193,7 @@ def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict
         }
         for f in ABOUT:
             mine = [r for r, (g, _, _) in zip(records, wanted, strict=True) if g == f]
-            answer = Belief(points_of(mine), target, 1, study.D).interval(target)
+            answer = Belief(points_of(mine), target, 1, plan.facts.D).interval(target)
             row["d90"][f"{f:g}"] = answer | {
                 "scores": {
                     str(d): [r.score for r in mine if r.training.d_total == d] for d in sizes

@@ -18,7 +18,8 @@ import pandas as pd
 from idim import conductor
 from idim.config import Config
 from idim.report.words import answer_text
-from idim.store import write_json
+from idim.resolve import resolve
+from idim.store import Store, write_json
 from idim.values.findings import Crossing
 
 LINES = {"grid": {"design": "grid", "grid": (32, 64, 128, 256), "repeats": 3}, "trust": {}}
@@ -36,9 +37,8 @@ def main() -> None:
     rows = []
     for name, more in LINES.items():
         for seed in range(args.seeds):
-            found = conductor.search(
-                Config("mlp:64-32-10", "digits", arm="did", seed=seed, out=args.store, **more)
-            )
+            config = Config("mlp:64-32-10", "digits", arm="did", seed=seed, **more)
+            found = conductor.measure(resolve(config), Store(args.store))
             interval = found.interval or Crossing(None, None, None, None)
             rows.append(
                 {

@@ -26,10 +26,11 @@ from transformers import (
 )
 
 import idim
-from idim import config
+from idim import config, specs
 from idim.errors import IdimError
+from idim.executors import Local
+from idim.resolve import resolve
 from idim.source import InMemory
-from idim.study import Study
 from idim.tasks.in_memory import InMemoryTask
 from idim.tasks.takes import Brought, Takes
 from idim.tasks.user_metric import chosen
@@ -482,24 +483,25 @@ def test_a_metric_in_percent_gives_the_same_answer_whatever_it_is_called(tmp_pat
 
 def test_two_measurements_at_once_under_the_same_names_keep_apart():
     """What a program brought is passed along, so no call changes what another one sees."""
-    made = [
-        Study(
-            config.make({"model": "m", "task": "t", **FAST}),
-            source=InMemory(
-                "m",
-                lambda seed, k=k: net(k),
-                "t",
-                lambda o, data=data: InMemoryTask("t", data, TEST, "accuracy", None, o),
-            ),
+    sources = [
+        InMemory(
+            "m",
+            lambda seed, k=k: net(k),
+            "t",
+            lambda o, data=data: InMemoryTask("t", data, TEST, "accuracy", None, o),
         )
         for k, data in ((0, TRAIN), (1, blobs(500, 2)))
     ]
-    alone = [study.source.load("m", study.task, 0).fingerprint for study in made]
-    assert alone[0] != alone[1] and made[0].task.fingerprint != made[1].task.fingerprint
-    for study, fingerprint in zip(made * 2, alone * 2, strict=True):
-        ((_, record),) = study.executor.run([study.spec(Purpose.SINGLE, "did", 20, 0, 0.01)])
+    asked = config.make({"model": "m", "task": "t", **FAST})
+    made = [(source, resolve(asked, source)) for source in sources]
+    alone = [plan.model_fingerprint for _, plan in made]
+    assert alone[0] != alone[1]
+    assert made[0][1].data.fingerprint != made[1][1].data.fingerprint
+    for (source, plan), fingerprint in zip(made * 2, alone * 2, strict=True):
+        spec = specs.make(plan, Purpose.SINGLE, 20, 0, 0.01)
+        ((_, record),) = Local(source=source).run([spec])
         assert record.setting.model_fingerprint == fingerprint
-        assert record.setting.task_fingerprint == study.task.fingerprint
+        assert record.setting.task_fingerprint == plan.data.fingerprint
 
 
 #: Two baselines and two d, in seconds.
@@ -610,9 +612,9 @@ def test_lora_is_swept_over_its_ranks(tmp_path):
     found = idim.measure(
         net(0), TRAIN, TEST, out=str(tmp_path), **FAST | {"arm": "lora", "ranks": [1, 3]}, repeats=1
     )
-    assert [c["rank"] for c in found["curve"]] == [1, 3] and "r90" in found
-    assert found["runs"] == {"baseline": 2, "sweep": 2}
-    assert "LoRA" in str(found) and found._repr_png_().startswith(b"\x89PNG")
+    assert [c["r"] for c in found["curve"]] == [1, 3] and "r90" in found
+    assert found["runs"] == {"baseline": 2, "search": 2}
+    assert "arm lora" in str(found) and found._repr_png_().startswith(b"\x89PNG")
     # The curve of the search that lies in the same store stands beside it.
     assert len(found.figure().axes[1].lines) > 3
 

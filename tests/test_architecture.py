@@ -146,7 +146,9 @@ LIGHT = [
         name.startswith(("idim.values", "idim.search", "idim.answers", "idim.report", "idim.arms"))
         and name != "idim.arms.subspace_adapted"
     )
+    or name.startswith("idim.rates")
     or name in ("idim.config", "idim.protocols", "idim.store", "idim.errors")
+    or name in ("idim.specs", "idim.open_question", "idim.watcher")
 ]
 
 
@@ -200,8 +202,9 @@ def test_deciding_and_reporting_never_import_torch(path):
         "transformers",
         "projections",
         "idim.run",
+        "idim.runs",
         "idim.train",
-        "idim.study",
+        "idim.resolve",
         "idim.conductor",
     ):
         assert not reaches(path, package)
@@ -230,6 +233,13 @@ def test_train_knows_no_projections_and_no_arms():
 def test_only_the_command_line_imports_the_conductor(path):
     if path.parent.name != "cli" and path.name not in ("conductor.py", "api.py"):
         assert not reaches(path, "idim.conductor")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_below_the_door_nobody_sees_what_the_user_asked_for(path):
+    """``resolve`` makes a plan of a Config, and checks it; all else takes the plan."""
+    if path.parent.name not in ("cli", "resolve") and path.name not in ("config.py", "api.py"):
+        assert not reaches(path, "idim.config")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -19,15 +19,15 @@ from one_more_arm import BitFit
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from idim import arms, models, run, train
-from idim.arms.base import ModelFacts
+from idim import arms, models, run, specs, train
 from idim.arms.peft import Peft
 from idim.cli.flags import names_in
 from idim.config import Config
 from idim.errors import IdimError
+from idim.resolve import resolve_single
 from idim.store import Store
-from idim.study import Study
 from idim.values import recipe
+from idim.values.arm import ModelFacts
 from idim.values.purpose import Purpose
 
 SETTINGS = {
@@ -158,7 +158,7 @@ def test_what_an_arm_is_told_is_kept_and_read_again(arm):
 def test_an_arm_has_a_line_a_source_and_sizes_with_rates(arm):
     found = arms.ARMS[arm]
     assert found.name == arm and found.about.endswith(".") and found.source and found.shown
-    facts = ModelFacts(D=1000, tensors=6, groups=3, exponent=0.75)
+    facts = ModelFacts(D=1000, tensors=6, groups=3, width=16, exponent=0.75)
     low, high = found.limits(facts)
     settings = found.Settings.of(SETTINGS)
     assert 1 <= low <= high <= facts.D + found.scales(facts)
@@ -171,7 +171,7 @@ def test_an_arm_has_a_line_a_source_and_sizes_with_rates(arm):
 @pytest.mark.parametrize("arm", ALL)
 def test_a_run_of_an_arm_is_a_record_that_the_store_takes(arm, tmp_path):
     config = Config("mlp:64-8-10", "digits", max_steps=2, max_train_samples=64, arm="full")
-    spec = Study(config).spec(Purpose.SINGLE, "full", 0, 0, 0.01)
+    spec = specs.make(resolve_single(config), Purpose.SINGLE, None, 0, 0.01)
     told = arms.ARMS[arm].Settings.of(SETTINGS).to_json()
     spec = dataclasses.replace(spec, arm=arm, settings=told)
     record, lost, store = run.execute(spec), run.lost(spec, "killed"), Store(tmp_path)

@@ -16,13 +16,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from idim import specs
 from idim.answers.evidence import points_of
 from idim.cli import app
 from idim.config import Config
 from idim.protocols import PROTOCOLS
+from idim.resolve import resolve
+from idim.runs import Runs
 from idim.search.threshold import Point
 from idim.store import Store
-from idim.study import Study
 from idim.values.purpose import Purpose
 
 FAST = [
@@ -176,20 +178,10 @@ def test_the_trust_protocol_on_digits(tmp_path):
 
 @pytest.mark.parametrize(("d", "tau", "side"), [(600, 0.5, "above"), (14, 0.95, "below")])
 def test_a_run_whose_end_is_known_stops_and_counts_as_a_bound(tmp_path, d, tau, side):
-    study = Study(
-        Config(
-            "mlp:64-16-10",
-            "digits",
-            arm="did",
-            max_steps=800,
-            learning_rate=0.01,
-            out=str(tmp_path),
-        )
-    )
+    plan = resolve(Config("mlp:64-16-10", "digits", arm="did", max_steps=800, learning_rate=0.01))
+    runs = Runs(plan, Store(tmp_path))
     whole, short = (
-        study.execute(
-            Store(tmp_path), [study.spec(Purpose.SEARCH, "did", d, 0, 0.1, stop=stop)], ""
-        )[0]
+        runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1, stop=stop)], "")[0]
         for stop in (None, (tau, 0.1))
     )
     assert (whole.status, short.status) == ("ok", "stopped") and whole.key != short.key
@@ -469,7 +461,7 @@ def test_doctor():
         (["--task", "digits"], "--model: expected a name"),
         (["--model", "mlp:64-10"], "--task: expected a name"),
         ([*FAST, "--arm", "nosuch"], "--arm: expected one of full, did, said, lora; got 'nosuch'"),
-        ([*FAST, "--arm", "full"], "--arm: expected one of did, said; got 'full'"),
+        ([*FAST, "--arm", "full"], "--arm: expected one of did, said, lora; got 'full'"),
         ([*FAST, "--projection", "nosuch"], "--projection: expected one of dense, sparse"),
         (
             [*FAST, "--projection", "fastfood-lineage"],
@@ -555,7 +547,7 @@ def test_mistakes_of_search(tmp_path, monkeypatch, words, says):
             ["train", *FAST[:6], "--arm", "said", "--d", "2"],
             "--d: expected a number from 3 to 1212",
         ),
-        (["train", *FAST[:6], "--arm", "lora"], "rank: expected a whole number of at least 1"),
+        (["train", *FAST[:6], "--arm", "lora"], "--rank: expected a number from 1 to 16"),
         (["sweep", *FAST, "--ranks", "0"], "--ranks: expected distinct whole numbers"),
         (["sweep", *FAST, "--arm", "did"], "--arm: expected one of lora"),
         (

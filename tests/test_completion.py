@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as t
+from doors import search, train_one
 
 from idim import models, tasks
-from idim.conductor import search, train_one
 from idim.config import Config
 from idim.errors import IdimError
 from idim.tasks.frames import rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,12 +14,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from idim import executors, run
+from idim import executors, run, specs
 from idim.answers.evidence import points_of
 from idim.config import Config
 from idim.errors import IdimError
+from idim.resolve import resolve_single
+from idim.runs import Runs
+from idim.source import CATALOGUES
 from idim.store import Store
-from idim.study import Study
+from idim.tasks.base import Task
+from idim.values.plan import Plan
 from idim.values.purpose import Purpose
 from idim.values.record import Record
 
@@ -35,11 +40,25 @@ WORDS = [
 ]
 
 
-def made(tmp_path, workers: int = 2, **more) -> tuple[Study, Store]:
+def made(tmp_path, workers: int = 2, **more) -> tuple[Plan, Runs, Store]:
     more = {"arm": "did", "max_steps": 4, "learning_rate": 0.01} | more
-    return Study(
-        Config("mlp:64-16-10", "digits", workers=workers, out=str(tmp_path), **more)
-    ), Store(tmp_path)
+    config = Config("mlp:64-16-10", "digits", workers=workers, out=str(tmp_path), **more)
+    plan, store = resolve_single(dataclasses.replace(config, d=20, rank=2)), Store(tmp_path)
+    return plan, Runs(plan, store), store
+
+
+def task_of(plan: Plan) -> Task:
+    """The task that a run of this plan gets."""
+    return CATALOGUES.task(plan.model, plan.task, plan.options)
+
+
+#: A purpose and a size for each arm; None for full fine-tuning.
+SORTS = {
+    "did": (Purpose.SEARCH, 20),
+    "said": (Purpose.SEARCH, 20),
+    "lora": (Purpose.SEARCH, 2),
+    "full": (Purpose.BASELINE, None),
+}
 
 
 def killed_at_20(spec, *args):
@@ -61,9 +80,9 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(executors, "execute", killed_at_20)
-    study, store = made(tmp_path)
-    specs = [study.spec(Purpose.SEARCH, "did", d, 0, 0.1) for d in (10, 20, 30)]
-    records = study.execute(store, specs, "c")
+    plan, runs, store = made(tmp_path)
+    wanted = [specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20, 30)]
+    records = runs.of(wanted, "c")
     assert [str(r.status) for r in records] == ["ok", "failed", "ok"]
     assert "killed twice" in records[1].reason and records[1].training.d_total == 20
     assert (
@@ -71,7 +90,7 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
         and not store.skipped
     )
     assert [p.score for p in points_of([records[1]])] == [None]
-    assert [str(r.status) for r in study.execute(store, specs, "c")] == [
+    assert [str(r.status) for r in runs.of(wanted, "c")] == [
         "ok",
         "failed",
         "ok",
@@ -81,10 +100,8 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
 def test_a_worker_that_is_killed_once_is_no_verdict_on_its_run(tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "execute", killed_once)
     monkeypatch.setenv("IDIM_TEST_KILLED", str(tmp_path / "killed"))
-    study, store = made(tmp_path / "o")
-    records = study.execute(
-        store, [study.spec(Purpose.SEARCH, "did", d, 0, 0.1) for d in (10, 20)], "c"
-    )
+    plan, runs, _ = made(tmp_path / "o")
+    records = runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20)], "c")
     assert [str(r.status) for r in records] == ["ok"] * 2 and (tmp_path / "killed").exists()
 
 
@@ -105,18 +122,15 @@ ERRORS = {
 def test_out_of_memory_is_a_failed_record_wherever_it_comes(
     tmp_path, monkeypatch, name, where, arm
 ):
-    study, store = made(tmp_path, workers=1, max_train_samples=64, max_eval_samples=64)
-    kind, size = {
-        "did": (Purpose.SEARCH, 20),
-        "lora": (Purpose.SWEEP, 2),
-        "full": (Purpose.BASELINE, 0),
-    }[arm]
-    spec = study.spec(kind, arm, size, 0, 0.1)
+    small = {"max_train_samples": 64, "max_eval_samples": 64}
+    plan, runs, store = made(tmp_path, workers=1, arm=arm, **small)
+    kind, size = SORTS[arm]
+    spec = specs.make(plan, kind, size, 0, 0.1)
     holder = {
         "build": (run.arms, "build"),
-        "loss": (study.task, "loss"),
-        "score": (study.task, "score"),
-        "load": (study.source, "load"),
+        "loss": (task_of(plan), "loss"),
+        "score": (task_of(plan), "score"),
+        "load": (CATALOGUES, "load"),
     }[where]
     calls, real = [], getattr(*holder)
 
@@ -125,7 +139,7 @@ def test_out_of_memory_is_a_failed_record_wherever_it_comes(
         return ERRORS[name]() if where != "load" or len(calls) == 1 else real(*args)
 
     monkeypatch.setattr(*holder, failing)
-    (record,) = study.execute(store, [spec], "c")
+    (record,) = runs.of([spec], "c")
     assert (
         record.status == "failed"
         and record.reason.startswith("out of memory")
@@ -135,14 +149,14 @@ def test_out_of_memory_is_a_failed_record_wherever_it_comes(
 
 
 def test_another_error_is_no_lack_of_memory(tmp_path, monkeypatch):
-    study, store = made(tmp_path, workers=1)
+    plan, runs, _ = made(tmp_path, workers=1)
     monkeypatch.setattr(
-        study.task,
+        task_of(plan),
         "loss",
         lambda *_: (_ for _ in ()).throw(RuntimeError("mat1 and mat2 shapes cannot be multiplied")),
     )
     with pytest.raises(RuntimeError, match="mat1"):
-        study.execute(store, [study.spec(Purpose.SEARCH, "did", 20, 0, 0.1)], "c")
+        runs.of([specs.make(plan, Purpose.SEARCH, 20, 0, 0.1)], "c")
 
 
 @pytest.mark.parametrize(
@@ -151,25 +165,20 @@ def test_another_error_is_no_lack_of_memory(tmp_path, monkeypatch):
 def test_a_score_that_its_metric_cannot_have_ends_the_run_before_training(
     tmp_path, monkeypatch, metric, score
 ):
-    study, store = made(tmp_path, workers=1)
-    monkeypatch.setattr(study.task, "metric", metric)
-    monkeypatch.setattr(study.task, "score", lambda *_: score)
+    plan, runs, store = made(tmp_path, workers=1)
+    monkeypatch.setattr(task_of(plan), "metric", metric)
+    monkeypatch.setattr(task_of(plan), "score", lambda *_: score)
     steps = []
-    monkeypatch.setattr(study.task, "loss", lambda *_: steps.append(1))
+    monkeypatch.setattr(task_of(plan), "loss", lambda *_: steps.append(1))
     with pytest.raises(IdimError, match=f"metric: expected {metric} from "):
-        study.execute(store, [study.spec(Purpose.SEARCH, "did", 20, 0, 0.1)], "c")
+        runs.of([specs.make(plan, Purpose.SEARCH, 20, 0, 0.1)], "c")
     assert not steps and not store.all()
 
 
 def test_a_failed_record_of_every_arm_fits_the_store(tmp_path):
-    study, _ = made(tmp_path, workers=1)
-    for kind, arm, size in (
-        (Purpose.SEARCH, "did", 20),
-        (Purpose.SEARCH, "said", 20),
-        (Purpose.SWEEP, "lora", 2),
-        (Purpose.BASELINE, "full", 0),
-    ):
-        record = run.lost(study.spec(kind, arm, size, 0, 0.1), "killed")
+    for arm, (kind, size) in SORTS.items():
+        plan, _, _ = made(tmp_path, workers=1, arm=arm)
+        record = run.lost(specs.make(plan, kind, size, 0, 0.1), "killed")
         kept = json.loads(json.dumps(record.to_json()))
         assert Record.from_json(kept, record.key).status == "failed"
 

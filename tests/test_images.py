@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as t
+from doors import train_one
 
 from idim import models, tasks
-from idim.conductor import train_one
 from idim.config import Config
 from idim.errors import IdimError
 from idim.export import export

@@ -378,6 +378,7 @@ def record(
         Purpose(kind),
         "measure",
         {"projection": seed},
+        {"d": d},
     )
     training = Training("accuracy", score, untouched, majority=0.5, d_total=d, seconds=1.0)
     return Record(spec, Status(status), training, Setting(1000), key=key)

@@ -418,9 +418,9 @@ def test_a_full_standard_error_takes_no_answer_away(tmp_path):
 def test_json_is_alone_on_standard_output(tmp_path, monkeypatch):
     real = conductor.train_one
 
-    def chatty(*args):
+    def chatty(*args, **more):
         print("Do you wish to run the custom code? [y/N]")
-        return real(*args)
+        return real(*args, **more)
 
     monkeypatch.setattr(conductor, "train_one", chatty)
     code, stdout, stderr = idim("train", *NET[:8], "--arm", "full", "--out", tmp_path, "--json")
@@ -433,7 +433,7 @@ def test_json_has_no_number_that_json_lacks(known, monkeypatch, value):
     made = dataclasses.replace(
         SearchSummary.from_json(answer), interval=Crossing(None, value, None, 0.9)
     )
-    monkeypatch.setattr(conductor, "search", lambda *_: made)
+    monkeypatch.setattr(conductor, "measure", lambda *_: made)
     _, stdout, _ = idim(*SEARCH, "--out", out, "--json")
     found = json.loads(stdout, parse_constant=lambda c: pytest.fail(c))
     assert found["interval"] == {"estimate": None, "low": None, "high": None, "level": 0.9}
@@ -567,13 +567,13 @@ def test_a_store_that_cannot_be_written_is_reported_on_before_it_is_said(known, 
 
 
 def test_a_comparison_that_ends_early_prints_what_it_has(tmp_path, monkeypatch):
-    real, calls = conductor.search, []
+    real, calls = conductor.measure, []
 
-    def second_fails(config, watcher):
+    def second_fails(*args):
         calls.append(1)
-        return real(config, watcher) if len(calls) == 1 else fails(KeyboardInterrupt())()
+        return real(*args) if len(calls) == 1 else fails(KeyboardInterrupt())()
 
-    monkeypatch.setattr(conductor, "search", second_fails)
+    monkeypatch.setattr(conductor, "measure", second_fails)
     code, stdout, stderr = idim(
         "compare",
         "--models",

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from idim.answers.evidence import pairs_of
+from idim.answers.evidence import pairs_of, size_of
 from idim.arms import FULL
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE
@@ -111,7 +111,7 @@ def _witness(records: Iterable[Record], base: Baseline) -> Witness | None:
     runs = [r for r in records if r.kind in kinds and r.status != Status.STOPPED]
     if not runs or base.mean <= base.chance:
         return None
-    d = max(r.training.d_total for r in runs)
-    scores = [r.score for r in runs if r.training.d_total == d]
+    d = max(size_of(r) for r in runs)
+    scores = [r.score for r in runs if size_of(r) == d]
     shares = [0.0 if s is None else (s - base.chance) / (base.mean - base.chance) for s in scores]
     return Witness(d, median(shares), len(shares))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from types import MappingProxyType
 
+from idim.arms import ARMS
 from idim.search.answer import Belief, bracketed
 from idim.search.design import ADAPTIVE
 from idim.search.threshold import Baseline, Point, Target
@@ -45,6 +46,13 @@ def too_few(base: Baseline | None, question: Question) -> bool:
     return base is None or (base.n < 2 and question.design in ADAPTIVE)
 
 
+def size_of(record: Record) -> int:
+    """The size of the arm in a run: d, or a rank; 0 where the arm, or the record, has none."""
+    size = ARMS[record.spec.arm].size
+    found = record.spec.settings.get(size.name) if size else None
+    return found if isinstance(found, int) else 0
+
+
 def points_of(
     records: Iterable[Record], handicaps: Mapping[str, float] = MappingProxyType({})
 ) -> list[Point]:
@@ -59,7 +67,7 @@ def points_of(
         if r.kind == Purpose.SEARCH:
             stopped = dataclasses.asdict(r.training.stopped) if r.training.stopped else {}
             cost = handicaps.get(r.key, 0.0)
-            points.append(Point(r.training.d_total, r.score, **stopped, handicap=cost))
+            points.append(Point(size_of(r), r.score, **stopped, handicap=cost))
     return points
 
 
@@ -67,6 +75,11 @@ def target_of(base: Baseline, question: Question) -> Target:
     """The threshold of the question."""
     q = question
     return Target(base, q.rule, q.threshold, q.absolute, q.strict, q.loss)
+
+
+def belief_of(points: Sequence[Point], target: Target, question: Question) -> Belief:
+    """What the points say of the curve, over the sizes that the question may try."""
+    return Belief(points, target, question.smallest, question.largest)
 
 
 def pairs_of(
@@ -85,7 +98,7 @@ def pairs_of(
     """
 
     def same(r: Record) -> str:
-        return json.dumps([r.spec.arm, r.spec.seeds, r.training.d_total], sort_keys=True)
+        return json.dumps([r.spec.arm, r.spec.seeds, size_of(r)], sort_keys=True)
 
     records = list(records)
     first = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from idim.answers.evidence import size_of
 from idim.arms import ARMS, FULL
 from idim.values.fields import Unfit, same
 from idim.values.purpose import Purpose
@@ -39,6 +40,6 @@ def check_answers(question: Question, records: Iterable[Record]) -> None:
         allowed = arms.get(r.kind, (question.arm,))
         if r.spec.arm not in allowed:
             raise Unfit(f"arm of {name}: expected {' or '.join(allowed)}; got {r.spec.arm}")
-        low, high, d = question.smallest, question.largest, r.training.d_total
-        if over_d and r.kind == Purpose.SEARCH and not low <= d <= high:
-            raise Unfit(f"d of {name}: expected {low} to {high}; got {d}")
+        low, high, there = question.smallest, question.largest, size_of(r)
+        if size and r.kind == Purpose.SEARCH and not low <= there <= high:
+            raise Unfit(f"{size.letter} of {name}: expected {low} to {high}; got {there}")

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from idim.answers.evidence import baseline_of, points_of, target_of, too_few
+from idim.answers.evidence import baseline_of, belief_of, points_of, target_of, too_few
 from idim.errors import expected
-from idim.search.answer import Belief
 from idim.search.design import LEVEL, TAILS
 from idim.values.findings import Ratio
 from idim.values.question import Question
@@ -65,5 +64,4 @@ def _places(records: list[Record], question: Question) -> np.ndarray:
     if base is None or not points:
         raise expected("ratio", "a search with full runs and runs at some d", question.id)
     target = target_of(base, question)
-    known = Belief(points, target, question.smallest, question.largest).known
-    return known.quantile(_NODES)
+    return belief_of(points, target, question).known.quantile(_NODES)

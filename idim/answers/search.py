@@ -6,19 +6,22 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from idim.answers.checks import checks_of
 from idim.answers.evidence import (
     baseline_of,
+    belief_of,
     cost_of,
     crossing_of,
     levels_of,
     points_of,
+    size_of,
     target_of,
     too_few,
 )
 from idim.answers.verdict import verdict_of
-from idim.search.answer import Belief
+from idim.arms import ARMS
 from idim.search.design import ADAPTIVE
 from idim.search.threshold import means, sampling_error
 from idim.values.findings import Crossing, Fit, Locked, Mean, Tried
@@ -37,19 +40,20 @@ _LOCKED_NEAR = 0.35
 def search_summary(mine: list[Record], question: Question) -> SearchSummary:
     """Brackets, or intervals where the design is built on them; ``interval`` in any case."""
     q = question
+    size = ARMS[q.arm].size
+    assert size is not None  # The store takes no other question.
     base = baseline_of(mine, q.n_scored, q.metric)
     points = points_of(mine, q.handicaps)
+    searched = {size_of(r): r for r in mine if r.kind == Purpose.SEARCH}
     out = SearchSummary(
+        letter=size.letter,
+        **_setting(q, searched.values()),
         model=q.model,
         task=q.task,
         arm=q.arm,
-        projection=q.projection,
         protocol=q.protocol,
         metric=q.metric,
         D=q.D,
-        m=q.m,
-        scope=q.scope,
-        structure=q.structure,
         steps=q.steps,
         design=q.design,
         examples=_examples(mine, q),
@@ -67,7 +71,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
     target = target_of(base, q)
     belief, gain = None, base.mean - base.chance
     if points and gain > 0 and base.chance < target.tau < base.mean + 0.05 * gain:
-        belief = Belief(points, target, q.smallest, q.largest)
+        belief = belief_of(points, target, q)
     adaptive = belief if q.design in ADAPTIVE else None
     curve = tuple(
         Tried(
@@ -76,6 +80,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
             sum(p.d == d for p in points),
             target.passes(mean),
             sum(bool(p.side) for p in points if p.d == d),
+            *((searched[d].training.d_total, searched[d].rate) if size.letter != "d" else ()),
         )
         for d, mean in means(points, base.chance).items()
     )
@@ -85,31 +90,54 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
         return crossing_of(points, asked, adaptive)
 
     by = q.rule if q.rule != "absolute" else "chance"
-    found = {f"d{level * 100:.0f}": reached(by, level) for level in LEVELS}
-    found |= {f"d90_{rule}": reached(rule) for rule in ("raw", "chance")}
+    found = {f"{size.letter}{level * 100:.0f}": reached(by, level) for level in LEVELS}
+    found |= {f"{size.letter}90_{rule}": reached(rule) for rule in ("raw", "chance")}
     # What was asked for. It is d90 unless another threshold or an absolute one was asked for.
     found["answer"] = answer = crossing_of(points, target, adaptive)
     if q.rule != "absolute" and math.isclose(q.threshold, 0.9):
-        found["d90"] = answer
+        found[f"{size.letter}90"] = answer
     checks = checks_of(mine, base, target, belief, answer, q)
     sampling = sampling_error(base, q.n_scored, q.metric, q.threshold)
     # For other examples than those of this evaluation split.
     new_data = belief.interval(target, sampling / gain) if belief and sampling else None
+    # A grid of a subspace shows its means alone, as it is published.
+    shown = adaptive if size.letter == "d" else belief
     return dataclasses.replace(
         out,
         verdict=verdict_of(target, answer, q, belief, checks),
+        remark=_remark(out, answer, q),
         levels=levels_of(target),
         curve=curve,
         interval=Crossing(**belief.interval(target)) if belief else None,
         interval_new_data=Crossing(**new_data) if new_data else None,
         reachable=belief.reached if belief else None,
-        fit=tuple(Fit(**f) for f in adaptive.band(curve[0].size, curve[-1].size))
-        if adaptive and len(curve) > 1
+        fit=tuple(Fit(**f) for f in shown.band(curve[0].size, curve[-1].size))
+        if shown and len(curve) > 1
         else None,
         found=found,
         locked=_locked(mine, answer),
         checks=checks,
     )
+
+
+def _setting(question: Question, records: Iterable[Record]) -> dict[str, Any]:
+    """How the arm was set up: its subspace, or what it says of itself at every size alike."""
+    q, size = question, ARMS[question.arm].size
+    if size and size.letter == "d":
+        return {"projection": q.projection, "m": q.m, "scope": q.scope, "structure": q.structure}
+    said = [r.training.adaptation for r in records if r.training.adaptation]
+    first = said[0] if said else {}
+    alike = {k: v for k, v in first.items() if all(s.get(k) == v for s in said)}
+    return {"adapted": {k: v for k, v in alike.items() if not size or k != size.name}}
+
+
+def _remark(summary: SearchSummary, found: Crossing | None, question: Question) -> str:
+    """What the verdict alone would hide: an answer at the smallest size may have another cause."""
+    smallest, letter = question.smallest, summary.letter
+    if letter == "d" or found is None or found.low is not None or found.high != smallest:
+        return ""
+    head = str(summary.adapted.get("head", "")).startswith("trained freely")
+    return f"passes at {letter} = {smallest} already" + (": the head alone may do" if head else "")
 
 
 def _examples(records: Sequence[Record], question: Question) -> Mapping[str, int]:
@@ -130,7 +158,7 @@ def _locked(records: Iterable[Record], found: Crossing | None) -> Locked | None:
             continue
         if r.kind == Purpose.BASELINE:
             full.append(value)
-        elif abs(math.log2(r.training.d_total / found.estimate)) <= _LOCKED_NEAR:
+        elif abs(math.log2(size_of(r) / found.estimate)) <= _LOCKED_NEAR:
             near.append(value)
     if not full or not near:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from idim.arms import ARMS
 from idim.search.answer import Belief
 from idim.search.design import SURE
 from idim.search.pairs import SURE as PAIRS_SURE
@@ -31,7 +32,13 @@ def verdict_of(
         return Verdict.UNFINISHED
     witness = checks.witness
     enough = min(WITNESS, (target.tau - base.chance) / (base.mean - base.chance))
-    failed = witness is not None and witness.share < enough and witness.d >= (question.largest) / 2
+    # Only where the largest size trains all of D must it reach what full fine-tuning does.
+    failed = (
+        ARMS[question.arm].spans
+        and witness is not None
+        and witness.share < enough
+        and witness.d >= question.largest / 2
+    )
     if found is None or found.estimate is None:
         return Verdict.RATE_FAILED if failed else Verdict.NOT_REACHED
     if found.level and belief is not None:

@@ -6,13 +6,15 @@ Importing an arm loads no torch, so that the command line can list the arms and 
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from idim.groups import Group
-from idim.values.fields import Json, Unfit
+from idim.values.arm import ArmSettings, ModelFacts
+from idim.values.fields import Unfit
 from idim.values.record import Record
 
 if TYPE_CHECKING:
@@ -22,10 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Size:
-    """What an arm is measured over: the name of the setting, and the letter in an answer."""
+    """What an arm is measured over.
+
+    Args:
+        name: of the setting, and of the flag.
+        letter: in an answer.
+        several: the name of the flag that lists values to try; the plural of ``name`` by itself.
+    """
 
     name: str
     letter: str
+    several: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "several", self.several or f"{self.name}s")
 
 
 @dataclass(frozen=True)
@@ -39,36 +51,6 @@ class Prior:
     slope_spread: float
     offset: float
     offset_spread: float
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What an arm needs to know of a model before it is adapted."""
-
-    #: The numbers that full fine-tuning trains.
-    D: int
-    #: Its parameter tensors, and its groups of layers, by the structure that was asked for.
-    tensors: int
-    groups: int
-    #: How fast the best rate falls as the size grows, for this kind of model.
-    exponent: float
-
-
-@dataclass(frozen=True)
-class ArmSettings:
-    """What an arm must be told. The fields are its flags; ``__post_init__`` checks them."""
-
-    def to_json(self) -> Json:
-        """What a record keeps."""
-        plain = dataclasses.asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """From values by name, as a record, a file or flags hold them. Others are left aside."""
-        names = [f.name for f in dataclasses.fields(cls) if f.name in values]
-        found = {name: values[name] for name in names}
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
 
 
 @dataclass
@@ -111,6 +93,8 @@ class Arm(ABC):
     #: The flag that gives its rate, in place of tuning.
     rate_flag: str = "learning_rate"
     prior: Prior = Prior(0.0, 0.5, 0.0, 1.0)
+    #: Whether its largest size trains all that full fine-tuning trains, by a rotation of it.
+    spans: bool = False
 
     @abstractmethod
     def adapt(self, model: nn.Module, settings: Any, seed: int) -> Adapted:
@@ -138,13 +122,38 @@ class Arm(ABC):
         """How many of its numbers are scales, which every size includes."""
         return 0
 
+    def at(self, settings: Any, size: int) -> Any:
+        """The settings at a size."""
+        return dataclasses.replace(settings, **{self.size.name: size}) if self.size else settings
+
     def limits(self, facts: ModelFacts) -> tuple[int, int]:
         """The smallest and the largest size for this model."""
         return 1, facts.D
 
+    def usual_sizes(self, facts: ModelFacts) -> tuple[int, ...]:
+        """The grid where a user names none; empty for an arm that has no usual one."""
+        low, high = self.limits(facts)
+        return tuple(size for size in (1, 2, 4, 8, 16) if low <= size <= high)
+
+    def first_size(self, facts: ModelFacts) -> int:
+        """Where a bracket begins."""
+        return 4
+
     def rate(self, full: float, size: int, facts: ModelFacts, settings: Any) -> float:
         """The rate before tuning, from that of full fine-tuning."""
         return full
+
+    def place(self, size: int, facts: ModelFacts) -> float:
+        """Where a size lies in the law of rates (``Prior``)."""
+        return -math.log(size)
+
+    def shift(self, facts: ModelFacts, settings: Any) -> float:
+        """By how much the settings move the logarithm of every rate."""
+        return 0.0
+
+    def tuning_sizes(self, facts: ModelFacts) -> tuple[int, int]:
+        """The smallest size at which rates are tried, and the one at which they are tried first."""
+        return 1, 8
 
     def numbers(self, settings: Any, D: int) -> int:
         """The numbers that it trains, where the settings alone say it; else 0."""

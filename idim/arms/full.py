@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from idim.arms.base import Adapted, Arm, ArmSettings
+from idim.arms.base import Adapted, Arm
 from idim.errors import expected
 from idim.groups import Group
+from idim.values.arm import ArmSettings
 from idim.values.fields import Unfit
 from idim.values.record import Record
 

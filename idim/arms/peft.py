@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from idim.arms.base import Adapted, Arm, ArmSettings, ModelFacts, Prior, Size
+from idim.arms.base import Adapted, Arm, Prior, Size
 from idim.errors import IdimError, expected, first_line
 from idim.groups import Group
 from idim.protocols import LORA_FACTOR
 from idim.values import fields
+from idim.values.arm import ArmSettings, ModelFacts
 from idim.values.fields import Field, same
 from idim.values.record import Record
 
@@ -158,6 +159,7 @@ METHODS = (
         },
         Settings=LoraSettings,
         size=Size("rank", "r"),
+        largest=lambda facts: facts.width,
         factor=LORA_FACTOR,
         # The rate falls as the rank grows where alpha is twice the rank.
         prior=Prior(0.25, 0.25, math.log(LORA_FACTOR), 0.7),

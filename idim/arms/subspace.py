@@ -6,9 +6,10 @@ import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from idim.arms.base import Adapted, Arm, ModelFacts, Prior, Size
+from idim.arms.base import Adapted, Arm, Prior, Size
 from idim.arms.subspace_settings import SubspaceSettings
 from idim.values import fields
+from idim.values.arm import ModelFacts
 from idim.values.fields import Field, Unfit, same
 from idim.values.record import Record
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: The scope in which each tensor has unit columns of its own (``projections.TENSOR``).
 TENSOR = "tensor"
+#: The d at which rates are tried first, in square roots of D.
+_FIRST = 4.0
 _FIELDS: dict[str, Field] = {
     "settings.d": fields.POSITIVE,
     "adaptation.family": fields.TEXT,
@@ -33,8 +36,9 @@ class Subspace(Arm):
     """What both arms have in common."""
 
     Settings = SubspaceSettings
-    size = Size("d", "d")
+    size = Size("d", "d", "grid")
     carries_all = True
+    spans = True
     rate_flag = "subspace_learning_rate"
     # A slope near 3/4 fits what was measured: MNIST FC, MiniLM on three tasks, digits.
     prior = Prior(0.75, 0.1, -0.25, 0.4)
@@ -46,12 +50,29 @@ class Subspace(Arm):
         m = self.scales(facts)
         return m + 1, facts.D + m
 
+    def usual_sizes(self, facts: ModelFacts) -> tuple[int, ...]:
+        return ()
+
+    def first_size(self, facts: ModelFacts) -> int:
+        # A quarter of sqrt(D), the order of published values, as a power of two.
+        first: int = 2 ** max(1, round(math.log2(math.sqrt(facts.D) / 4)))
+        return first
+
     def rate(self, full: float, size: int, facts: ModelFacts, settings: SubspaceSettings) -> float:
-        # Unit columns in each of T tensors give P a norm sqrt(T) times as large, so the same move
-        # takes a smaller rate.
         norm = math.sqrt(facts.tensors) if settings.scope == TENSOR else 1.0
         rate: float = full * (facts.D / (size - self.scales(facts))) ** facts.exponent / norm
         return rate
+
+    def place(self, size: int, facts: ModelFacts) -> float:
+        return math.log(facts.D / (size - self.scales(facts)))
+
+    def shift(self, facts: ModelFacts, settings: SubspaceSettings) -> float:
+        # Unit columns in each of T tensors give P a norm sqrt(T) times as large, so the same move
+        # takes a smaller rate.
+        return -0.5 * math.log(facts.tensors) if settings.scope == TENSOR else 0.0
+
+    def tuning_sizes(self, facts: ModelFacts) -> tuple[int, int]:
+        return self.scales(facts) + 4, round(_FIRST * math.sqrt(facts.D))
 
     def numbers(self, settings: SubspaceSettings, D: int) -> int:
         return settings.d

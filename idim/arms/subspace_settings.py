@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from idim.arms.base import ArmSettings
+from idim.values.arm import ArmSettings
 from idim.values.fields import Json
 
 #: Settings that a record names only where they differ from their default.

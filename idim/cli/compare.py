@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from idim.arms import over
+from idim.arms import ARMS, over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
 from idim.cli.terminal import answer, watching
@@ -16,6 +16,8 @@ from idim.errors import one_of
 from idim.values.summary import Summary
 
 EXAMPLE = "idim compare --models minilm --tasks movie-reviews --arms did,said,lora --quick"
+
+_NO_GRID: dict[str, object] = {"grid": ()}
 
 
 @takes(all_but("model", "task", "arm", "absolute", "d", "rank", "save"), MEASURING)
@@ -34,28 +36,27 @@ def command(
 ) -> int:
     """Make the table of d90 by model, task and arm. Runs only what the store does not hold yet."""
     from idim import conductor
-    from idim.study import Study
+    from idim.resolve import resolve
+    from idim.store import Store
 
-    measured = (*over("d"), *over("r"))
     configs = [
-        asked.config(model=model, task=task, arm=arm)
+        # A grid of d is for the arms that have a d.
+        asked.config(model=model, task=task, arm=arm, **({} if arm in over("d") else _NO_GRID))
         for model in names_in(models, "--models")
         for task in names_in(tasks, "--tasks")
         for arm in names_in(arms, "--arms")
     ]
     for config in configs:
-        if config.arm not in measured:
-            raise one_of("--arms", measured, config.arm)
-        # All of them, before any is trained.
-        study = Study(config)
-        if config.arm in over("d"):
-            conductor.check_search(study)
+        if ARMS[config.arm].size is None:
+            known = [arm.name for arm in ARMS.values() if arm.size]
+            raise one_of("--arms", known, config.arm)
+    # All of them, before any is trained.
+    plans = [resolve(config) for config in configs]
     summaries: list[Summary] = []
     try:
         with watching() as watcher:
-            for config in configs:
-                measure = conductor.search if config.arm in over("d") else conductor.sweep
-                summaries.append(measure(config, watcher))
+            for plan, config in zip(plans, configs, strict=True):
+                summaries.append(conductor.measure(plan, Store(config.out), watcher))
     finally:
         # Whatever ends the comparison early, what is answered is printed.
         if summaries:

@@ -1,4 +1,4 @@
-"""``idim search``: the smallest d that reaches 90 % of full fine-tuning."""
+"""``idim search``: the smallest d, or rank, that reaches 90 % of full fine-tuning."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ from pathlib import Path
 
 from idim.cli.answers import finish
 from idim.cli.flags import MEASURING, Asked, all_but, takes
-from idim.cli.terminal import watching
+from idim.cli.measuring import measured
 
 EXAMPLE = "idim search --model minilm --task movie-reviews --quick"
 
 
-@takes(
-    all_but("d", "rank", "ranks", "targets", "lora_alpha", "lora_learning_rate", "save"), MEASURING
-)
+@takes(all_but("d", "rank", "save"), MEASURING)
 def command(asked: Asked) -> int:
-    """Find d90, the smallest d that reaches 90 % of what full fine-tuning gains.
+    """Find the smallest size that reaches 90 % of what full fine-tuning gains: d90, or LoRA's r90.
 
     First it trains the full model for a baseline. Then it trains subspaces of growing and
-    shrinking d, until d90 is known well enough.
+    shrinking d, or adapters of growing and shrinking rank, until the answer is known well enough.
     """
-    from idim import conductor
-
     config = asked.config()
-    with watching() as watcher:
-        summary = conductor.search(config, watcher)
-    return finish(summary, asked.as_json, Path(config.out))
+    return finish(measured(config), asked.as_json, Path(config.out))

@@ -10,7 +10,7 @@ import typer
 from idim.arms import over
 from idim.cli.answers import finish
 from idim.cli.flags import MEASURING, Asked, all_but, takes
-from idim.cli.terminal import watching
+from idim.cli.measuring import measured
 from idim.config import WHAT
 from idim.errors import one_of
 
@@ -28,7 +28,6 @@ EXAMPLE = "idim sweep --model minilm --task movie-reviews --quick --ranks 1,2,4,
         "design",
         "max_runs",
         "early",
-        "checks",
         "projection",
         "engine",
         "lean",
@@ -42,14 +41,10 @@ def command(
 ) -> int:
     """Measure the score at several ranks of LoRA.
 
-    Budget, splits and rule are those of a search. The figure shows the store's curves over d
-    beside the ranks.
+    This is `idim search` at ranks that you choose, with the same budget, splits and rule. The
+    figure shows the store's curves over d beside the ranks.
     """
     if arm != _ARM:
         raise one_of("--arm", (_ARM,), arm)
-    from idim import conductor
-
-    config = asked.config(arm=arm)
-    with watching() as watcher:
-        summary = conductor.sweep(config, watcher)
-    return finish(summary, asked.as_json, Path(config.out))
+    config = asked.config(arm=arm, design="grid")
+    return finish(measured(config), asked.as_json, Path(config.out))

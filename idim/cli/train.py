@@ -33,12 +33,15 @@ EXAMPLE = "idim train --model mlp:64-32-10 --task digits --arm did --d 200"
 def command(asked: Asked) -> int:
     """Train once, by one arm, and keep one record."""
     from idim import conductor
+    from idim.resolve import resolve_single
     from idim.run import NOT_SAVED
+    from idim.store import Store
 
     config = asked.config()
     check_folder(config.save, "--save")
     with watching() as watcher:
-        record = conductor.train_one(config, watcher)
+        plan = resolve_single(config)
+        record = conductor.train_one(plan, Store(config.out), watcher, save=config.save)
     answer(as_text(record.to_json()) if asked.as_json else _line(record))
     if record.status != Status.OK:
         return NOT_REACHED

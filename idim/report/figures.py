@@ -14,6 +14,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from idim.answers.evidence import size_of
 from idim.arms import ARMS
 from idim.errors import printable
 from idim.values.purpose import Purpose
@@ -67,7 +68,7 @@ def score_against_d(records: Sequence[Record], summaries: Sequence[SearchSummary
 
 
 def score_against_rank(
-    records: Sequence[Record], sweep: SweepSummary, searches: Sequence[SearchSummary]
+    records: Sequence[Record], sweep: Summary, searches: Sequence[SearchSummary]
 ) -> bytes:
     """``figure_against_rank`` as a PNG."""
     return png(figure_against_rank(records, sweep, searches))
@@ -103,35 +104,21 @@ def figure_against_d(records: Sequence[Record], summaries: Sequence[SearchSummar
 
 @_plain
 def figure_against_rank(
-    records: Sequence[Record], sweep: SweepSummary, searches: Sequence[SearchSummary]
+    records: Sequence[Record], sweep: Summary, searches: Sequence[SearchSummary]
 ) -> Figure:
-    """LoRA over its rank at the left; searches over d at the right, on one scale of scores."""
+    """An arm over its rank at the left; searches over d at the right, on one scale of scores."""
     figure = Figure(figsize=(9.6, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    colour, marker = _style(sweep.arm)
-    runs, size = _scored(records, sweep, Purpose.SWEEP), ARMS[sweep.arm].size
-    assert size is not None
-    left.plot(
-        [r.spec.settings[size.name] for r in runs],
-        _scores(runs),
-        marker,
-        color=colour,
-        alpha=0.35,
-        ms=5,
-    )
-    ranks = [t.size for t in sweep.curve]
-    left.plot(
-        ranks,
-        [t.mean for t in sweep.curve],
-        "-" + marker,
-        color=colour,
-        label=ARMS[sweep.arm].shown,
-    )
-    left.set_xscale("log", base=2)
-    left.set_xticks(ranks, [str(rank) for rank in ranks])
+    if isinstance(sweep, SearchSummary):
+        _curves(left, records, [sweep])
+        rule = str(sweep.adapted.get("alpha_rule", ""))
+    else:
+        assert isinstance(sweep, SweepSummary)
+        _swept(left, records, sweep)
+        rule = sweep.alpha_rule or ""
     rates = sorted({f"{t.rate:.2g}" for t in sweep.curve}, key=float)
     ends = " to ".join(dict.fromkeys((rates[0], rates[-1])))
-    left.set_xlabel(f"rank r   ({_short(sweep.alpha_rule or '')}, rate {ends})")
+    left.set_xlabel(f"rank r   ({_short(rule)}, rate {ends})")
     left.set_ylabel(_short(sweep.metric))
     if searches:
         _curves(right, records, searches)
@@ -155,6 +142,24 @@ def figure_against_rank(
     return figure
 
 
+def _swept(axes: Axes, records: Sequence[Record], sweep: SweepSummary) -> None:
+    """A sweep as older stores keep it: its runs, and the means joined."""
+    colour, marker = _style(sweep.arm)
+    runs = _scored(records, sweep, Purpose.SWEEP)
+    places = [size_of(r) for r in runs]
+    axes.plot(places, _scores(runs), marker, color=colour, alpha=0.35, ms=5)
+    ranks = [t.size for t in sweep.curve]
+    axes.plot(
+        ranks,
+        [t.mean for t in sweep.curve],
+        "-" + marker,
+        color=colour,
+        label=ARMS[sweep.arm].shown,
+    )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ranks, [str(rank) for rank in ranks])
+
+
 def _scored(records: Sequence[Record], summary: Summary, kind: Purpose) -> list[Record]:
     return [r for r in records if r.kind == kind and r.key in summary.keys and r.score is not None]
 
@@ -171,7 +176,7 @@ def _curves(axes: Axes, records: Sequence[Record], summaries: Sequence[SearchSum
         for stopped, fill in ((False, colour), (True, "none")):
             some = [r for r in runs if (r.status == Status.STOPPED) == stopped]
             axes.plot(
-                [r.training.d_total for r in some],
+                [size_of(r) for r in some],
                 _scores(some),
                 marker,
                 color=colour,
@@ -206,7 +211,8 @@ def _curves(axes: Axes, records: Sequence[Record], summaries: Sequence[SearchSum
     shown = _apart(sorted({t.size for summary in summaries for t in summary.curve}))
     axes.set_xticks(shown, [f"{d:,}" for d in shown], fontsize=8)
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("d, trained numbers (scales included)")
+    letter = summaries[0].letter
+    axes.set_xlabel("d, trained numbers (scales included)" if letter == "d" else letter)
 
 
 def _apart(tried: list[int]) -> list[int]:

@@ -17,7 +17,6 @@ from idim.report.tables import compare_frame, summary_text
 from idim.store import Store, write
 from idim.values.search_summary import SearchSummary
 from idim.values.summary import Summary
-from idim.values.sweep_summary import SweepSummary
 
 
 def draw(store: Store, summaries: Sequence[Summary]) -> Iterator[tuple[str, Path | IdimError]]:
@@ -28,12 +27,12 @@ def draw(store: Store, summaries: Sequence[Summary]) -> Iterator[tuple[str, Path
     records = store.all()
     for study in dict.fromkeys(s.study for s in summaries):
         group = [s for s in summaries if s.study == study and s.levels and s.curve]
-        searches = [s for s in group if isinstance(s, SearchSummary)]
+        searches = [s for s in group if isinstance(s, SearchSummary) and s.letter == "d"]
         if searches:
             name, make = searches[0].id, lambda: figures.score_against_d(records, searches)
             yield name, _drawn(store, f"d-{name}.png", make)
         for sweep in group:
-            if isinstance(sweep, SweepSummary):
+            if sweep.letter != "d":
                 name, make = (
                     sweep.id,
                     lambda: figures.score_against_rank(records, sweep, searches),

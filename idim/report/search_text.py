@@ -8,16 +8,16 @@ from idim.report.words import answer_text, cost_text, shown
 from idim.search.pairs import SURE
 from idim.values.findings import Checks, Levels, Moved
 from idim.values.search_summary import SearchSummary
+from idim.values.verdict import Verdict
 
 #: Below these numbers of steps and examples an answer says little.
 _FEW_STEPS, _FEW_EXAMPLES = 100, 500
 
 
 def search_text(s: SearchSummary) -> str:
-    """The verdict, the scores by d, the answers, the checks and the cost."""
+    """The verdict, the scores by size, the answers, the checks and the cost."""
     lines = [
-        f"{s.model} × {s.task}, arm {s.arm}, protocol {s.protocol}: "
-        f"{s.verdict} — {s.verdict.sentence}"
+        f"{s.model} × {s.task}, arm {s.arm}, protocol {s.protocol}: {s.verdict} — {_sentence(s)}"
     ]
     if not s.levels:
         return lines[0]
@@ -27,18 +27,19 @@ def search_text(s: SearchSummary) -> str:
         lines.append(
             f"The raw rule asks for {asked:.0%} of what full fine-tuning gains over chance."
         )
-    scales = f"{s.m} (by {s.structure}), counted in d" if s.m else "none"
     lines += [
         f"full fine-tuning {s.metric} {levels.full:.4f} {_spread(levels)}; "
         f"chance {levels.chance:.4f}; D = {s.D:,}; {s.steps} steps a run",
-        f"projection {s.projection}, scope {s.scope}, scales: {scales}; head inside D",
+        _arm_text(s),
         "examples: " + ", ".join(f"{n:,} {split}" for split, n in s.examples.items()),
         "",
     ]
     if s.curve:
         frame = pd.DataFrame(
             {
-                "d": t.size,
+                s.letter: t.size,
+                "d_total": t.trained,
+                "rate": t.rate,
                 "mean": t.mean,
                 "n": t.n,
                 "stopped": t.stopped,
@@ -46,20 +47,38 @@ def search_text(s: SearchSummary) -> str:
             }
             for t in s.curve
         )
+        if s.letter == "d":
+            frame = frame.drop(columns=["d_total", "rate"])
         if not frame["stopped"].any():
             frame = frame.drop(columns="stopped")
         lines += [shown(frame), ""]
-    lines += [*_answers(s, levels), *_checks_text(s.checks), *_warnings(s)]
+    lines += [*_answers(s, levels), *_checks_text(s.checks, s.letter), *_warnings(s)]
     if s.locked:
         there, whole = s.locked.d90, s.locked.full
         lines.append(
-            f"locked split, which decided nothing: {there.mean:.4f} near d90 (n = {there.n}), "
-            f"{whole.mean:.4f} with full fine-tuning (n = {whole.n})"
+            f"locked split, which decided nothing: {there.mean:.4f} near {s.letter}90 "
+            f"(n = {there.n}), {whole.mean:.4f} with full fine-tuning (n = {whole.n})"
         )
     lines.append(cost_text(s))
     if s.left_out:
         lines.append("Left out: " + "; ".join(s.left_out) + ".")
     return "\n".join(lines)
+
+
+def _sentence(s: SearchSummary) -> str:
+    """What the verdict says, and what it would hide."""
+    if s.verdict == Verdict.REACHED and s.remark:
+        return s.remark
+    return "; ".join(filter(None, [s.verdict.of(s.letter), s.remark]))
+
+
+def _arm_text(s: SearchSummary) -> str:
+    """How the arm was set up."""
+    if s.letter == "d":
+        scales = f"{s.m} (by {s.structure}), counted in d" if s.m else "none"
+        return f"projection {s.projection}, scope {s.scope}, scales: {scales}; head inside D"
+    said = {k: ", ".join(v) if isinstance(v, list) else v for k, v in s.adapted.items()}
+    return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in said.items())
 
 
 def _spread(levels: Levels) -> str:
@@ -69,7 +88,7 @@ def _spread(levels: Levels) -> str:
 
 
 def _answers(s: SearchSummary, levels: Levels) -> list[str]:
-    """The lines that say d90, by each rule and at each level."""
+    """The lines that say d90 or r90, by each rule and at each level."""
     lines = []
     for name, rule, tau in (
         ("chance-corrected", "chance", levels.tau_chance),
@@ -77,13 +96,15 @@ def _answers(s: SearchSummary, levels: Levels) -> list[str]:
     ):
         used = "  <- the rule of this search" if s.rule == rule else ""
         found = answer_text(s.crossing(rule))
-        lines.append(f"d90, {name:<16} threshold {tau:.4f}: {found:<18}{used}".rstrip())
+        line = f"{s.letter}90, {name:<16} threshold {tau:.4f}: {found:<18}{used}"
+        lines.append(line.rstrip())
     if s.rule == "absolute":
         lines.append(
-            f"d at the absolute  threshold {levels.tau:.4f}: {answer_text(s.answer):<18}"
+            f"{s.letter} at the absolute  threshold {levels.tau:.4f}: {answer_text(s.answer):<18}"
             "  <- the rule of this search"
         )
-    names = [name for name in ("d50", "d75", "d90", "d95") if s.found.get(name)]
+    levels_told = [f"{s.letter}{level}" for level in (50, 75, 90, 95)]
+    names = [name for name in levels_told if s.found.get(name)]
     each = ", ".join(f"{name} {answer_text(s.found[name])}" for name in names)
     lines.append(f"by {'chance' if s.rule == 'absolute' else s.rule} rule: {each}")
     if s.answer and s.answer.level:
@@ -93,7 +114,8 @@ def _answers(s: SearchSummary, levels: Levels) -> list[str]:
         )
     else:
         lines.append(
-            "A bracket is (largest failing d, smallest passing d]; it is not a confidence interval."
+            f"A bracket is (largest failing {s.letter}, smallest passing {s.letter}]; "
+            "it is not a confidence interval."
         )
         if s.interval:
             lines.append(
@@ -106,11 +128,12 @@ def _answers(s: SearchSummary, levels: Levels) -> list[str]:
             f"for others like them: {answer_text(s.interval_new_data)}"
         )
     if s.reachable is not None and s.reachable < 0.995:
-        lines.append(f"probability that any d up to D passes: {s.reachable:.2f}")
+        most = "d up to D" if s.letter == "d" else f"{s.letter} that the model allows"
+        lines.append(f"probability that any {most} passes: {s.reachable:.2f}")
     return lines
 
 
-def _checks_text(checks: Checks) -> list[str]:
+def _checks_text(checks: Checks, letter: str) -> list[str]:
     lines = []
     if full := checks.converged:
         lines.append(
@@ -119,25 +142,28 @@ def _checks_text(checks: Checks) -> list[str]:
             + (": FULL IS UNDERTRAINED" if full.undertrained else "")
         )
     if budget := checks.budget:
-        lines.append(f"check, twice the budget ({budget.pairs} pairs): {_moved(budget)}")
+        lines.append(f"check, twice the budget ({budget.pairs} pairs): {_moved(budget, letter)}")
     for factor, change in sorted((checks.rate or {}).items()):
-        lines.append(f"check, {factor} times the rate ({change.pairs} pairs): {_moved(change)}")
+        lines.append(
+            f"check, {factor} times the rate ({change.pairs} pairs): {_moved(change, letter)}"
+        )
     if shape := checks.isotonic:
         where = "crosses nowhere" if shape.d is None else f"crosses at {shape.d}"
         stands = "leave the interval standing" if shape.agrees else "CONTRADICT THE INTERVAL"
         lines.append(f"check, no shape assumed: the isotonic curve {where}; the runs {stands}")
     if witness := checks.witness:
         lines.append(
-            f"largest d tried, {witness.d:,}: {witness.share:.0%} of full's gain (n = {witness.n})"
+            f"largest {letter} tried, {witness.d:,}: {witness.share:.0%} of full's gain "
+            f"(n = {witness.n})"
         )
     return lines
 
 
-def _moved(change: Moved) -> str:
-    """Octaves by which d90 falls, and how sure it is that it falls by a quarter."""
+def _moved(change: Moved, letter: str) -> str:
+    """Octaves by which the answer falls, and how sure it is that it falls by a quarter."""
     shown = "yes" if change.probability >= SURE else "not shown"
     return (
-        f"d90 smaller by {change.octaves:.2f} octaves; by 0.32 or more: {shown} "
+        f"{letter}90 smaller by {change.octaves:.2f} octaves; by 0.32 or more: {shown} "
         f"(probability {change.probability:.2f})"
     )
 

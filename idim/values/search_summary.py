@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from idim.values.fields import Json
 from idim.values.findings import (
@@ -37,19 +38,19 @@ _SEARCH = (
     "steps",
     "design",
 )
-_FOUND = ("d50", "d75", "d90", "d95", "d90_raw", "d90_chance", "answer")
+#: What a summary over another size than d does not say, and what it says beside.
+_OVER_D = ("projection", "m", "scope", "structure")
+_BESIDE = ("letter", "adapted", "remark")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSummary(Summary):
-    """The answer of a search: d90 and what stands around it."""
+    """The answer of a search: d90 or r90, and what stands around it."""
 
-    letter = "d"
-
-    projection: str
-    scope: str
-    structure: str | None
-    m: int
+    projection: str = ""
+    scope: str = ""
+    structure: str | None = None
+    m: int = 0
     steps: int
     design: str
     #: How many examples train, tune, measure and are locked.
@@ -62,11 +63,15 @@ class SearchSummary(Summary):
     #: How likely it is that some d that can be tried passes.
     reachable: float | None = None
     fit: tuple[Fit, ...] | None = None
-    #: By name: d50, d75, d90, d95 by the rule; d90_raw and d90_chance; and ``answer``, by the
-    #: threshold that was asked for.
+    #: By name: d50, d75, d90, d95 by the rule; d90_raw and d90_chance; with another letter for
+    #: another size. And ``answer``, by the threshold that was asked for.
     found: Mapping[str, Crossing | None] = field(default_factory=dict)
     locked: Locked | None = None
     checks: Checks = field(default_factory=Checks)
+    #: What an arm without d says of itself, where it is the same at every size.
+    adapted: Mapping[str, Any] = field(default_factory=dict)
+    #: What the verdict alone would hide.
+    remark: str = ""
 
     @property
     def answer(self) -> Crossing | None:
@@ -74,7 +79,7 @@ class SearchSummary(Summary):
         return self.found.get("answer")
 
     def crossing(self, rule: str) -> Crossing | None:
-        return self.found.get(f"d90_{rule}")
+        return self.found.get(f"{self.letter}90_{rule}")
 
     def to_json(self) -> Json:
         levels = self.levels
@@ -83,11 +88,17 @@ class SearchSummary(Summary):
             for name in (*_SEARCH, "examples", "verdict", "rule", "threshold")
         }
         out |= {"examples": dict(self.examples), "verdict": str(self.verdict)}
+        over_d = self.letter == "d"
+        if not over_d:
+            out = {name: out[name] for name in out if name not in _OVER_D}
+            out |= {name: getattr(self, name) for name in _BESIDE}
         out |= dict.fromkeys(("tau", "tau_raw", "tau_chance", "chance", "full")) | (
             levels.to_json() if levels else {}
         )
         out["curve"] = [
-            {"d": t.size, "mean": t.mean, "n": t.n, "stopped": t.stopped, "passes": t.passes}
+            {self.letter: t.size}
+            | ({} if over_d else {"d_total": t.trained, "rate": t.rate})
+            | {"mean": t.mean, "n": t.n, "stopped": t.stopped, "passes": t.passes}
             for t in self.curve
         ]
         out["left_out"] = list(self.left_out)
@@ -106,7 +117,8 @@ class SearchSummary(Summary):
     @classmethod
     def from_json(cls, value: Json) -> SearchSummary:
         """The summary that ``to_json`` made. It trusts what it reads."""
-        names = (*_SEARCH, "threshold", "reachable", "examples", "rule", "study", "id")
+        names = (*_SEARCH, *_BESIDE, "threshold", "reachable", "examples", "rule", "study", "id")
+        letter = value.get("letter", "d")
         checks = value.get("checks") or {}
         fit = value.get("fit")
         kinds = {"converged": Converged, "budget": Moved, "isotonic": Shapeless, "witness": Witness}
@@ -116,13 +128,22 @@ class SearchSummary(Summary):
             verdict=Verdict(value["verdict"]),
             levels=Levels.from_json(value),
             curve=tuple(
-                Tried(t["d"], t["mean"], t["n"], t["passes"], t["stopped"]) for t in value["curve"]
+                Tried(
+                    t[letter],
+                    t["mean"],
+                    t["n"],
+                    t["passes"],
+                    t["stopped"],
+                    t.get("d_total", 0),
+                    t.get("rate", 0.0),
+                )
+                for t in value["curve"]
             ),
             left_out=tuple(value["left_out"]),
             interval=made(Crossing, value.get("interval")),
             interval_new_data=made(Crossing, value.get("interval_new_data")),
             fit=None if fit is None else tuple(Fit(**f) for f in fit),
-            found={name: made(Crossing, value[name]) for name in value if name in _FOUND},
+            found={name: made(Crossing, value[name]) for name in value if name in _names(letter)},
             locked=locked and Locked(**{name: Mean(**m) for name, m in locked.items()}),
             checks=Checks(
                 rate=checks.get("rate") and {k: Moved(**v) for k, v in checks["rate"].items()},
@@ -130,3 +151,9 @@ class SearchSummary(Summary):
             ),
             cost=Cost.from_json(value),
         )
+
+
+def _names(letter: str) -> tuple[str, ...]:
+    """The names of what was found."""
+    by_name = ("50", "75", "90", "95", "90_raw", "90_chance")
+    return (*(letter + name for name in by_name), "answer")

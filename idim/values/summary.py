@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from idim.values.fields import Json
 from idim.values.findings import Cost, Crossing, Levels, Tried
@@ -15,9 +15,6 @@ from idim.values.verdict import Verdict
 @dataclass(frozen=True, kw_only=True)
 class Summary(ABC):
     """What a question's records say. Everything in it can be derived again from them."""
-
-    #: The letter of the size that was varied: d, or r for a rank.
-    letter: ClassVar[str]
 
     model: str
     task: str
@@ -33,6 +30,8 @@ class Summary(ABC):
     curve: tuple[Tried, ...] = ()
     study: str = ""
     id: str = ""
+    #: The letter of the size that was varied: d, or r for a rank.
+    letter: str = "d"
     #: The runs that it is derived from. Not kept: the question has them.
     keys: frozenset[str] = frozenset()
 

@@ -14,9 +14,12 @@ _SWEEP = ("model", "task", "arm", "protocol", "n_scored", "metric", "D", "tuned"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSummary(Summary):
-    """The answer of a sweep over ranks: score against rank, and r90."""
+    """The answer of a sweep over ranks: score against rank, and r90.
 
-    letter = "r"
+    Sweeps of today are searches with a grid. This is what a store keeps of older ones.
+    """
+
+    letter: str = "r"
 
     n_scored: int
     #: Whether the rates were tuned.

@@ -8,16 +8,26 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """What a search or a sweep ends with. Each member carries its sentence: ``sentence``."""
 
-    sentence: str
+    #: With {d} where the letter of the size stands.
+    _form: str
 
-    def __new__(cls, value: str, sentence: str = "") -> Verdict:
+    def __new__(cls, value: str, form: str = "") -> Verdict:
         member = str.__new__(cls, value)
         member._value_ = value
-        member.sentence = sentence
+        member._form = form
         return member
 
-    REACHED = "reached", "some d passes, and a smaller one does not"
-    NOT_REACHED = "not_reached", "no d that was tried passes, though training works there"
+    @property
+    def sentence(self) -> str:
+        """What it says of a search over d."""
+        return self.of("d")
+
+    def of(self, letter: str) -> str:
+        """What it says of a search over the size of this letter."""
+        return self._form.format(d=letter)
+
+    REACHED = "reached", "some {d} passes, and a smaller one does not"
+    NOT_REACHED = "not_reached", "no {d} that was tried passes, though training works there"
     RATE_FAILED = (
         "rate_failed",
         "even with all of D training falls short of full fine-tuning: the rate failed, "
@@ -25,7 +35,7 @@ class Verdict(StrEnum):
     )
     TRIVIAL = (
         "trivial",
-        "the untouched model, or guessing the majority, already passes: d90 says nothing here",
+        "the untouched model, or guessing the majority, already passes: {d}90 says nothing here",
     )
     NO_SIGNAL = (
         "no_signal",
@@ -38,12 +48,12 @@ class Verdict(StrEnum):
     )
     BUDGET_LIMITED = (
         "budget_limited",
-        "with twice the budget d90 would be smaller by a quarter or more: "
-        "this is d90 of the budget",
+        "with twice the budget {d}90 would be smaller by a quarter or more: "
+        "this is {d}90 of the budget",
     )
     UNFINISHED = (
         "unfinished",
-        "the runs do not yet tell whether some d passes: allow more of them with --max-runs",
+        "the runs do not yet tell whether some {d} passes: allow more of them with --max-runs",
     )
     CONTRADICTORY = (
         "contradictory",

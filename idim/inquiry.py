@@ -1,0 +1,118 @@
+"""One question at work: its plan, its runs so far, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from idim import arms, specs
+from idim.answers.evidence import baseline_of, belief_of, points_of, target_of
+from idim.answers.summary import summarise
+from idim.errors import IdimError
+from idim.open_question import OpenQuestion
+from idim.runs import Runs
+from idim.search.answer import Belief
+from idim.search.threshold import Baseline, Point, Target
+from idim.source import CATALOGUES, Source
+from idim.store import Store
+from idim.values.plan import Plan
+from idim.values.purpose import Purpose
+from idim.values.question import Question
+from idim.values.record import Record
+from idim.values.spec import Spec
+from idim.values.summary import Summary
+from idim.watcher import SILENT, Watcher
+
+
+class Inquiry:
+    """A question, its store, and what is known so far.
+
+    Attributes:
+        plan: what is measured.
+        say: gets a line for what happens.
+        asked: the question, which the store keeps.
+        full: the runs of full fine-tuning that set the threshold.
+        history: the runs of the search, in the order in which they were asked for.
+    """
+
+    def __init__(
+        self, plan: Plan, store: Store, watcher: Watcher = SILENT, source: Source = CATALOGUES
+    ):
+        self.plan, self.say = plan, watcher.say
+        self._store = store
+        self._runs = Runs(plan, store, watcher, source)
+        self.asked = OpenQuestion(plan.question(), store)
+        self.full: list[Record] = []
+        self.history: list[Record] = []
+
+    def execute(self, wanted: Sequence[Spec]) -> list[Record]:
+        """The records for these specifications of one arm, noted as made for the question."""
+        arm = wanted[0].arm if wanted else self.plan.arm
+        records = self._runs.of(wanted, arms.FULL if arm == arms.FULL else self.plan.arm_key)
+        self.asked.made(wanted)
+        return records
+
+    def train_full(self, rate: float, n: int) -> None:
+        """Make full runs until there are ``n``."""
+        self.full += self.execute(
+            [
+                specs.make(self.plan, Purpose.BASELINE, None, i, rate)
+                for i in range(len(self.full), n)
+            ]
+        )
+
+    @property
+    def question(self) -> Question:
+        return self.asked.value
+
+    @property
+    def base(self) -> Baseline | None:
+        """Full fine-tuning; None where no run of it ended well."""
+        return baseline_of(self.full, self.question.n_scored, self.question.metric)
+
+    @property
+    def sure_base(self) -> Baseline:
+        """Full fine-tuning, where it is known that a run of it ended well."""
+        base = self.base
+        assert base is not None
+        return base
+
+    @property
+    def target(self) -> Target:
+        return target_of(self.sure_base, self.question)
+
+    @property
+    def gain(self) -> float:
+        """What full fine-tuning gains over chance."""
+        return self.sure_base.mean - self.sure_base.chance
+
+    @property
+    def points(self) -> list[Point]:
+        return points_of(self.history)
+
+    @property
+    def made(self) -> list[Record]:
+        """All runs that were made for the question."""
+        return self.question.of(self._store.all())
+
+    @property
+    def can_cross(self) -> bool:
+        """Whether the curve can be asked where it crosses tau."""
+        return bool(self.history) and self.sure_base.chance < self.target.tau
+
+    @property
+    def belief(self) -> Belief:
+        return belief_of(self.points, self.target, self.question)
+
+    @property
+    def estimate(self) -> int | None:
+        """The size that the curve crosses tau at, as far as the runs tell."""
+        found: int | None = self.belief.interval(self.target)["estimate"]
+        return found
+
+    def answer(self, finished: bool) -> Summary:
+        """Note how the question ends, and answer it from its records."""
+        try:
+            self.asked.end(finished)
+        except IdimError as error:  # a full disk: the answer is known all the same
+            self.say(f"warning: the question was not kept; {error}")
+        return summarise(self._store.all(), self.question)

@@ -1,0 +1,112 @@
+"""Checks of an answer: pairs of runs with one change, and a witness at the largest size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from idim import arms, specs
+from idim.answers.checks import checks_of, rate_loss
+from idim.answers.evidence import crossing_of, size_of
+from idim.inquiry import Inquiry
+from idim.search import pairs
+from idim.search.design import SURE
+from idim.values.purpose import Purpose
+from idim.values.record import Record
+from idim.values.spec import Spec
+from idim.values.training import Status
+
+#: The largest D at which a witness trains all of D.
+_AFFORDABLE = 10**8
+
+
+def check_full(inquiry: Inquiry, rate: float) -> None:
+    """Does full fine-tuning gain from twice the budget?"""
+
+    def longer(i: int) -> Spec:
+        return specs.make(
+            inquiry.plan, Purpose.CHECK, None, i, rate, budget=2.0, drawn=Purpose.BASELINE
+        )
+
+    _pair(inquiry, longer, len(inquiry.full))
+
+
+def check_answer(inquiry: Inquiry) -> None:
+    """Would the answer be smaller with twice the budget, or at another rate?"""
+    near, protocol = _nearest(inquiry), inquiry.plan.protocol
+    if protocol.budget_check:
+        _pair(inquiry, lambda i: _again(inquiry, near[i], Purpose.CHECK, 1.0, 2.0), len(near))
+    for factor in (0.5, 2.0) if protocol.rate_check else ():
+        _pair(inquiry, lambda i: _again(inquiry, near[i], Purpose.RATE, factor), len(near))
+    # Pairs at half and at twice the rate measure what a tuning run could only suggest.
+    measured = rate_loss(inquiry.made, inquiry.sure_base, inquiry.belief, inquiry.question)
+    if measured is not None:
+        inquiry.asked.note_loss(measured)
+
+
+def witness(inquiry: Inquiry, rate: Callable[[int], float]) -> None:
+    """Where no size passes for sure: does the whole space train, at the rate of the law?"""
+    plan, largest = inquiry.plan, inquiry.plan.limits.largest
+    if (
+        not (plan.protocol.witness and arms.ARMS[plan.arm].spans and inquiry.can_cross)
+        or plan.facts.D > _AFFORDABLE
+        or inquiry.belief.reached >= SURE
+    ):
+        return
+    there = sum(size_of(r) == largest and r.status != Status.STOPPED for r in inquiry.history)
+    inquiry.execute(
+        [specs.make(plan, Purpose.WITNESS, largest, i, rate(largest)) for i in range(2 - there)]
+    )
+
+
+def _nearest(inquiry: Inquiry) -> list[Record]:
+    """The whole runs nearest to the answer."""
+    estimate = inquiry.estimate
+    assert estimate is not None
+    whole = [r for r in inquiry.history if r.status != Status.STOPPED]
+    return sorted(whole, key=lambda r: (abs(math.log2(size_of(r) / estimate)), r.key))[: pairs.MOST]
+
+
+def _again(
+    inquiry: Inquiry, record: Record, purpose: Purpose, factor: float, budget: float = 1.0
+) -> Spec:
+    """The specification of a run that is like this one but for its rate or its budget."""
+    size, used = size_of(record), record.rate
+    for repeat in range(sum(size_of(r) == size for r in inquiry.history)):
+        spec = specs.make(
+            inquiry.plan,
+            purpose,
+            size,
+            repeat,
+            float(f"{factor * used:.3g}"),
+            budget=budget,
+            drawn=Purpose.SEARCH,
+        )
+        if spec.seeds == record.spec.seeds:
+            return spec
+    raise AssertionError("a run of this search has none of its seeds")
+
+
+def _pair(inquiry: Inquiry, spec: Callable[[int], Spec], most: int) -> None:
+    """Add pairs, two and then one at a time, while they do not tell whether the change matters."""
+    n, most = min(pairs.FIRST, most), min(pairs.MOST, most)
+    done = 0
+    while done < n:
+        wanted = [spec(i) for i in range(done, n)]
+        inquiry.execute(wanted)
+        done = n
+        if n < most and pairs.UNLIKELY < _odds(inquiry, wanted[0]) < pairs.SURE:
+            n += 1
+
+
+def _odds(inquiry: Inquiry, spec: Spec) -> float:
+    """How likely the check that this run belongs to thinks it that the change matters."""
+    belief = inquiry.belief if inquiry.can_cross else None
+    base, target = inquiry.sure_base, inquiry.target
+    found = crossing_of(inquiry.points, target, belief) if belief else None
+    checks = checks_of(inquiry.made, base, target, belief, found, inquiry.question)
+    if spec.arm == arms.FULL:
+        return checks.converged.probability if checks.converged else 0.0
+    if spec.kind == Purpose.CHECK:
+        return checks.budget.probability if checks.budget else 0.0
+    return max((v.probability for v in (checks.rate or {}).values()), default=0.0)

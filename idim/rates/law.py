@@ -1,0 +1,114 @@
+"""The rates that trials teach: one law over all sizes. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from idim import arms
+from idim.search.surface import Law, Surface, Trial
+from idim.values.plan import Plan
+
+#: A size where no rate reaches this share of what full fine-tuning gains says nothing of rates.
+LEARNS = 0.25
+#: How far beyond the rates that were tried a rate may lie.
+_BEYOND = 3.0
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rate at each size, what it is expected to cost there, and what was tried to find out."""
+
+    rate: Callable[[int], float]
+    #: The share of full's gain that a run at (size, rate) loses to one at the best rate.
+    loss: Callable[[int, float], float] = lambda size, rate: 0.0
+    #: Sizes at which some rate learned.
+    learned: tuple[int, ...] = ()
+    #: The factor that the rate may be off by, 68 times in 100.
+    spread: Callable[[int], float] = lambda size: 1.0
+    trials: tuple[Trial, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The surface of an arm's trials, over its sizes.
+
+    Args:
+        plan: whose arm says where its sizes lie in the law, and what is believed before any trial.
+        trials: the tuning runs, those of full fine-tuning among them.
+        full: the rate of full fine-tuning: the default one, or the one that was chosen.
+        noise: the least noise of a score, as a fraction of the gain.
+    """
+
+    plan: Plan
+    trials: tuple[Trial, ...]
+    full: float
+    noise: float = 0.0
+    surface: Surface = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        law = Law(*dataclasses.astuple(arms.ARMS[self.plan.arm].prior))
+        known = bool(self.plan.full_rate)
+        made = Surface(self.trials, self.full, law, known=known, noise=self.noise)
+        object.__setattr__(self, "surface", made)
+
+    @property
+    def shift(self) -> float:
+        """By how much the settings of the arm move the logarithm of every rate."""
+        return arms.ARMS[self.plan.arm].shift(self.plan.facts, self.plan.settings)
+
+    def place(self, size: int) -> float:
+        """Where a size lies in the law."""
+        return arms.ARMS[self.plan.arm].place(size, self.plan.facts)
+
+    def trial(self, size: int, rate: float, share: float) -> Trial:
+        """A run of the arm, as the surface takes it."""
+        return Trial(self.place(size), math.log(rate) - self.shift, share)
+
+    def best(self, size: int) -> tuple[float, float]:
+        """The mean and the standard deviation of the logarithm of the best rate at a size."""
+        middle, error = self.surface.best(self.place(size))
+        return middle + self.shift, error
+
+    def with_trials(self, more: Sequence[Trial]) -> Fitted:
+        """The surface with these trials, too."""
+        return dataclasses.replace(self, trials=(*self.trials, *more))
+
+    def rates(self, tried: Mapping[float, float], learned: tuple[int, ...] = ()) -> Rates:
+        """The rate at each size: the law's, within a factor of three of those that learned.
+
+        Args:
+            tried: rates of the arm, and the share of full's gain that each reached.
+            learned: sizes at which some rate learned.
+        """
+        kept = {r: s for r, s in tried.items() if s >= LEARNS}
+        if kept and arms.ARMS[self.plan.arm].spans:
+            # At d = D an orthonormal P is a rotation, so the rate of full fine-tuning is tried.
+            kept = {self.full: 1.0, **kept}
+        return Rates(
+            lambda size: rounded(within(math.exp(self.best(size)[0]), kept)),
+            lambda size, used: self.surface.loss(self.place(size), math.log(used) - self.shift),
+            learned,
+            lambda size: math.exp(self.best(size)[1]),
+            self.trials,
+        )
+
+
+def untuned(plan: Plan) -> Callable[[int], float]:
+    """The rate at each size without tuning: what was given, or the default law of the arm."""
+    if plan.arm_rate:
+        return lambda size: plan.arm_rate
+    arm, full = arms.ARMS[plan.arm], plan.recipe.learning_rate
+    return lambda size: arm.rate(full, size, plan.facts, plan.settings)
+
+
+def within(rate: float, tried: Mapping[float, float]) -> float:
+    """Not further than a factor of three from rates that were tried and learned."""
+    return min(max(rate, min(tried) / _BEYOND), max(tried) * _BEYOND) if tried else rate
+
+
+def rounded(rate: float) -> float:
+    """To three digits, so that a last bit that differs between machines asks for no other run."""
+    return float(f"{rate:.3g}")
