@@ -10,6 +10,10 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["IdimError", "Measurement", "Subspace", "SubspaceConfig", "measure"]
@@ -23,7 +27,7 @@ _WHERE = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # On demand: the command line must answer `idim ls` and a mistyped flag without loading torch.
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
@@ -37,19 +41,22 @@ def __dir__() -> list[str]:
 class _WhenPeftComes(importlib.abc.MetaPathFinder):
     """Registers the PEFT method right after peft is imported. So importing idim loads no peft."""
 
-    def find_spec(self, name, path, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name != "peft":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is not None:
+        if spec is not None and spec.loader is not None:
             run = spec.loader.exec_module
 
-            def then_register(module):
+            def then_register(module: ModuleType) -> None:
                 run(module)
                 importlib.import_module("idim.peft_plugin")
 
-            spec.loader.exec_module = then_register
+            # A loader of this one import: the next one makes another.
+            spec.loader.exec_module = then_register  # type: ignore[method-assign]
         return spec
 
 

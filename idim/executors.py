@@ -100,7 +100,7 @@ class Local:
 
     def close(self) -> None:
         """End the workers at once, in whatever they do. The next batch starts new ones."""
-        if self._pool is not None:
+        if self._pool is not None and self._alive is not None:
             _end(self._pool, self._alive)
             self._pool = self._alive = None
 

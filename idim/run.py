@@ -6,8 +6,8 @@ import dataclasses
 import platform
 import subprocess
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from idim import arms, memory
+from idim.arms.base import Adapted
 from idim.errors import expected, first_line, is_out_of_memory
 from idim.search.early import outlook
 from idim.source import CATALOGUES, Source
@@ -61,7 +62,7 @@ def execute(
             seed_data=spec.seeds["data"],
             seed_dropout=spec.seeds["dropout"],
             progress=_watched(task, progress),
-            stop=(lambda curve: outlook(curve, *spec.stop)) if spec.stop else None,
+            stop=partial(_side, bounds=spec.stop) if spec.stop else None,
             after_step=adapted.after_step,
         )
         warnings = _finish(spec, adapted, outcome, save)
@@ -144,7 +145,12 @@ def _watched(
     return watched
 
 
-def _finish(spec: Spec, adapted: arms.Adapted, outcome: Outcome, save: str) -> list[str]:
+def _side(curve: Sequence[tuple[float, float]], bounds: tuple[float, ...]) -> str:
+    """On which side of the threshold a run will end; empty while it may end on either."""
+    return outlook(curve, *bounds)
+
+
+def _finish(spec: Spec, adapted: Adapted, outcome: Outcome, save: str) -> list[str]:
     """What follows training: how much the precision lost, and the result's folder.
 
     Returns what its owner should know of.
@@ -159,6 +165,8 @@ def _finish(spec: Spec, adapted: arms.Adapted, outcome: Outcome, save: str) -> l
             )
     if save and outcome.status == "ok":
         try:
+            if adapted.save is None:
+                raise OSError(f"what {spec.arm} trains has no form in a file")
             adapted.save(save)
         except (OSError, SafetensorError) as error:  # a full disk: the score is known all the same
             warnings.append(f"{NOT_SAVED}; {save}: {first_line(error)}")

@@ -78,7 +78,7 @@ class Record:
     def to_json(self) -> Json:
         """What the store keeps."""
         return {
-            "schema": max(_MIGRATIONS) + 1,
+            "schema": SCHEMA,
             "key": self.key,
             "kind": str(self.kind),
             "status": str(self.status),
@@ -159,6 +159,8 @@ _LACKING: dict[str, Json] = {
     "train_info": {"locked": None, "warnings": [], "stopped": None},
 }
 _MIGRATIONS = {1: _filled}
+#: The newest schema. Older records are read, and kept as they are.
+SCHEMA = max(_MIGRATIONS) + 1
 
 _FIELDS: dict[str, Field] = {
     "key": fields.KEY,
