@@ -746,10 +746,9 @@ def prepare(root: Path) -> Place:
         idim.SubspaceConfig(d=40, task_type=TaskType.SEQ_CLS),
     )
     model.save_pretrained(root / "adapter")
-    for words in (
-        ["search", *SMALL],
-        ["sweep", *NET, "--baselines", "1", "--repeats", "1", "--quick", "--ranks", "1,2"],
-    ):
+    # Enough steps to learn in: without a signal no rank is tried, and nothing is drawn.
+    swept = [*NET, "--max-steps", "100", "--baselines", "1", "--repeats", "1", "--quick"]
+    for words in (["search", *SMALL], ["sweep", *swept, "--ranks", "1,2"]):
         done = CliRunner().invoke(app, [*words, "--out", str(root / "store")])
         if done.exit_code not in (0, 3):
             raise RuntimeError(f"{words}: {done.output}")
