@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from torch import distributed, multiprocessing, nn
 from torch.utils.checkpoint import checkpoint
 
 from idim.errors import IdimError
-from idim.subspace import Subspace
+from idim.subspace import Subspace, releases
 from idim.subspace.by_hand import by_our_hand
 from idim.subspace.lean import Block
 from idim.subspace.mapped import in_file, leave_to_file
@@ -253,6 +254,33 @@ def test_lean_asks_for_gradients_folded_as_they_come():
     ):
         Subspace(model, 10, "sparse", lean=True)
     assert all(p.requires_grad for p in model.parameters()) and not model._forward_pre_hooks
+
+
+def test_lean_names_the_torch_that_it_needs(monkeypatch):
+    monkeypatch.setattr(releases, "_TOP_HOOKS", None)
+    model = made()
+    with pytest.raises(IdimError, match=r"lean: expected torch 2\.8 or later; got"):
+        Subspace(model, 10, lean=True)
+    assert all(p.requires_grad for p in model.parameters()) and not model._forward_pre_hooks
+    Subspace(model, 10)
+
+
+@pytest.mark.parametrize("release", [(2, 6), (2, 7), (2, 13)])
+def test_versions_are_set_as_each_torch_sets_them(monkeypatch, release):
+    asked = []
+
+    def one(tensor, version):
+        asked.append((tensor, version))
+
+    def several(tensors, versions):
+        asked.extend(zip(tensors, versions, strict=True))
+
+    call = one if release < (2, 7) else several
+    monkeypatch.setattr(releases, "_RELEASE", release)
+    monkeypatch.setattr(releases, "_AUTOGRAD", SimpleNamespace(_unsafe_set_version_counter=call))
+    tensors = [torch.zeros(2), torch.zeros(3)]
+    releases.set_versions(tensors, 9)
+    assert [(id(t), v) for t, v in asked] == [(id(t), 9) for t in tensors]
 
 
 class Image(nn.Module):

@@ -20,6 +20,7 @@ from idim.subspace.choice import chosen, size_of_theta
 from idim.subspace.gradients import Gradients
 from idim.subspace.hooks import Hooks
 from idim.subspace.point import Point
+from idim.subspace.releases import why_not_lean
 from idim.subspace.weights import Weights
 
 
@@ -128,6 +129,8 @@ class Subspace(nn.Module):
         names = {id(p): name for name, p in reversed(named)}
         device = params[0].device
         first = make(device)
+        if lean and (needs := why_not_lean()):
+            raise expected("lean", needs, torch.__version__)
         if lean and (projections.KINDS | projections.FLAWED)[projection].staged:
             raise expected(
                 "lean",

@@ -18,6 +18,7 @@ from idim.subspace.forming import Former
 from idim.subspace.home import Bookmark, Home
 from idim.subspace.outputs import entries
 from idim.subspace.point import Point
+from idim.subspace.releases import saves_by_its_own_hand
 from idim.subspace.watched import unwatch, watch
 
 
@@ -118,10 +119,7 @@ class Block:
                 unwatch(self._weights[i] for i in self.indices)
                 self.form_whole()
         # Where autograd's hooks are somebody else's, what they keep is theirs to decide.
-        elif (
-            torch.is_grad_enabled()
-            and torch._C._autograd._top_saved_tensors_default_hooks(True) is None
-        ):
+        elif torch.is_grad_enabled() and saves_by_its_own_hand():
             hooks = saved_tensors_hooks(self._pack, self._unpack)
             hooks.__enter__()
         self._entered.append(hooks)

@@ -17,6 +17,7 @@ from idim.subspace.forming import Former
 from idim.subspace.lean import Block
 from idim.subspace.mapped import Origins
 from idim.subspace.point import Point
+from idim.subspace.releases import set_versions
 from idim.subspace.watched import Watched, adopt, can_be_watched, release, unwatch, watch
 
 #: How far apart the versions are that autograd sees of a weight formed at two points. Others'
@@ -155,9 +156,7 @@ class Weights:
 
     def _stamp(self, version: int) -> None:
         # Autograd refuses to use what it saved of a weight that has another version by now.
-        torch._C._autograd._unsafe_set_version_counter(
-            self._stamped, (version,) * len(self._stamped)
-        )
+        set_versions(self._stamped, version)
 
     def go_back_to(self, point: Point) -> None:
         """Form the weights as they were in the forward pass that a backward pass reaches now.
