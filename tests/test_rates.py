@@ -29,6 +29,8 @@ class World:
     plan: Plan
     best: Callable[[str, int], float]
     learns: Callable[[str, int], bool] = lambda arm, size: True
+    #: The share of the best score at so many e-folds above the best rate.
+    shape: Callable[[float], float] = lambda off: math.exp(-0.02 * off**2)
     tried: list[tuple[str, int, float]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -37,8 +39,8 @@ class World:
         for s in specs:
             size, rate = s.settings.get("d") or s.settings.get("rank") or 0, s.recipe.learning_rate
             self.tried.append((s.arm, size, rate))
-            score = 0.9 * math.exp(-0.02 * math.log(rate / self.best(s.arm, size)) ** 2)
-            score = max(0.1, score) if self.learns(s.arm, size) else 0.1
+            share = self.shape(math.log(rate / self.best(s.arm, size)))
+            score = max(0.1, 0.9 * share) if self.learns(s.arm, size) else 0.1
             training = Training("accuracy", score, untouched=0.1, majority=None)
             records.append(Record(s, Status.OK, training, Setting(self.plan.facts.D)))
         return records
@@ -83,6 +85,47 @@ def test_full_is_tuned_by_more_than_one_argmax():
         full, _ = world.full()
         assert abs(math.log(full / best)) < math.log(2)
         assert len({r for *_, r in world.tried}) <= 6
+
+
+def falling(q: float, cliff: float) -> Callable[[float], float]:
+    """A smooth rise to the best rate. Above it scores are flat, and at the cliff they fall to 0."""
+
+    def shape(off: float) -> float:
+        if off > cliff:
+            return 0.0
+        return 1 - 0.02 * off if off > 0 and math.isfinite(cliff) else math.exp(-q * off**2)
+
+    return shape
+
+
+@pytest.mark.parametrize("cliff", [0.7, 1.5, math.inf])
+@pytest.mark.parametrize("q", [0.02, 0.1, 0.3])
+@pytest.mark.parametrize("factor", [0.005, 0.02, 0.1, 0.5, 1.0, 2.0, 10.0, 50.0, 300.0])
+def test_full_is_tuned_where_it_learns_however_far_from_the_default_that_is(factor, q, cliff):
+    plan, shape = planned(), falling(q, cliff)
+    world = World(plan, lambda arm, d: factor * plan.recipe.learning_rate, shape=shape)
+    full, _ = world.full()
+    assert shape(math.log(full / world.best(FULL_ARM, 0))) > 0.8
+    assert len({r for *_, r in world.tried}) <= 10
+
+
+def test_where_no_rate_of_full_learns_it_is_said():
+    world = World(planned(), lambda arm, d: FULL, learns=lambda arm, size: False)
+    full, _ = world.full()
+    assert full == world.plan.recipe.learning_rate
+    assert any("learns while tuning" in line for line in world.said)
+
+
+@pytest.mark.parametrize("cliff", [0.7, math.inf])
+@pytest.mark.parametrize("q", [0.03, 0.1])
+@pytest.mark.parametrize(("slope", "factor"), [(0.75, 5.0), (0.75, 0.1), (0.2, 1.0), (1.0, 3.0)])
+def test_trials_that_contradict_the_law_count_for_more_than_it(slope, factor, q, cliff):
+    plan, shape = planned(), falling(q, cliff)
+    world = World(plan, law(plan, slope, factor), shape=shape)
+    found = world.tuned()
+    assert found.learned
+    for size in found.learned:
+        assert shape(math.log(found.rate(size) / world.best("did", size))) > 0.8
 
 
 def test_a_size_where_nothing_learns_sends_the_search_to_larger_ones():

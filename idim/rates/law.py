@@ -6,6 +6,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
 
 from idim import arms
 from idim.search.surface import Law, Surface, Trial
@@ -15,6 +18,11 @@ from idim.values.plan import Plan
 LEARNS = 0.25
 #: How far beyond the rates that were tried a rate may lie.
 _BEYOND = 3.0
+#: A rate is contradicted where the runs beside it score less than this fraction of the best one, by
+#: more than so many times their noise.
+_NEAR_BEST, _SURE = 0.9, 3.0
+#: By how much the law's spreads grow where trials contradict it.
+_LOOSER = 3.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,9 @@ class Rates:
 class Fitted:
     """The surface of an arm's trials, over its sizes.
 
+    Where the rate that it finds at a size is contradicted by the trials there, the law moves to the
+    best rates tried and is held more loosely: what runs scored counts for more than what is usual.
+
     Args:
         plan: whose arm says where its sizes lie in the law, and what is believed before any trial.
         trials: the tuning runs, those of full fine-tuning among them.
@@ -50,9 +61,32 @@ class Fitted:
 
     def __post_init__(self) -> None:
         law = Law(*dataclasses.astuple(arms.ARMS[self.plan.arm].prior))
-        known = bool(self.plan.full_rate)
-        made = Surface(self.trials, self.full, law, known=known, noise=self.noise)
+        made = self._surface(law)
+        if moves := self._contradictions(made):
+            # The best rates tried are a better guess than what is usual.
+            made = self._surface(
+                dataclasses.replace(
+                    law,
+                    offset=law.offset + fmean(moves),
+                    offset_spread=_LOOSER * law.offset_spread,
+                    slope_spread=_LOOSER * law.slope_spread,
+                )
+            )
         object.__setattr__(self, "surface", made)
+
+    def _surface(self, law: Law) -> Surface:
+        known = bool(self.plan.full_rate)
+        return Surface(self.trials, self.full, law, known=known, noise=self.noise)
+
+    def _contradictions(self, surface: Surface) -> list[float]:
+        """By how many e-folds the best rate tried lies off the surface's, where trials say so."""
+        moves = []
+        for place in {t.place for t in self.trials if t.place is not None}:
+            shares = {t.log_rate: t.share for t in self.trials if t.place == place}
+            top, best = max(shares, key=lambda log_rate: shares[log_rate]), surface.best(place)[0]
+            if shares[top] >= LEARNS and contradicted(best, shares, self.noise):
+                moves.append(top - best)
+        return sorted(moves)
 
     @property
     def shift(self) -> float:
@@ -102,6 +136,21 @@ def untuned(plan: Plan) -> Callable[[int], float]:
         return lambda size: plan.arm_rate
     arm, full = arms.ARMS[plan.arm], plan.recipe.learning_rate
     return lambda size: arm.rate(full, size, plan.facts, plan.settings)
+
+
+def contradicted(log_rate: float, shares: Mapping[float, float], noise: float) -> bool:
+    """Whether trials say that a rate is far from the best one.
+
+    Args:
+        log_rate: the logarithm of the rate.
+        shares: what each rate that was tried reached, by the logarithm of the rate. Between two of
+            them the share is interpolated.
+        noise: the noise of a share.
+    """
+    tried = sorted(shares)
+    here = float(np.interp(log_rate, tried, [shares[x] for x in tried]))
+    best = max(shares.values())
+    return here < _NEAR_BEST * best and best - here > _SURE * noise
 
 
 def within(rate: float, tried: Mapping[float, float]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from idim import arms
 from idim.rates import trials
-from idim.rates.law import LEARNS, Fitted, Rates, rounded, untuned, within
+from idim.rates.law import LEARNS, Fitted, Rates, contradicted, rounded, untuned, within
 from idim.rates.trials import Score
 from idim.search.surface import Surface, Trial
 from idim.values.plan import Plan
@@ -22,6 +22,12 @@ _MORE = 3
 _KNOWN = 0.4
 #: The second size lies this factor below the first one, or above it.
 _STRIDE = 8
+#: Where no rate of full fine-tuning learns, so many more are tried, each this factor beyond.
+_BLIND, _FAR = 4, 9.0
+#: A rate whose gain is not above its noise by a factor of three has not learned.
+_UNSEEN = 1 / 3
+#: Two rates tried beside the best are no further from it than this factor.
+_WIDE = 4.0
 #: Scores below this share of full's gain count as this.
 _LEAST = -0.1
 
@@ -34,19 +40,34 @@ def full_rate(plan: Plan, score: Score, say: Say) -> tuple[float, list[Trial]]:
     if not trials.tunes(plan) or plan.full_rate:
         return default, []
     tried: dict[float, float] = {}
-    wanted = [f * default for f in _TRIED]
+    wanted, guess, blind = [f * default for f in _TRIED], default, 0
     while wanted:
         tried |= score(None, wanted)
-        found = _of_full(tried)
-        least = trials.noise(plan, max(tried.values()))
-        best = Surface(found, default, noise=least).best(None)
-        wanted = _outside(tried, best)
+        top = max(tried, key=lambda rate: tried[rate])
+        least = trials.noise(plan, tried[top])
+        if tried[top] <= 0 or least > _UNSEEN:
+            # No rate learns. The best one lies far below those tried, or far above.
+            wanted = _far(tried, blind)
+            blind += 1
+            best = (math.log(default), 0.0)
+            continue
+        found, shares = _of_full(tried), {math.log(r): g / tried[top] for r, g in tried.items()}
+        best = Surface(found, guess, noise=least).best(None)
+        if contradicted(best[0], shares, least):
+            # The default rate is a bad guess. The best rate tried is a better one.
+            guess = top
+            best = Surface(found, guess, noise=least).best(None)
+            if contradicted(best[0], shares, least):
+                best = (math.log(top), best[1])
+        wanted = _outside(tried, best, blind)
     rate = rounded(within(math.exp(best[0]), tried))
+    if blind > _BLIND:
+        say(f"full: none of {len(tried)} rates learns while tuning; the default rate is taken")
     say(
         f"full: rate {rate:g}, from {len(tried)} runs of {trials.steps(plan)} steps "
         "on the tuning split"
     )
-    return rate, found
+    return rate, _of_full(tried)
 
 
 def rates_over_sizes(plan: Plan, score: Score, say: Say, full: float, known: list[Trial]) -> Rates:
@@ -74,7 +95,8 @@ def rates_over_sizes(plan: Plan, score: Score, say: Say, full: float, known: lis
     tried: dict[int, dict[float, float]] = {}
     learned: list[int] = []
     while size not in tried:
-        tried[size], fitted = _tried(fitted, score, size, reference)
+        last = not learned and (bool(tried) or size == plan.limits.largest)
+        tried[size], fitted = _tried(fitted, score, size, reference, last)
         top = max(tried[size].values())
         if top >= LEARNS:
             learned.append(size)
@@ -121,17 +143,23 @@ def refined(plan: Plan, score: Score, full: float, rates: Rates, size: int) -> R
 
 
 def _tried(
-    before: Fitted, score: Score, size: int, reference: float
+    before: Fitted, score: Score, size: int, reference: float, last: bool
 ) -> tuple[dict[float, float], Fitted]:
-    """The shares of full's gain by rate at one size, and the surface with them."""
+    """The shares of full's gain by rate at one size, and the surface with them.
+
+    ``last``: whether no other size is left. Then, if no rate learns, others far off are tried.
+    """
     tried: dict[float, float] = {}
-    fitted, middle = before, before.best(size)[0]
+    fitted, middle, blind = before, before.best(size)[0], 0
     wanted = [rounded(f * math.exp(middle)) for f in _TRIED]
     while wanted:
         tried |= {r: _share(gain, reference) for r, gain in score(size, wanted).items()}
         fitted = before.with_trials([before.trial(size, r, s) for r, s in tried.items()])
-        learns = max(tried.values()) >= LEARNS
-        wanted = _outside(tried, fitted.best(size)) if learns else []
+        if max(tried.values()) >= LEARNS:
+            wanted = _outside(tried, fitted.best(size), blind)
+        else:
+            wanted = _far(tried, blind) if last else []
+            blind += 1
     return tried, fitted
 
 
@@ -153,21 +181,36 @@ def _clipped(size: int, least: int, plan: Plan) -> int:
     return max(least, min(size, plan.limits.largest))
 
 
-def _outside(tried: Mapping[float, float], best: tuple[float, float]) -> list[float]:
-    """A rate beyond those tried, where the best one may lie there.
+def _far(tried: Mapping[float, float], before: int) -> list[float]:
+    """A rate far from those tried: below them first, then above, in turn."""
+    if before == _BLIND:
+        return []
+    return [rounded(max(tried) * _FAR if before % 2 else min(tried) / _FAR)]
+
+
+def _outside(
+    tried: Mapping[float, float], best: tuple[float, float], blind: int = 0
+) -> list[float]:
+    """A rate beside those tried, where the best one may lie there.
 
     Args:
         tried: a score for each rate.
         best: the logarithm of the best rate, and the error of that.
+        blind: how many of the rates were tried because none had learned.
     """
-    if len(tried) >= len(_TRIED) + _MORE:
+    if len(tried) >= len(_TRIED) + _MORE + blind:
         return []
     low, high = min(tried), max(tried)
     top, (middle, error) = max(tried, key=lambda r: tried[r]), best
+    under = [r for r in tried if r < top]
+    over = [r for r in tried if r > top]
+    for beside in (max(under, default=top), min(over, default=top)):
+        if not 1 / _WIDE < beside / top < _WIDE:
+            return [rounded(math.sqrt(beside * top))]
     error = error if error > _KNOWN else 0.0
-    under, over = math.log(low) - (middle - error), middle + error - math.log(high)
-    if top == low or under > max(0.0, over):
+    below, above = math.log(low) - (middle - error), middle + error - math.log(high)
+    if top == low or below > max(0.0, above):
         return [rounded(low / 3)]
-    if top == high or over > 0:
+    if top == high or above > 0:
         return [rounded(high * 3)]
     return []
