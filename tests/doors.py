@@ -15,4 +15,5 @@ def search(config: Config) -> Summary:
 
 
 def train_one(config: Config) -> Record:
-    return conductor.train_one(resolve_single(config), Store(config.out))
+    plan, store = resolve_single(config), Store(config.out)
+    return conductor.train_one(plan, store, save=config.save)
