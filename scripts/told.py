@@ -66,7 +66,7 @@ def command_line(up: str) -> str:
         parts.append(f"## {panel}")
         for module in modules:
             name = module.__name__.rpartition(".")[2]
-            parts += _command(name, group.commands[name])  # type: ignore[attr-defined]
+            parts += _command(name, group.commands[name])
     return "\n\n".join(parts)
 
 
@@ -83,7 +83,7 @@ def _command(name: str, command: typer.core.TyperCommand) -> list[str]:
         names = " ".join(f"`{n}`" for n in [*parameter.opts, *parameter.secondary_opts])
         if parameter.param_type_name == "argument":
             panel, names = "Arguments", f"`{parameter.name}`"
-        panels.setdefault(panel, []).append((names, _cell(parameter.help or "")))  # type: ignore[attr-defined]
+        panels.setdefault(panel, []).append((names, _cell(parameter.help or "")))
     order = ["Arguments", "Options", *PANELS]
     for panel in sorted(panels, key=order.index):
         parts.append(_table((panel, ""), panels[panel]))

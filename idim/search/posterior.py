@@ -30,6 +30,8 @@ from scipy.special import expit, ndtr, stdtrit
 from idim.search.isotonic import neighbours
 from idim.search.threshold import Point, Target
 
+# NumPy's stubs say Any of a product with a Python number. Such returns are marked no-any-return.
+
 # A prior below is normal with a mean and a standard deviation. With a small probability (``_ODD``)
 # the value lies anywhere in a range instead.
 
@@ -128,7 +130,7 @@ class Shares:
 
     def height(self, edges: np.ndarray) -> np.ndarray:
         """The prior mass of each height cell with each node of full. Edges (A + 1,) -> (A, F)."""
-        return (
+        return (  # type: ignore[no-any-return]
             _mass(
                 edges[:, None] / self.full[None, :], _HEIGHT, _HEIGHT_SPREAD, _HEIGHT_ODD, _HEIGHTS
             )
@@ -145,7 +147,7 @@ def failed(share: float, chance: float = AT_CHANCE, noise: float = CHANCE_NOISE)
         noise: the noise about chance, as a fraction of the gain.
     """
     near = 0.375 / noise * (1 + (share / noise) ** 2 / 4) ** -2.5
-    return chance * near + (1 - chance) * (1.0 if -0.1 < share < 1.1 else 0.1)
+    return chance * near + (1 - chance) * (1.0 if -0.1 < share < 1.1 else 0.1)  # type: ignore[no-any-return]
 
 
 def misfit_variance(distance: np.ndarray) -> np.ndarray:
@@ -167,7 +169,7 @@ def _mass(
     """
     usual = ndtr((edges - middle) / spread)
     anywhere = np.clip((edges - ends[0]) / (ends[1] - ends[0]), 0, 1)
-    return np.diff((1 - odd) * usual + odd * anywhere, axis=0) + 1e-12
+    return np.diff((1 - odd) * usual + odd * anywhere, axis=0) + 1e-12  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ def _finer(edges: np.ndarray, mass: np.ndarray, n: int) -> np.ndarray:
     """The edges of n cells over the same range. Most of the cells lie where the mass is."""
     root = np.sqrt(np.maximum(mass, 0.0))
     share = (1 - _EVEN) * root / root.sum() + _EVEN * np.diff(edges) / (edges[-1] - edges[0])
-    return np.interp(np.linspace(0, 1, n + 1), np.append(0.0, share.cumsum() / share.sum()), edges)
+    return np.interp(np.linspace(0, 1, n + 1), np.append(0.0, share.cumsum() / share.sum()), edges)  # type: ignore[no-any-return]
 
 
 class Posterior:

@@ -182,4 +182,5 @@ def _likelihood(nodes: np.ndarray, trials: Sequence[Trial], least: float) -> np.
         z = (t.share - height[:, None] * level) / noise
         total += np.log((1 - _ODD) * 0.375 * (1 + z**2 / 4) ** -2.5 / noise + _ODD)
     top = total.max()
-    return np.log(np.exp(total - top).mean(axis=3)) + top
+    found: np.ndarray = np.log(np.exp(total - top).mean(axis=3)) + top
+    return found

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from idim.values.metric import metric
-
 
 class Task(ABC):
     """The data of one task, ready for one model.
@@ -31,12 +29,6 @@ class Task(ABC):
     majority: float | None
     #: What was done to the data that its owner should know of.
     notes: tuple[str, ...] = ()
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The lowest and the highest score that its metric can give."""
-        known = metric(self.metric)
-        return known.low, known.high
 
     @abstractmethod
     def train_size(self) -> int: ...
