@@ -537,6 +537,9 @@ def main() -> None:
             keep(f"replay/{label}", lambda: replayed(label, many(replay, design, early)))
     rows = [v for k, v in kept["rows"].items() if k != "calibration"]
     frame, ranks = pd.DataFrame(rows), kept["rows"]["calibration"]
+    # Where there is no d90, no interval can hold it. There "reached" is what counts.
+    without = [r["scenario"] in BY_NAME and not BY_NAME[r["scenario"]].reachable for r in rows]
+    frame.loc[without, ["coverage", "lower", "within 1.25", "bias", "half width"]] = np.nan
     shown = frame.drop(columns=["specified", "vision"]).to_string(
         index=False, float_format="{:.3f}".format, na_rep=""
     )
@@ -577,10 +580,22 @@ def code() -> str:
     return hashlib.sha256("".join(map(_bare, sorted(files))).encode()).hexdigest()[:12]
 
 
+#: What of this file decides no result.
+_SHOWING = ("main", "draw", "code", "_bare")
+
+
 def _bare(file: Path) -> str:
-    """A file's code without imports, comments, docstrings and the annotations of functions."""
+    """A file's code without imports, comments, docstrings and the annotations of functions.
+
+    What only shows the results is left out too.
+    """
     tree = ast.parse(file.read_text())
-    tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
+    tree.body = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.Import | ast.ImportFrom)
+        and getattr(node, "name", "") not in _SHOWING
+    ]
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         if documented and ast.get_docstring(node) is not None:
@@ -613,7 +628,7 @@ def replayed(label: str, results: list[Result]) -> dict:
 def draw(frame: pd.DataFrame, counts: np.ndarray, path: Path) -> None:
     """Draw coverage and runs of every row, and the ranks, into one file."""
     figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(13, 5.4), width_ratios=(3, 3, 2), layout="constrained"
+        1, 3, figsize=(13, 0.19 * len(frame)), width_ratios=(3, 3, 2), layout="constrained"
     )
     names = [
         f"{r.scenario} ({r.design})" if r.design != "posterior" else r.scenario
@@ -629,7 +644,8 @@ def draw(frame: pd.DataFrame, counts: np.ndarray, path: Path) -> None:
         color="#0072B2",
     )
     left.axvline(0.9, color="0.3", ls="--", lw=1)
-    left.set_yticks(y, names, fontsize=7.5)
+    left.set_yticks(y, names, fontsize=8)
+    left.set_ylim(-1, len(frame))
     left.set_xlabel("coverage of the 90 % interval (bar: lower 95 % limit)")
     middle.plot(frame["runs"], y, "s", ms=4, color="#D55E00", label="mean")
     middle.plot(frame["runs p95"], y, "|", color="#D55E00", label="95 of 100 need fewer")
@@ -638,7 +654,8 @@ def draw(frame: pd.DataFrame, counts: np.ndarray, path: Path) -> None:
     middle.set_xlabel("runs, baselines counted")
     middle.set_xscale("log", base=2)
     middle.set_xticks([8, 16, 32, 64], ["8", "16", "32", "64"])
-    middle.legend(fontsize=8)
+    middle.legend(fontsize=8, loc="lower right")
+    middle.set_ylim(-1, len(frame))
     right.bar((np.arange(20) + 0.5) / 20, counts, width=0.045, color="#009E73")
     right.axhline(counts.sum() / 20, color="0.3", ls="--", lw=1)
     right.set_xlabel("rank of the true x90 in its posterior")
