@@ -137,12 +137,15 @@ def answers(up: str) -> str:
             shown.add((s["model"], task, s["arm"], s["protocol"]))
             letter = "r" if s["arm"] == "lora" else "d"
             held = s.get("interval") if s["arm"] != "lora" else None
+            answer = s.get("answer") or s.get(f"{letter}90_chance")
+            # An answer with a level is the middle of the interval, which stands beside it.
+            shorter = str(answer["estimate"]) if answer and answer["level"] else _crossing(answer)
             rows.append(
                 [
                     f"{_NAMES.get(s['model'], s['model'])} × {task}",
                     f"`{s['arm']}`, `{s['protocol']}`",
                     f"`{s['verdict']}`",
-                    f"{letter}90 {_crossing(s.get('answer') or s.get(f'{letter}90_chance'))}",
+                    f"{letter}90 {shorter}",
                     _crossing(held) if held else "–",
                     str(sum(s["runs"].values())),
                 ]
