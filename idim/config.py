@@ -193,6 +193,9 @@ class Config:
                     )
                 if isinstance(part, int) and not -(1 << 63) <= part < 1 << 63:
                     raise expected(_flag_name(field.name), "a number of at most 64 bits", part)
+            if field.type in ("float", "float | None") and type(value) is int:
+                # So that a program that says 2 asks for the same runs as a flag that reads 2.0.
+                object.__setattr__(self, field.name, float(value))
         if not self.out:
             raise expected("--out", "the name of a folder", self.out)
         for field in dataclasses.fields(self):

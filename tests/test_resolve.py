@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from dataclasses import asdict
 
 import pytest
 
@@ -119,3 +121,12 @@ def test_a_mistake_is_found_before_anything_is_trained(more, says):
     with pytest.raises(IdimError, match=says) as told:
         planned(**more)
     assert len(str(told.value).splitlines()) == 1
+
+
+def test_a_whole_number_and_the_same_float_ask_for_the_same_runs():
+    one = {"arm": "did", "num_train_epochs": 2, "learning_rate": 1}
+    whole, real = (
+        resolve(Config("mlp:64-8-10", "digits", **{k: way(v) for k, v in one.items()}))
+        for way in (lambda v: v, lambda v: float(v) if isinstance(v, int) else v)
+    )
+    assert whole == real and json.dumps(asdict(whole.recipe)) == json.dumps(asdict(real.recipe))

@@ -43,47 +43,55 @@ class Rates:
 class Fitted:
     """The surface of an arm's trials, over its sizes.
 
-    Where the rate that it finds at a size is contradicted by the trials there, the law moves to the
-    best rates tried and is held more loosely: what runs scored counts for more than what is usual.
-
     Args:
         plan: whose arm says where its sizes lie in the law, and what is believed before any trial.
         trials: the tuning runs, those of full fine-tuning among them.
         full: the rate of full fine-tuning: the default one, or the one that was chosen.
         noise: the least noise of a score, as a fraction of the gain.
+        law: what is believed before any trial; None for what the arm says.
     """
 
     plan: Plan
     trials: tuple[Trial, ...]
     full: float
     noise: float = 0.0
+    law: Law | None = None
     surface: Surface = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        law = Law(*dataclasses.astuple(arms.ARMS[self.plan.arm].prior))
-        made = self._surface(law)
-        if moves := self._contradictions(made):
-            # The best rates tried are a better guess than what is usual.
-            made = self._surface(
-                dataclasses.replace(
-                    law,
-                    offset=law.offset + fmean(moves),
-                    offset_spread=_LOOSER * law.offset_spread,
-                    slope_spread=_LOOSER * law.slope_spread,
-                )
-            )
+        law = self.law or Law(*dataclasses.astuple(arms.ARMS[self.plan.arm].prior))
+        known = bool(self.plan.full_rate)
+        made = Surface(self.trials, self.full, law, known=known, noise=self.noise)
+        object.__setattr__(self, "law", law)
         object.__setattr__(self, "surface", made)
 
-    def _surface(self, law: Law) -> Surface:
-        known = bool(self.plan.full_rate)
-        return Surface(self.trials, self.full, law, known=known, noise=self.noise)
+    def settled(self) -> Fitted:
+        """The surface that the trials do not contradict.
 
-    def _contradictions(self, surface: Surface) -> list[float]:
+        Where the rate that it finds at a size is contradicted by the trials there, the law moves to
+        the best rates tried and is held more loosely: what runs scored counts for more than what is
+        usual.
+        """
+        law, moves = self.law, self._contradictions()
+        if not moves or law is None:
+            return self
+        loose = dataclasses.replace(
+            law,
+            offset=law.offset + fmean(moves),
+            offset_spread=_LOOSER * law.offset_spread,
+            slope_spread=_LOOSER * law.slope_spread,
+        )
+        return dataclasses.replace(self, law=loose)
+
+    def _contradictions(self) -> list[float]:
         """By how many e-folds the best rate tried lies off the surface's, where trials say so."""
         moves = []
         for place in {t.place for t in self.trials if t.place is not None}:
             shares = {t.log_rate: t.share for t in self.trials if t.place == place}
-            top, best = max(shares, key=lambda log_rate: shares[log_rate]), surface.best(place)[0]
+            top, best = (
+                max(shares, key=lambda log_rate: shares[log_rate]),
+                self.surface.best(place)[0],
+            )
             if shares[top] >= LEARNS and contradicted(best, shares, self.noise):
                 moves.append(top - best)
         return sorted(moves)

@@ -119,7 +119,7 @@ def rates_over_sizes(plan: Plan, score: Score, say: Say, full: float, known: lis
             "the rate is the law's, and uncertain"
         )
     every = {r: s for size in tried for r, s in tried[size].items()}
-    found = fitted.rates(every, tuple(learned))
+    found = fitted.settled().rates(every, tuple(learned))
     for size in learned:
         say(
             f"{plan.arm}: rate {found.rate(size):g} at {letter} = {size}, "
@@ -139,7 +139,7 @@ def refined(plan: Plan, score: Score, full: float, rates: Rates, size: int) -> R
     tried = {
         math.exp(t.log_rate + fitted.shift): t.share for t in fitted.trials if t.place is not None
     }
-    return fitted.rates(tried, (*rates.learned, size))
+    return fitted.settled().rates(tried, (*rates.learned, size))
 
 
 def _tried(
