@@ -18,9 +18,12 @@ from idim.values.plan import Plan
 LEARNS = 0.25
 #: How far beyond the rates that were tried a rate may lie.
 _BEYOND = 3.0
-#: A rate is contradicted where the runs beside it score less than this fraction of the best one, by
-#: more than so many times their noise.
-_NEAR_BEST, _SURE = 0.9, 3.0
+#: A rate is contradicted only where the runs beside it score so many times their noise below the
+#: best one.
+_SURE = 3.0
+#: The law over sizes is overruled where its rate scores less than this fraction of the best one. The
+#: rates tried lie a factor of three apart, so a better one may well lie between two of them.
+_FAR_OFF = 0.7
 #: By how much the law's spreads grow where trials contradict it.
 _LOOSER = 3.0
 
@@ -92,7 +95,7 @@ class Fitted:
                 max(shares, key=lambda log_rate: shares[log_rate]),
                 self.surface.best(place)[0],
             )
-            if shares[top] >= LEARNS and contradicted(best, shares, self.noise):
+            if shares[top] >= LEARNS and contradicted(best, shares, self.noise, _FAR_OFF):
                 moves.append(top - best)
         return sorted(moves)
 
@@ -146,7 +149,9 @@ def untuned(plan: Plan) -> Callable[[int], float]:
     return lambda size: arm.rate(full, size, plan.facts, plan.settings)
 
 
-def contradicted(log_rate: float, shares: Mapping[float, float], noise: float) -> bool:
+def contradicted(
+    log_rate: float, shares: Mapping[float, float], noise: float, fraction: float
+) -> bool:
     """Whether trials say that a rate is far from the best one.
 
     Args:
@@ -154,11 +159,12 @@ def contradicted(log_rate: float, shares: Mapping[float, float], noise: float) -
         shares: what each rate that was tried reached, by the logarithm of the rate. Between two of
             them the share is interpolated.
         noise: the noise of a share.
+        fraction: a rate is far off if it scores less than this fraction of the best one.
     """
     tried = sorted(shares)
     here = float(np.interp(log_rate, tried, [shares[x] for x in tried]))
     best = max(shares.values())
-    return here < _NEAR_BEST * best and best - here > _SURE * noise
+    return here < fraction * best and best - here > _SURE * noise
 
 
 def within(rate: float, tried: Mapping[float, float]) -> float:

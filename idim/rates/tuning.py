@@ -24,6 +24,8 @@ _KNOWN = 0.4
 _STRIDE = 8
 #: Where no rate of full fine-tuning learns, so many more are tried, each this factor beyond.
 _BLIND, _FAR = 4, 9.0
+#: The rate of full fine-tuning scores at least this fraction of the best one tried.
+_NEAR_BEST = 0.9
 #: A rate whose gain is not above its noise by a factor of three has not learned.
 _UNSEEN = 1 / 3
 #: Two rates tried beside the best are no further from it than this factor.
@@ -53,11 +55,11 @@ def full_rate(plan: Plan, score: Score, say: Say) -> tuple[float, list[Trial]]:
             continue
         found, shares = _of_full(tried), {math.log(r): g / tried[top] for r, g in tried.items()}
         best = Surface(found, guess, noise=least).best(None)
-        if contradicted(best[0], shares, least):
+        if contradicted(best[0], shares, least, _NEAR_BEST):
             # The default rate is a bad guess. The best rate tried is a better one.
             guess = top
             best = Surface(found, guess, noise=least).best(None)
-            if contradicted(best[0], shares, least):
+            if contradicted(best[0], shares, least, _NEAR_BEST):
                 best = (math.log(top), best[1])
         wanted = _outside(tried, best, blind)
     rate = rounded(within(math.exp(best[0]), tried))
