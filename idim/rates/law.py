@@ -21,8 +21,8 @@ _BEYOND = 3.0
 #: A rate is contradicted only where the runs beside it score so many times their noise below the
 #: best one.
 _SURE = 3.0
-#: The law over sizes is overruled where its rate scores less than this fraction of the best one. The
-#: rates tried lie a factor of three apart, so a better one may well lie between two of them.
+#: The law over sizes is overruled where its rate scores less than this fraction of the best one.
+#: The rates tried lie a factor of three apart, so a better one may well lie between two of them.
 _FAR_OFF = 0.7
 #: By how much the law's spreads grow where trials contradict it.
 _LOOSER = 3.0
