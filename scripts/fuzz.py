@@ -819,7 +819,7 @@ def _audit(event: str, args: tuple) -> None:
         if isinstance(path, (str, bytes)):
             name = os.path.realpath(os.fsdecode(path))
             if (
-                not name.startswith((str(_watching[0].out), "/dev/", f"/proc/{os.getpid()}/"))
+                not name.startswith((str(_watching[0].out), "/dev/", "/proc"))
                 and not name.endswith((".pyc",))
                 and "__pycache__" not in name
             ):
