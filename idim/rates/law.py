@@ -90,13 +90,10 @@ class Fitted:
         """By how many e-folds the best rate tried lies off the surface's, where trials say so."""
         moves = []
         for place in {t.place for t in self.trials if t.place is not None}:
-            shares = {t.log_rate: t.share for t in self.trials if t.place == place}
-            top, best = (
-                max(shares, key=lambda log_rate: shares[log_rate]),
-                self.surface.best(place)[0],
-            )
-            if shares[top] >= LEARNS and contradicted(best, shares, self.noise, _FAR_OFF):
-                moves.append(top - best)
+            there = [t for t in self.trials if t.place == place]
+            top, best = max(there, key=lambda t: t.share), self.surface.best(place)[0]
+            if top.share >= LEARNS and contradicted(best, there, self.noise, _FAR_OFF):
+                moves.append(top.log_rate - best)
         return sorted(moves)
 
     @property
@@ -149,21 +146,18 @@ def untuned(plan: Plan) -> Callable[[int], float]:
     return lambda size: arm.rate(full, size, plan.facts, plan.settings)
 
 
-def contradicted(
-    log_rate: float, shares: Mapping[float, float], noise: float, fraction: float
-) -> bool:
-    """Whether trials say that a rate is far from the best one.
+def contradicted(log_rate: float, trials: Sequence[Trial], noise: float, fraction: float) -> bool:
+    """Whether trials of one size say that a rate is far from the best one.
 
     Args:
         log_rate: the logarithm of the rate.
-        shares: what each rate that was tried reached, by the logarithm of the rate. Between two of
-            them the share is interpolated.
+        trials: what was tried there. Between two of them the share is interpolated.
         noise: the noise of a share.
         fraction: a rate is far off if it scores less than this fraction of the best one.
     """
-    tried = sorted(shares)
-    here = float(np.interp(log_rate, tried, [shares[x] for x in tried]))
-    best = max(shares.values())
+    tried = sorted((t.log_rate, t.share) for t in trials)
+    here = float(np.interp(log_rate, [x for x, _ in tried], [share for _, share in tried]))
+    best = max(share for _, share in tried)
     return here < fraction * best and best - here > _SURE * noise
 
 

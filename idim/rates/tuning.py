@@ -53,13 +53,13 @@ def full_rate(plan: Plan, score: Score, say: Say) -> tuple[float, list[Trial]]:
             blind += 1
             best = (math.log(default), 0.0)
             continue
-        found, shares = _of_full(tried), {math.log(r): g / tried[top] for r, g in tried.items()}
+        found = _of_full(tried)
         best = Surface(found, guess, noise=least).best(None)
-        if contradicted(best[0], shares, least, _NEAR_BEST):
+        if contradicted(best[0], found, least, _NEAR_BEST):
             # The default rate is a bad guess. The best rate tried is a better one.
             guess = top
             best = Surface(found, guess, noise=least).best(None)
-            if contradicted(best[0], shares, least, _NEAR_BEST):
+            if contradicted(best[0], found, least, _NEAR_BEST):
                 best = (math.log(top), best[1])
         wanted = _outside(tried, best, blind)
     rate = rounded(within(math.exp(best[0]), tried))
