@@ -11,7 +11,7 @@ from typing import Any
 from idim.answers.ratio import ratio
 from idim.answers.summary import summarise
 from idim.report.tables import summary_text
-from idim.report.words import answer_text
+from idim.report.words import answer_text, ratio_text
 from idim.store import Store
 from idim.values.findings import Crossing
 from idim.values.search_summary import SearchSummary
@@ -207,14 +207,12 @@ def trec(up: str) -> str:
         shared = {q.id: len(set(q.keys) & set(one.keys)) for q in questions if q.arm == "did"}
         (other,) = (q for q in questions if q.id == max(shared, key=shared.__getitem__))
         said, did = summarise(records, one), summarise(records, other)
-        times = ratio(records, other, one)
-        ends = ("..." if v is None else f"{v:.1f}" for v in (times.low, times.high))
         rows.append(
             [
                 f"{said.levels.full:.4f}",
                 answer_text(said.found["d90"]),
                 answer_text(did.found["d90"]),
-                f"{times.estimate:.1f} [{', '.join(ends)}]",
+                ratio_text(ratio(records, other, one)),
                 str(sum(said.cost.runs.values()) + sum(did.cost.runs.values())),
             ]
         )

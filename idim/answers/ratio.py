@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
 from idim.answers.evidence import baseline_of, belief_of, points_of, target_of, too_few
-from idim.errors import expected
+from idim.errors import IdimError, expected
 from idim.search.design import LEVEL, TAILS
-from idim.values.findings import Ratio
+from idim.values.findings import Comparison, Ratio
 from idim.values.question import Question
 from idim.values.record import Record
 
@@ -53,6 +54,34 @@ def ratio(records: Iterable[Record], one: Question, other: Question) -> Ratio:
     ]
     low, estimate, high = (2**v if math.isfinite(v) else None for v in ends)
     return Ratio(estimate, low, high, LEVEL)
+
+
+def ratios(
+    records: Iterable[Record], questions: Sequence[Question], letters: Mapping[str, str]
+) -> list[Comparison]:
+    """The ratio of every two questions on one model, task and budget, whose sizes have one unit.
+
+    Args:
+        records: all at hand.
+        questions: in the order in which they are to be told.
+        letters: the letter of each arm's size.
+
+    Returns:
+        One for each pair whose runs give two curves.
+
+    Cost: that of ``ratio`` for each pair.
+    """
+    mine, found = list(records), []
+    for one, other in combinations(questions, 2):
+        unit = letters.get(one.arm)
+        if one.study != other.study or not unit or letters.get(other.arm) != unit:
+            continue
+        try:
+            times = ratio(mine, one, other)
+        except IdimError:  # one of them has no curve, and its summary says so
+            continue
+        found.append(Comparison(one.model, one.task, unit, one.arm, other.arm, times))
+    return found
 
 
 def _places(records: list[Record], question: Question) -> np.ndarray:

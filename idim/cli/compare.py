@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,10 @@ import typer
 from idim.arms import ARMS, over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
-from idim.cli.terminal import answer, watching
+from idim.cli.terminal import answer, remark, watching
 from idim.config import WHAT
-from idim.errors import one_of
+from idim.errors import IdimError, one_of
+from idim.values.findings import Comparison
 from idim.values.summary import Summary
 
 EXAMPLE = "idim compare --models minilm --tasks movie-reviews --arms did,said,lora --quick"
@@ -36,6 +38,7 @@ def command(
 ) -> int:
     """Make the table of d90 by model, task and arm. Runs only what the store does not hold yet."""
     from idim import conductor
+    from idim.report.words import comparison_text
     from idim.resolve import resolve
     from idim.store import Store
 
@@ -60,10 +63,31 @@ def command(
     finally:
         # Whatever ends the comparison early, what is answered is printed.
         if summaries:
+            found = _ratios(Path(configs[0].out), summaries)
             answer(
-                as_text({"summaries": [s.to_json() for s in summaries]})
+                as_text(
+                    {
+                        "summaries": [s.to_json() for s in summaries],
+                        "ratios": [dataclasses.asdict(c) for c in found],
+                    }
+                )
                 if asked.as_json
-                else table(summaries)
+                else "\n".join([table(summaries), "", *map(comparison_text, found)]).rstrip()
             )
     draw(Path(configs[0].out))
     return code_of(*summaries)
+
+
+def _ratios(out: Path, summaries: list[Summary]) -> list[Comparison]:
+    """How the answers of two arms compare, where both have one. A failure leaves the answers."""
+    from idim.answers.ratio import ratios
+    from idim.store import Store
+
+    letters = {arm.name: arm.size.letter for arm in ARMS.values() if arm.size}
+    try:
+        store = Store(out, create=False)
+        ids = [s.id for s in summaries if s.verdict.answers]
+        return ratios(store.all(), [q for name in ids if (q := store.question(name))], letters)
+    except Exception as error:
+        remark(f"idim: warning: {error if isinstance(error, IdimError) else repr(error)}")
+        return []

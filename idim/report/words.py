@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from idim.values.findings import Crossing
+from idim.values.findings import Comparison, Crossing, Ratio
 from idim.values.summary import Summary
 
 
@@ -22,6 +22,22 @@ def answer_text(found: Crossing | None) -> str:
     if low is None:
         return f"<= {high}"
     return f"({low}, {high}]" if low < high else f"{high} passes, {low} fails"
+
+
+def ratio_text(found: Ratio) -> str:
+    """A ratio with its interval: ``3.7 [2.4, 4.8]``. Two dots where nothing bounds it."""
+    low, middle, high = (
+        ".." if v is None else f"{v:.1f}" for v in (found.low, found.estimate, found.high)
+    )
+    return f"{middle} [{low}, {high}]"
+
+
+def comparison_text(found: Comparison) -> str:
+    """One line for each pair of arms, as `idim compare` prints it below its table."""
+    return (
+        f"{found.model} × {found.task}: {found.letter}90 of {found.one} over that of "
+        f"{found.other} = {ratio_text(found.ratio)}"
+    )
 
 
 def shown(frame: pd.DataFrame) -> str:

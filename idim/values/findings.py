@@ -34,6 +34,19 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """The ratio of one arm's answer to another's, on one model and task."""
+
+    model: str
+    task: str
+    #: The letter of the size.
+    letter: str
+    one: str
+    other: str
+    ratio: Ratio
+
+
+@dataclass(frozen=True)
 class Mean:
     """A mean score of ``n`` runs."""
 
