@@ -92,12 +92,19 @@ class Config:
     )
     grid: tuple[int, ...] = _flag(WHAT, "Try exactly these d, with commas between.", ())
     d: int = _flag(WHAT, "How many numbers to train, scales included.", 0, least=0)
-    rank: int = _flag(LORA, "LoRA's rank.", 0, least=0)
+    size: int = _flag(
+        WHAT, "The size of an arm that has neither d nor rank; see `idim ls arms`.", 0, least=0
+    )
+    sizes: tuple[int, ...] = _flag(WHAT, "Try exactly these sizes of such an arm.", ())
+    rank: int = _flag(LORA, "The rank of LoRA and its kin.", 0, least=0)
     ranks: tuple[int, ...] = _flag(
         LORA, "Score exactly these ranks, with commas between. Default of sweep: 1,2,4,8,16.", ()
     )
     targets: tuple[str, ...] = _flag(
-        LORA, "The modules that LoRA adapts, with commas. Default: peft's for the model.", ()
+        LORA,
+        "The modules that LoRA and its kin adapt, with commas; default for peft's choice. "
+        "Default: every linear layer.",
+        (),
     )
     lora_alpha: int = _flag(LORA, "LoRA's alpha. Default: twice the rank.", 0, least=0)
     learning_rate: float = _flag(BUDGET, "The learning rate of full fine-tuning.", 0.0, least=0)
@@ -106,6 +113,9 @@ class Config:
     )
     lora_learning_rate: float = _flag(
         LORA, "The learning rate of LoRA, in place of tuning.", 0.0, least=0
+    )
+    arm_learning_rate: float = _flag(
+        BUDGET, "The learning rate of any other arm, in place of tuning.", 0.0, least=0
     )
     num_train_epochs: float = _flag(
         BUDGET, "Passes over the training split, for every arm.", 0.0, least=0
@@ -216,7 +226,7 @@ class Config:
             if least is not None and not least <= value < math.inf:
                 what = "a whole number of at least 1" if least else "a number that is not negative"
                 raise expected(_flag_name(field.name), what, value)
-        for name in ("grid", "ranks"):
+        for name in ("grid", "ranks", "sizes"):
             values = getattr(self, name)
             if any(v < 1 for v in values) or len(set(values)) != len(values):
                 raise expected(

@@ -18,12 +18,14 @@ from idim.subspace.adapter.config import NAME, SAVED_NAME, SubspaceConfig, is_fr
 from idim.subspace.adapter.layer import SubspaceLayer
 from idim.subspace.adapter.saving import save_subspace
 from idim.subspace.adapter.tuner import PREFIX, SubspaceTuner
+from idim.tuners.bottleneck import BottleneckConfig
 
 #: The name in pickles that older versions wrote.
 Held = SubspaceLayer
 
 __all__ = [
     "NAME",
+    "BottleneckConfig",
     "Held",
     "SubspaceConfig",
     "SubspaceLayer",

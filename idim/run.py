@@ -63,8 +63,12 @@ def execute(
             seed_dropout=spec.seeds["dropout"],
             progress=_watched(task, progress),
             stop=partial(_side, bounds=spec.stop) if spec.stop else None,
+            begin=adapted.begin,
+            penalty=adapted.penalty,
             after_step=adapted.after_step,
         )
+        if adapted.sizes and outcome.status == "ok":
+            adapted.info["by_size"] = _by_size(spec, adapted, task)
         warnings = _finish(spec, adapted, outcome, save)
         locked = None
         if (
@@ -148,6 +152,16 @@ def _watched(
 def _side(curve: Sequence[tuple[float, float]], bounds: tuple[float, ...]) -> str:
     """On which side of the threshold a run will end; empty while it may end on either."""
     return outlook(curve, *bounds)
+
+
+def _by_size(spec: Spec, adapted: Adapted, task: Task) -> dict[str, float | None]:
+    """What one training gives at each size that its arm can be set to."""
+    found = {}
+    for size in adapted.sizes:
+        adapted.set_size(size)
+        found[str(size)] = _number(score_once(adapted.module, task, spec.recipe, spec.split))
+    adapted.set_size(max(adapted.sizes))
+    return found
 
 
 def _finish(spec: Spec, adapted: Adapted, outcome: Outcome, save: str) -> list[str]:

@@ -84,7 +84,9 @@ def train(
     seed_dropout: int,
     progress: Callable[[int, int, float], None] | None = None,
     stop: Callable[[list[tuple[float, float]]], str] | None = None,
-    after_step: Callable[[], object] | None = None,
+    begin: Callable[[int], object] | None = None,
+    penalty: Callable[[], torch.Tensor] | None = None,
+    after_step: Callable[[int], object] | None = None,
 ) -> Outcome:
     """Train a module, and score it before, during and after.
 
@@ -101,7 +103,10 @@ def train(
         progress: called at each evaluation as ``progress(step, steps, score)``.
         stop: asked at each evaluation, with (fraction of the steps, score) of all so far. The run
             ends where it answers with a side, "above" or "below".
-        after_step: called after each step of the optimiser.
+        begin: told the number of steps, before the first.
+        penalty: added to each batch's loss.
+        after_step: called after each step of the optimiser with its number, while the gradients
+            are there.
     """
     out = Outcome()
     began = time.perf_counter()
@@ -129,6 +134,8 @@ def train(
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed_dropout)
+        if begin:
+            begin(steps)
         evaluate(0)
         out.untouched = out.learning_curve[0]["score"]
         batches = _endless(data, recipe.batch_size, seed_data)
@@ -139,6 +146,8 @@ def train(
             if not torch.isfinite(loss):
                 out.status, out.reason = "diverged", f"loss {loss.item()} at step {step} of {steps}"
                 break
+            if penalty:
+                loss = loss + penalty()
             if recipe.l2:
                 loss = loss + recipe.l2 * sum(w.square().sum() for w in weights)
             scaler.scale(loss).backward()
@@ -149,10 +158,10 @@ def train(
                 )
             scaler.step(optimizer)
             scaler.update()
+            if after_step:
+                after_step(step)
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
-            if after_step:
-                after_step()
             out.steps, out.tokens = step, out.tokens + data.tokens(batch)
             if step in due:
                 evaluate(step)

@@ -1,4 +1,4 @@
-"""An arm in one file: BitFit trains the biases, and nothing else."""
+"""An arm in one file: only the first layer that has weights is trained."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from idim.errors import expected
 from idim.groups import Group
 
 
-class BitFit(Arm):
-    name = "bitfit"
-    about = "Only the biases are trained (Ben Zaken et al. 2022)."
-    source = "Ben Zaken et al. 2022"
+class First(Arm):
+    name = "first"
+    about = "Only the first layer is trained."
+    source = "an example"
 
     def adapt(self, model, settings, seed):
         before = [(p, p.requires_grad) for p in model.parameters()]
-        named = list(model.named_parameters())
-        biases = tuple(p for name, p in named if name.endswith("bias") and p.requires_grad)
-        if not biases:
-            raise expected("model", "at least one bias to train", type(model).__name__)
-        for _, p in named:
-            p.requires_grad_(any(p is b for b in biases))
+        layers = [tuple(m.parameters(recurse=False)) for m in model.modules()]
+        first = next((params for params in layers if params), ())
+        if not all(p.requires_grad for p in first) or not first:
+            raise expected("model", "a first layer that is not frozen", type(model).__name__)
+        for p, _ in before:
+            p.requires_grad_(any(p is mine for mine in first))
 
         def close():
             for p, trained in before:
                 p.requires_grad_(trained)
 
-        return Adapted(model, (Group("biases", biases),), close=close)
+        return Adapted(model, (Group("first", first),), close=close)

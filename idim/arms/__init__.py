@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from idim.arms.base import Adapted, Arm
 from idim.arms.full import Full
-from idim.arms.peft import METHODS
+from idim.arms.methods import METHODS
+from idim.arms.parts import BitFit, Head, Layers
 from idim.arms.subspace import Did, Said
 from idim.errors import one_of
 from idim.values.fields import Unfit
@@ -18,9 +19,13 @@ from idim.values.training import Status
 if TYPE_CHECKING:
     from torch import nn
 
-ARMS: dict[str, Arm] = {arm.name: arm for arm in (Full(), Did(), Said(), *METHODS)}
+ARMS: dict[str, Arm] = {
+    arm.name: arm for arm in (Full(), Did(), Said(), Head(), Layers(), BitFit(), *METHODS)
+}
 #: The arm that sets the threshold, and the one that is measured where the user names none.
 FULL, DEFAULT = Full.name, Said.name
+#: What a sweep measures where the user names nothing.
+SWEPT = METHODS[0].name
 
 
 def named(name: str, flag: str = "arm") -> Arm:

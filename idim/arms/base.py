@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +27,20 @@ class Size:
     """What an arm is measured over.
 
     Args:
-        name: of the setting, and of the flag.
+        name: of the setting.
         letter: in an answer.
-        several: the name of the flag that lists values to try; the plural of ``name`` by itself.
+        flag: the flag that gives one value.
+        several: the flag that lists values to try.
     """
 
     name: str
     letter: str
-    several: str = ""
+    flag: str = "size"
+    several: str = "sizes"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "several", self.several or f"{self.name}s")
+
+DIMENSION = Size("d", "d", "d", "grid")
+RANK = Size("rank", "r", "rank", "ranks")
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,15 @@ class Adapted:
     groups: tuple[Group, ...]
     #: What the arm says of itself in a record.
     info: dict[str, Any] = field(default_factory=dict)
-    #: Called after each step of the optimiser.
-    after_step: Callable[[], object] | None = None
+    #: Told how many steps there will be, before the first.
+    begin: Callable[[int], object] | None = None
+    #: Added to each batch's loss.
+    penalty: Callable[[], torch.Tensor] | None = None
+    #: Called after each step of the optimiser with its number, while the gradients are there.
+    after_step: Callable[[int], object] | None = None
+    #: Sizes that the trained module can be scored at, and what sets it to one of them.
+    sizes: tuple[int, ...] = ()
+    set_size: Callable[[int], object] = lambda size: None
     #: Writes what was trained into a folder, and ends the training. None: it cannot be saved.
     save: Callable[[str], object] | None = None
     #: Gives the model back as it came.
@@ -91,7 +101,7 @@ class Arm(ABC):
     #: Whether it can carry every model. Otherwise it is tried on the model before any training.
     carries_all: bool = False
     #: The flag that gives its rate, in place of tuning.
-    rate_flag: str = "learning_rate"
+    rate_flag: str = "arm_learning_rate"
     prior: Prior = Prior(0.0, 0.5, 0.0, 1.0)
     #: Whether its largest size trains all that full fine-tuning trains, by a rotation of it.
     spans: bool = False
@@ -121,6 +131,10 @@ class Arm(ABC):
     def scales(self, facts: ModelFacts) -> int:
         """How many of its numbers are scales, which every size includes."""
         return 0
+
+    def told(self, values: Mapping[str, Any]) -> Any:
+        """The settings, from what a user asked for by the names of its flags."""
+        return self.Settings.of(values)
 
     def at(self, settings: Any, size: int) -> Any:
         """The settings at a size."""

@@ -20,6 +20,7 @@ class Full(Arm):
     about = "Every weight is trained that its owner did not freeze."
     source = "full fine-tuning"
     carries_all = True
+    rate_flag = "learning_rate"
 
     def adapt(self, model: nn.Module, settings: ArmSettings, seed: int) -> Adapted:
         weights = tuple(p for p in model.parameters() if p.requires_grad)

@@ -1,27 +1,34 @@
-"""Arms that peft brings. One table, ``METHODS``, with one row a method.
+"""An arm that peft brings: one row of ``METHODS`` makes one.
 
-A row names peft's configuration class and says what to put into it. Importing this loads neither
-torch nor peft.
+Importing this loads neither torch nor peft.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from idim.arms.base import Adapted, Arm, Prior, Size
+from idim.arms.heads import heads
 from idim.errors import IdimError, expected, first_line
 from idim.groups import Group
-from idim.protocols import LORA_FACTOR
 from idim.values import fields
 from idim.values.arm import ArmSettings, ModelFacts
 from idim.values.fields import Field, same
 from idim.values.record import Record
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from torch import nn
+
+#: Among the targets: those that peft knows for this kind of model.
+DEFAULT = "default"
+#: What every method adapts where the user says nothing (``idim.models.ALL_LINEAR``).
+ALL_LINEAR = "all-linear"
 
 
 @dataclass(frozen=True)
@@ -32,16 +39,22 @@ class PeftSettings(ArmSettings):
 
 
 @dataclass(frozen=True)
-class LoraSettings(PeftSettings):
-    """``lora_alpha`` 0 is twice the rank."""
+class Asked:
+    """What a row makes a configuration of.
 
-    rank: int = 0
-    lora_alpha: int = 0
+    Attributes:
+        model: as it came.
+        settings: of the arm.
+        targets: names of the modules to adapt. None: peft chooses those of the model.
+        seed: of all that the method draws.
+        size: the value of its size; 0 where it has none.
+    """
 
-    @property
-    def alpha(self) -> int:
-        """LoRA's alpha, also where none was given."""
-        return self.lora_alpha or 2 * self.rank
+    model: nn.Module
+    settings: Any
+    targets: list[str]
+    seed: int
+    size: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,18 +68,21 @@ class Peft(Arm):
     title: str
     about: str
     source: str
-    #: The name of its configuration class in peft.
+    #: The name of its configuration class, and where that is.
     config: str
-    #: From the settings, the modules asked for and the seed: what the configuration is told beside
-    #: ``target_modules`` and ``modules_to_save``. No modules: peft chooses those of the model.
-    options: Callable[[Any, list[str], int], Mapping[str, Any]] = lambda told, asked, seed: {}
+    module: str = "peft"
+    #: What the configuration is told beside ``target_modules`` and ``modules_to_save``.
+    options: Callable[[Asked], Mapping[str, Any]] = lambda asked: {}
     Settings: type[PeftSettings] = PeftSettings
     size: Size | None = None
     #: From the facts of a model: the largest size. The smallest is 1.
     largest: Callable[[ModelFacts], int] = lambda facts: facts.D
+    #: The sizes to try where a user names none.
+    usual: tuple[int, ...] = (1, 2, 4, 8, 16)
     #: The rate before tuning, as a multiple of full fine-tuning's.
     factor: float = 1.0
-    prior: Prior = Arm.prior
+    #: What is believed of its best rate; none: a rate near ``factor``, within a factor 4 or so.
+    believed: Prior | None = None
     rate_flag: str = Arm.rate_flag
     #: From the settings: what a record says of them beside the size, and what each must be.
     notes: Callable[[Any], Mapping[str, Any]] = lambda told: {}
@@ -75,13 +91,44 @@ class Peft(Arm):
     variant: Callable[[Any], str] = lambda told: ""
     #: Whether peft can fold what was trained into the model's own weights.
     merges: bool = True
+    #: The modules that it adapts where the user names none; without it every linear layer.
+    own_targets: Callable[[nn.Module], list[str]] | None = None
+    #: Whether its configuration takes ``target_modules``.
+    adapts_modules: bool = True
+    #: The layers that are trained whole beside the head.
+    whole: Callable[[nn.Module], list[str]] = lambda model: []
+    #: Changes the model before peft sees it. Raises for one that the method cannot carry.
+    prepare: Callable[[Asked], None] = lambda asked: None
+    #: Changes what the loop is given: groups, hooks, sizes.
+    dress: Callable[[PeftModel, Asked, Adapted], None] = lambda wrapped, asked, adapted: None
+
+    @property
+    def prior(self) -> Prior:  # type: ignore[override]
+        return self.believed or Prior(0.0, 0.5, math.log(self.factor), 1.4)
+
+    def told(self, values: Mapping[str, Any]) -> PeftSettings:
+        usual = () if self.own_targets else (ALL_LINEAR,)
+        targets = tuple(values.get("targets", ())) or usual
+        if targets == (DEFAULT,):
+            targets = ()
+        return self.Settings.of({**values, "targets": targets})
 
     def label(self, settings: PeftSettings) -> str:
-        parts = [self.name, ",".join(settings.targets) or "default", self.variant(settings)]
-        return "/".join(part for part in parts if part)
+        targets = ",".join(settings.targets) or ("" if self.own_targets else DEFAULT)
+        return "/".join(part for part in (self.name, targets, self.variant(settings)) if part)
 
     def limits(self, facts: ModelFacts) -> tuple[int, int]:
-        return 1, self.largest(facts)
+        return 1, max(1, self.largest(facts))
+
+    def usual_sizes(self, facts: ModelFacts) -> tuple[int, ...]:
+        low, high = self.limits(facts)
+        return tuple(size for size in self.usual if low <= size <= high)
+
+    def first_size(self, facts: ModelFacts) -> int:
+        return self.usual[len(self.usual) // 2]
+
+    def tuning_sizes(self, facts: ModelFacts) -> tuple[int, int]:
+        return self.usual[0], self.usual[-2]
 
     def rate(self, full: float, size: int, facts: ModelFacts, settings: PeftSettings) -> float:
         return self.factor * full
@@ -104,35 +151,38 @@ class Peft(Arm):
 
         from idim import models
 
-        info: dict[str, Any] = {}
-        if self.size:
-            size = getattr(settings, self.size.name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise expected(self.size.name, "a whole number of at least 1", size)
-            info[self.size.name] = size
-        heads = _heads(model)
-        make = getattr(peft, self.config)
-        asked = _targets(model, settings.targets, heads, self)
-        config = make(
-            **self.options(settings, asked, seed),
-            target_modules=asked or None,
-            modules_to_save=heads or None,
-        )
+        size = getattr(settings, self.size.name) if self.size else 0
+        if self.size and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise expected(self.size.name, "a whole number of at least 1", size)
+        head = heads(model)
+        targets = self._targets(model, settings.targets, head)
+        asked = Asked(model, settings, targets, seed, size)
+        with torch.random.fork_rng(devices=[]):
+            self.prepare(asked)
+        make = getattr(import_module(self.module), self.config)
+        trained = [*head, *self.whole(model)]
+        given = {"target_modules": targets or None, "modules_to_save": trained or None}
+        takes = {f.name for f in dataclasses.fields(make)}
+        if not self.adapts_modules:
+            del given["target_modules"]
+        config = make(**self.options(asked), **{k: v for k, v in given.items() if k in takes})
         # peft draws from torch's generator. It is forked, so no other draw moves.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
                 wrapped = peft.get_peft_model(model, config)
-            except ValueError as error:
+            except (ValueError, NotImplementedError, TypeError) as error:
+                named = self.adapts_modules and (settings.targets or not self.own_targets)
+                what = "targets: expected names of modules" if named else "model: expected one"
                 raise IdimError(
-                    f"targets: expected names of modules that {self.shown} can adapt; "
-                    f"{first_line(error)}"
+                    f"{what} that {self.shown} can adapt; {first_line(error)}"
                 ) from None
-        adapted = config.target_modules or []
-        info |= {
+        adapts = getattr(config, "target_modules", None) or []
+        info = {
+            **({self.size.name: size} if self.size else {}),
             **self.notes(settings),
-            "targets": sorted([adapted] if isinstance(adapted, str) else adapted),
-            "head": "trained freely, counted" if heads else "none",
+            "targets": sorted([adapts] if isinstance(adapts, str) else adapts),
+            "head": "trained freely, counted" if head else "none",
         }
 
         def save(folder: str) -> None:
@@ -141,85 +191,47 @@ class Peft(Arm):
 
         params = tuple(p for p in wrapped.parameters() if p.requires_grad)
         saves = save if hasattr(model, "config") else None
-        return Adapted(wrapped, (Group("factors", params),), info, save=saves)
+        adapted = Adapted(wrapped, (Group("factors", params),), info, save=saves)
+        self.dress(wrapped, asked, adapted)
+        return adapted
 
+    def _targets(self, model: nn.Module, asked: tuple[str, ...], head: list[str]) -> list[str]:
+        """Names of the modules to adapt; none where peft knows them for this kind of model.
 
-METHODS = (
-    Peft(
-        name="lora",
-        title="LoRA",
-        about="LoRA through peft (Hu et al. 2021), on peft's targets for the model or else on "
-        "every linear layer. Output layers and fresh weights are trained freely, and counted.",
-        source="Hu et al. 2021",
-        config="LoraConfig",
-        options=lambda told, asked, seed: {
-            "r": told.rank,
-            "lora_alpha": told.alpha,
-            "lora_dropout": 0.0,
-        },
-        Settings=LoraSettings,
-        size=Size("rank", "r"),
-        largest=lambda facts: facts.width,
-        factor=LORA_FACTOR,
-        # The rate falls as the rank grows where alpha is twice the rank.
-        prior=Prior(0.25, 0.25, math.log(LORA_FACTOR), 0.7),
-        rate_flag="lora_learning_rate",
-        notes=lambda told: {
-            "lora_alpha": told.alpha,
-            "alpha_rule": f"alpha = {told.alpha / told.rank:g} r",
-        },
-        noted={"alpha_rule": fields.TEXT},
-        variant=lambda told: f"alpha{told.lora_alpha}" if told.lora_alpha else "2r",
-    ),
-)
+        Args:
+            model: the model.
+            asked: names or patterns.
+            head: the layers that are trained freely. A pattern does not take them.
 
+        Raises:
+            IdimError: where a pattern matches nothing.
+        """
+        from peft.utils import constants
 
-def _heads(model: nn.Module) -> list[str]:
-    """Names of the layers that are trained freely.
+        from idim import models
 
-    They are a transformers model's output layers and what its checkpoint lacks, or a plain net's
-    last linear layer.
-    """
-    from torch import nn
-
-    from idim import models
-
-    if hasattr(model, "config"):
-        return models.layers(model, models.fresh(model))
-    linear = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    return linear[-1:] if len(linear) > 1 else []
-
-
-def _targets(model: nn.Module, asked: tuple[str, ...], heads: list[str], arm: Peft) -> list[str]:
-    """Names of the modules to adapt; none where peft knows them for this kind of model.
-
-    Args:
-        model: the model.
-        asked: names or patterns.
-        heads: the layers that are trained freely. A pattern does not take them.
-        arm: the method.
-
-    Raises:
-        IdimError: where a pattern matches nothing.
-    """
-    from peft.utils import constants
-
-    from idim import models
-
-    inside = tuple(f"{name}." for name in heads)  # of no names nothing begins with
-    kind = getattr(getattr(model, "config", None), "model_type", "")
-    method = arm.config.removesuffix("Config").upper()
-    known = getattr(constants, f"TRANSFORMERS_MODELS_TO_{method}_TARGET_MODULES_MAPPING", {})
-    if not asked and kind not in known:
-        asked = (models.ALL_LINEAR,)
-    found: dict[str, None] = {}
-    for target in asked:
-        names = [target]
-        if models.is_pattern(target):
-            matched = models.matching(model, target)
-            names = [name for name in matched if not f"{name}.".startswith(inside)]
-        if not names:
-            what = f"a pattern of names of modules that {arm.shown} can adapt"
-            raise expected("targets", what, target)
-        found.update(dict.fromkeys(names))
-    return list(found)
+        if not self.adapts_modules:
+            return []
+        inside = tuple(f"{name}." for name in head)  # of no names nothing begins with
+        if self.own_targets and not asked:
+            found = [n for n in self.own_targets(model) if not f"{n}.".startswith(inside)]
+            if not found:
+                what = f"one with modules that {self.shown} can adapt"
+                raise expected("model", what, type(model).__name__)
+            return found
+        kind = getattr(getattr(model, "config", None), "model_type", "")
+        method = self.config.removesuffix("Config").upper()
+        known = getattr(constants, f"TRANSFORMERS_MODELS_TO_{method}_TARGET_MODULES_MAPPING", {})
+        if not asked and kind not in known:
+            asked = (ALL_LINEAR,)
+        named: dict[str, None] = {}
+        for target in asked:
+            names = [target]
+            if models.is_pattern(target):
+                matched = models.matching(model, target)
+                names = [name for name in matched if not f"{name}.".startswith(inside)]
+            if not names:
+                what = f"a pattern of names of modules that {self.shown} can adapt"
+                raise expected("targets", what, target)
+            named.update(dict.fromkeys(names))
+        return list(named)

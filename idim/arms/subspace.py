@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from idim.arms.base import Adapted, Arm, Prior, Size
+from idim.arms.base import DIMENSION, Adapted, Arm, Prior
 from idim.arms.subspace_settings import SubspaceSettings
 from idim.values import fields
 from idim.values.arm import ModelFacts
@@ -36,7 +36,7 @@ class Subspace(Arm):
     """What both arms have in common."""
 
     Settings = SubspaceSettings
-    size = Size("d", "d", "grid")
+    size = DIMENSION
     carries_all = True
     spans = True
     rate_flag = "subspace_learning_rate"

@@ -19,8 +19,6 @@ from idim.values.summary import Summary
 
 EXAMPLE = "idim compare --models minilm --tasks movie-reviews --arms did,said,lora --quick"
 
-_NO_GRID: dict[str, object] = {"grid": ()}
-
 
 @takes(all_but("model", "task", "arm", "absolute", "d", "rank", "save"), MEASURING)
 def command(
@@ -43,8 +41,7 @@ def command(
     from idim.store import Store
 
     configs = [
-        # A grid of d is for the arms that have a d.
-        asked.config(model=model, task=task, arm=arm, **({} if arm in over("d") else _NO_GRID))
+        asked.config(model=model, task=task, arm=arm, **_not_for(arm))
         for model in names_in(models, "--models")
         for task in names_in(tasks, "--tasks")
         for arm in names_in(arms, "--arms")
@@ -76,6 +73,13 @@ def command(
             )
     draw(Path(configs[0].out))
     return code_of(*summaries)
+
+
+def _not_for(arm: str) -> dict[str, object]:
+    """The flags that list the sizes of other arms, left out."""
+    sizes = {found.name: found.size for found in ARMS.values() if found.size}
+    own = sizes[arm].several if arm in sizes else ""
+    return {size.several: () for size in sizes.values() if size.several != own}
 
 
 def _ratios(out: Path, summaries: list[Summary]) -> list[Comparison]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from idim.arms import over
+from idim.arms import ARMS, SWEPT
 from idim.cli.answers import finish
 from idim.cli.flags import MEASURING, Asked, all_but, takes
 from idim.cli.measuring import measured
@@ -15,7 +15,9 @@ from idim.config import WHAT
 from idim.errors import one_of
 
 EXAMPLE = "idim sweep --model minilm --task movie-reviews --quick --ranks 1,2,4,8,16"
-(_ARM,) = over("r")
+_SIZED = tuple(arm.name for arm in ARMS.values() if arm.size)
+
+_HELP = f"What is swept. Default: {SWEPT}."
 
 
 @takes(
@@ -37,14 +39,17 @@ EXAMPLE = "idim sweep --model minilm --task movie-reviews --quick --ranks 1,2,4,
     MEASURING,
 )
 def command(
-    asked: Asked, arm: Annotated[str, typer.Option(help=f"{_ARM}.", rich_help_panel=WHAT)] = _ARM
+    asked: Asked,
+    arm: Annotated[
+        str, typer.Option(help=f"What is swept. Default: {SWEPT}.", rich_help_panel=WHAT)
+    ] = SWEPT,
 ) -> int:
-    """Measure the score at several ranks of LoRA.
+    """Measure the score at several ranks of LoRA, or sizes of another arm.
 
-    This is `idim search` at ranks that you choose, with the same budget, splits and rule. The
+    This is `idim search` at sizes that you choose, with the same budget, splits and rule. The
     figure shows the store's curves over d beside the ranks.
     """
-    if arm != _ARM:
-        raise one_of("--arm", (_ARM,), arm)
+    if arm not in _SIZED:
+        raise one_of("--arm", _SIZED, arm)
     config = asked.config(arm=arm, design="grid")
     return finish(measured(config), asked.as_json, Path(config.out))

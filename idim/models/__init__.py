@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from idim.models.blocks import blocks, sublayers
 from idim.models.catalogue import ABOUT, ALIASES, RATES, is_pretrained, names
 from idim.models.class_names import save_labels, saved_labels
 from idim.models.configuration import labels, labels_of, positions, positions_of
@@ -19,6 +20,7 @@ __all__ = [
     "NETS",
     "RATES",
     "Loaded",
+    "blocks",
     "copied",
     "fingerprint",
     "fresh",
@@ -38,5 +40,6 @@ __all__ = [
     "reader",
     "save_labels",
     "saved_labels",
+    "sublayers",
     "unanswered_is_offline",
 ]

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 import projections
-from idim import arms
+from idim import arms, models
 from idim.arms.base import Arm
 from idim.config import Config
 from idim.models import Loaded
@@ -24,6 +24,8 @@ from idim.values.protocol import Protocol
 
 #: What of a configuration changes neither the runs nor the answer.
 _SAME_ANSWER = ("out", "save", "executor", "data_dir", "engine", "lean")
+#: Fields that came later. Unless they are given, a question keeps the name that it had.
+_NEWER = ("size", "sizes", "arm_learning_rate")
 #: By the letter of the size. Raised when the way to an answer changes, so that an older answer is
 #: not taken up.
 _QUESTIONS = {"d": 2, "r": 3}
@@ -54,7 +56,7 @@ def resolve_single(config: Config, source: Source = CATALOGUES) -> Plan:
     """The plan of one run, at the size that was asked for. Otherwise as ``resolve``."""
     plan, task = _plan(config, source)
     size = arms.ARMS[plan.arm].size
-    plan = dataclasses.replace(plan, size=getattr(config, size.name) if size else 0)
+    plan = dataclasses.replace(plan, size=getattr(config, size.flag) if size else 0)
     checks.single(config, plan, source)
     checks.carried(plan, task, source, plan.size)
     return plan
@@ -85,7 +87,11 @@ def _plan(config: Config, source: Source) -> tuple[Plan, Task]:
         ]
     )[:12]
     fingerprint = loaded.fingerprint if source.may_change(config.model) else ""
-    asked = {k: v for k, v in dataclasses.asdict(config).items() if k not in _SAME_ANSWER}
+    asked = {
+        k: v
+        for k, v in dataclasses.asdict(config).items()
+        if k not in _SAME_ANSWER and (v or k not in _NEWER)
+    }
     letter = arm.size.letter if arm.size else ""
     digest = _digest([_QUESTIONS.get(letter, 1), study, fingerprint, arm_key, asked])[:6]
     said = "-".join([config.model, config.task, config.arm, protocol.name])
@@ -124,6 +130,7 @@ def _facts(loaded: Loaded, protocol: Protocol, kind: str) -> ModelFacts:
         tensors=len(layout.slices),
         groups=len(layout.groups),
         width=max((min(p.shape[0], p[0].numel()) for _, p in named if p.dim() > 1), default=1),
+        depth=len(models.blocks(loaded.module)),
         exponent=RATE_EXPONENTS[kind],
     )
 
@@ -142,7 +149,7 @@ def _settings(config: Config, protocol: Protocol, arm: Arm) -> ArmSettings:
         "structure": protocol.structure,
         "version": family.version,
     }
-    settings: ArmSettings = arm.at(arm.Settings.of(told), 0)
+    settings: ArmSettings = arm.at(arm.told(told), 0)
     return settings
 
 

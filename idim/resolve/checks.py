@@ -59,15 +59,15 @@ def fits(module: nn.Module, task: Task, name: str) -> None:
 
 
 def has_a_size(config: Config) -> None:
-    """The arm has a size, so that there is a smallest one that passes. A grid of d is for d."""
+    """The arm has a size, so that there is a smallest one that passes. Each flag is for its own."""
     size = arms.ARMS[config.arm].size
     if size is None:
         known = [arm.name for arm in arms.ARMS.values() if arm.size]
         raise one_of("--arm", known, config.arm)
-    if config.grid and size.several != "grid":
-        raise expected(
-            "--grid", f"none with {config.arm}, whose --{size.several} are tried", config.grid
-        )
+    for flag in sorted({arm.size.several for arm in arms.ARMS.values() if arm.size}):
+        if flag != size.several and (given := getattr(config, flag)):
+            what = f"none with {config.arm}, whose --{size.several} are tried"
+            raise expected(f"--{flag}", what, given)
 
 
 def repeats(config: Config, plan: Plan) -> None:
@@ -126,7 +126,7 @@ def single(config: Config, plan: Plan, source: Source) -> None:
     size, limits = arms.ARMS[plan.arm].size, plan.limits
     if size and not limits.smallest <= plan.size <= limits.largest:
         raise expected(
-            f"--{size.name}",
+            f"--{size.flag}",
             f"a number from {limits.smallest} to {limits.largest} "
             f"({plan.m} scales, D = {plan.facts.D})",
             plan.size,

@@ -21,6 +21,8 @@ class ModelFacts:
     groups: int
     #: The largest rank that a matrix of weights can have: the smaller of its two sides.
     width: int
+    #: Its layers, as a stack of blocks.
+    depth: int
     #: How fast the best rate falls as the size grows, for this kind of model.
     exponent: float
 
