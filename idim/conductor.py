@@ -84,6 +84,9 @@ class _Measurement:
             return inquiry.answer(True)
         if protocol.budget_check:
             pair_checks.check_full(inquiry, self.full)
+        if protocol.witness and self.plan.floor and pair_checks.check_floor(inquiry, self.full):
+            inquiry.say(f"{self.plan.floor}: it passes by itself, so no {letter} is searched for")
+            return inquiry.answer(True)
         self.use(rates_over_sizes(self.plan, self.score, inquiry.say, self.full, trials))
         stop = self.tried()
         if protocol.rate_check and self.may_lose() > _LOSES and (at := inquiry.estimate):

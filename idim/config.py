@@ -261,6 +261,8 @@ class Config:
             left_out += ["the check at twice the budget", "the check at twice and half the rate"]
             if ARMS[self.arm].spans:
                 left_out.append("the witness at d = D")
+            if ARMS[self.arm].frees_head:
+                left_out.append("whether the head alone passes")
         changes["left_out"] = (*named.left_out, *left_out)
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from idim import arms, specs
+from idim import specs
 from idim.answers.evidence import baseline_of, belief_of, points_of, target_of
 from idim.answers.summary import summarise
 from idim.errors import IdimError
@@ -47,7 +47,7 @@ class Inquiry:
     def execute(self, wanted: Sequence[Spec]) -> list[Record]:
         """The records for these specifications of one arm, noted as made for the question."""
         arm = wanted[0].arm if wanted else self.plan.arm
-        records = self._runs.of(wanted, arms.FULL if arm == arms.FULL else self.plan.arm_key)
+        records = self._runs.of(wanted, self.plan.arm_key if arm == self.plan.arm else arm)
         self.asked.made(wanted)
         return records
 

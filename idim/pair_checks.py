@@ -9,6 +9,8 @@ from idim import arms, specs
 from idim.answers.checks import checks_of, rate_loss
 from idim.answers.evidence import crossing_of, size_of
 from idim.inquiry import Inquiry
+from idim.rates import trials
+from idim.rates.tuning import one_rate
 from idim.search import pairs
 from idim.search.design import SURE
 from idim.values.purpose import Purpose
@@ -29,6 +31,31 @@ def check_full(inquiry: Inquiry, rate: float) -> None:
         )
 
     _pair(inquiry, longer, len(inquiry.full))
+
+
+def check_floor(inquiry: Inquiry, full: float) -> bool:
+    """Does the head alone pass, where the arm trains it freely? ``full``: the rate of full."""
+    plan, arm = inquiry.plan, inquiry.plan.floor
+    rate = arms.ARMS[arm].rate(full, 0, plan.facts, None)
+    if trials.tunes(plan):
+        score = trials.scorer(plan, inquiry.execute, arm)
+        rate, _ = one_rate(plan, score, inquiry.say, arm, rate)
+
+    def alone(i: int) -> Spec:
+        return specs.make(plan, Purpose.FLOOR, None, i, rate, arm=arm)
+
+    n = pairs.FIRST
+    inquiry.execute([alone(i) for i in range(n)])
+    while 1 - pairs.SURE < (odds := _floor(inquiry)) < pairs.SURE and n < pairs.MOST:
+        inquiry.execute([alone(n)])
+        n += 1
+    return odds >= pairs.SURE
+
+
+def _floor(inquiry: Inquiry) -> float:
+    base, target = inquiry.sure_base, inquiry.target
+    found = checks_of(inquiry.made, base, target, None, None, inquiry.question).floor
+    return found.probability if found else 0.0
 
 
 def check_answer(inquiry: Inquiry) -> None:

@@ -23,6 +23,7 @@ def make(
     budget: float = 1.0,
     stop: tuple[float, ...] | None = None,
     drawn: Purpose | None = None,
+    arm: str = "",
 ) -> Spec:
     """The specification of one run.
 
@@ -37,9 +38,10 @@ def make(
         stop: the threshold, chance and noise, of a run that may stop early.
         drawn: the purpose of the run whose seeds it shares (P, theta_0, order, dropout), where the
             two are compared as a pair.
+        arm: another arm than the plan's, one that has no size.
     """
-    arm = arms.FULL if size is None else plan.arm
-    settings = {} if size is None else arms.ARMS[arm].at(plan.settings, size).to_json()
+    settings = {} if size is None or arm else arms.ARMS[plan.arm].at(plan.settings, size).to_json()
+    arm = arm or (arms.FULL if size is None else plan.arm)
     recipe = dataclasses.replace(plan.recipe, learning_rate=rate)
     if purpose == Purpose.TUNE:
         # The curve of a short run is of no use, and the scores would take as long as the steps.

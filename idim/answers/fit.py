@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from idim.answers.evidence import size_of
-from idim.arms import ARMS, FULL
+from idim.arms import ARMS, FLOOR, FULL
 from idim.values.fields import Unfit, same
 from idim.values.purpose import Purpose
 from idim.values.question import Question
@@ -25,7 +25,12 @@ def check_answers(question: Question, records: Iterable[Record]) -> None:
     size = ARMS[question.arm].size
     over_d = size is not None and size.letter == "d"
     either = (FULL, question.arm)
-    arms = {Purpose.BASELINE: (FULL,), Purpose.TUNE: either, Purpose.CHECK: either}
+    arms = {
+        Purpose.BASELINE: (FULL,),
+        Purpose.TUNE: (*either, FLOOR),
+        Purpose.CHECK: either,
+        Purpose.FLOOR: (FLOOR,),
+    }
     for r in question.of(records):
         name = f"run {r.key}"
         for what, a, b in (

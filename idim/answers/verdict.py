@@ -28,6 +28,8 @@ def verdict_of(
         return Verdict.NO_SIGNAL
     if base.chance >= target.tau:
         return Verdict.TRIVIAL
+    if checks.floor and checks.floor.probability >= PAIRS_SURE:
+        return Verdict.HEAD_ALONE
     if not question.finished:
         return Verdict.UNFINISHED
     witness = checks.witness

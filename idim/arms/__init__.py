@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from idim.arms.base import Adapted, Arm
 from idim.arms.full import Full
+from idim.arms.heads import heads
 from idim.arms.methods import METHODS
 from idim.arms.parts import BitFit, Head, Layers
 from idim.arms.subspace import Did, Said
@@ -19,11 +20,25 @@ from idim.values.training import Status
 if TYPE_CHECKING:
     from torch import nn
 
-ARMS: dict[str, Arm] = {
-    arm.name: arm for arm in (Full(), Did(), Said(), Head(), Layers(), BitFit(), *METHODS)
-}
+__all__ = [
+    "ARMS",
+    "DEFAULT",
+    "FLOOR",
+    "FULL",
+    "SWEPT",
+    "build",
+    "check_question",
+    "check_record",
+    "heads",
+    "named",
+    "over",
+]
+_EVERY: tuple[Arm, ...] = (Full(), Did(), Said(), *METHODS, Head(), Layers(), BitFit())
+ARMS: dict[str, Arm] = {arm.name: arm for arm in _EVERY}
 #: The arm that sets the threshold, and the one that is measured where the user names none.
 FULL, DEFAULT = Full.name, Said.name
+#: What arms that train the head freely are at size 0.
+FLOOR = Head.name
 #: What a sweep measures where the user names nothing.
 SWEPT = METHODS[0].name
 

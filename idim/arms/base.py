@@ -103,6 +103,8 @@ class Arm(ABC):
     #: The flag that gives its rate, in place of tuning.
     rate_flag: str = "arm_learning_rate"
     prior: Prior = Prior(0.0, 0.5, 0.0, 1.0)
+    #: Whether it trains the model's head freely, beside its size.
+    frees_head: bool = False
     #: Whether its largest size trains all that full fine-tuning trains, by a rotation of it.
     spans: bool = False
 

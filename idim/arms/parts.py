@@ -103,6 +103,7 @@ class Layers(Part):
     trains = "layers"
     Settings = LayersSettings
     size = Size("layers", "k")
+    frees_head = True
 
     def limits(self, facts: ModelFacts) -> tuple[int, int]:
         return 1, max(1, facts.depth)

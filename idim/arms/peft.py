@@ -68,6 +68,7 @@ class Peft(Arm):
     title: str
     about: str
     source: str
+    frees_head: bool = True
     #: The name of its configuration class, and where that is.
     config: str
     module: str = "peft"

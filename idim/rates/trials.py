@@ -36,19 +36,20 @@ class Score(Protocol):
         """
 
 
-def scorer(plan: Plan, made: Callable[[Sequence[Spec]], Sequence[Record]]) -> Score:
+def scorer(plan: Plan, made: Callable[[Sequence[Spec]], Sequence[Record]], arm: str = "") -> Score:
     """A ``Score`` that makes runs.
 
     Args:
         plan: what is measured.
         made: gives the records for specifications, in their order.
+        arm: another arm than the plan's, one that has no size.
     """
 
     def score(size: int | None, rates: Sequence[float], whole: bool = False) -> dict[float, float]:
         budget, n, split = 1.0 if whole else TUNE_SHARE, _seeds(plan), plan.data.tuning_split
         records = made(
             [
-                specs.make(plan, Purpose.TUNE, size, i, rate, split=split, budget=budget)
+                specs.make(plan, Purpose.TUNE, size, i, rate, split=split, budget=budget, arm=arm)
                 for rate in rates
                 for i in range(n)
             ]

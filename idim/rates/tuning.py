@@ -41,6 +41,21 @@ def full_rate(plan: Plan, score: Score, say: Say) -> tuple[float, list[Trial]]:
     default = plan.recipe.learning_rate
     if not trials.tunes(plan) or plan.full_rate:
         return default, []
+    return one_rate(plan, score, say, arms.FULL, default)
+
+
+def one_rate(
+    plan: Plan, score: Score, say: Say, name: str, default: float
+) -> tuple[float, list[Trial]]:
+    """The rate of an arm that has one size, and the runs it was chosen by.
+
+    Args:
+        plan: what is measured.
+        score: tries rates of this arm.
+        say: gets a line for what was found.
+        name: of the arm.
+        default: the first guess.
+    """
     tried: dict[float, float] = {}
     wanted, guess, blind = [f * default for f in _TRIED], default, 0
     while wanted:
@@ -64,9 +79,9 @@ def full_rate(plan: Plan, score: Score, say: Say) -> tuple[float, list[Trial]]:
         wanted = _outside(tried, best, blind)
     rate = rounded(within(math.exp(best[0]), tried))
     if blind > _BLIND:
-        say(f"full: none of {len(tried)} rates learns while tuning; the default rate is taken")
+        say(f"{name}: none of {len(tried)} rates learns while tuning; the default rate is taken")
     say(
-        f"full: rate {rate:g}, from {len(tried)} runs of {trials.steps(plan)} steps "
+        f"{name}: rate {rate:g}, from {len(tried)} runs of {trials.steps(plan)} steps "
         "on the tuning split"
     )
     return rate, _of_full(tried)

@@ -25,15 +25,9 @@ from idim.values.sweep_summary import SweepSummary
 from idim.values.training import Status
 
 #: One colour and marker an arm, readable without colour too (Okabe & Ito's palette).
-_PALETTE = (
-    ("#000000", ""),
-    ("#0072B2", "o"),
-    ("#D55E00", "s"),
-    ("#009E73", "^"),
-    ("#CC79A7", "v"),
-    ("#E69F00", "D"),
-    ("#56B4E9", "P"),
-)
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Of another number than the colours, so that no two arms have both alike.
+_MARKERS = ("", "o", "s", "^", "v", "D", "P", "X")
 #: The longest name of a model or a task in a title.
 _NAME = 48
 
@@ -75,7 +69,8 @@ def score_against_rank(
 
 
 def _style(arm: str) -> tuple[str, str]:
-    return _PALETTE[list(ARMS).index(arm) % len(_PALETTE)]
+    at = list(ARMS).index(arm)
+    return _COLOURS[at % len(_COLOURS)], _MARKERS[at % len(_MARKERS)]
 
 
 def _short(name: str) -> str:
@@ -245,6 +240,10 @@ def _levels(axes: Axes, summary: Summary) -> None:
         (levels.tau_raw, ":", 1.2, "raw"),
     ):
         axes.axhline(tau, color="0.35", ls=style, lw=width, label=f"{name} threshold {tau:.3f}")
+    floor = summary.checks.floor if isinstance(summary, SearchSummary) else None
+    if floor:
+        label = f"head alone {floor.mean:.3f} (n={floor.n})"
+        axes.axhline(floor.mean, color="#0072B2", ls=(0, (5, 1, 1, 1)), lw=1, label=label)
     axes.axhline(levels.chance, color="0.75", lw=1, label=f"chance {levels.chance:.3f}")
     axes.grid(alpha=0.2)
 

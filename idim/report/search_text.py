@@ -151,6 +151,11 @@ def _checks_text(checks: Checks, letter: str) -> list[str]:
         where = "crosses nowhere" if shape.d is None else f"crosses at {shape.d}"
         stands = "leave the interval standing" if shape.agrees else "CONTRADICT THE INTERVAL"
         lines.append(f"check, no shape assumed: the isotonic curve {where}; the runs {stands}")
+    if floor := checks.floor:
+        lines.append(
+            f"check, the head alone: {floor.mean:.4f} (n = {floor.n}), {floor.share:.0%} of full's "
+            f"gain; probability that it passes: {floor.probability:.2f}"
+        )
     if witness := checks.witness:
         lines.append(
             f"largest {letter} tried, {witness.d:,}: {witness.share:.0%} of full's gain "

@@ -28,7 +28,7 @@ _SAME_ANSWER = ("out", "save", "executor", "data_dir", "engine", "lean")
 _NEWER = ("size", "sizes", "arm_learning_rate")
 #: By the letter of the size. Raised when the way to an answer changes, so that an older answer is
 #: not taken up.
-_QUESTIONS = {"d": 2, "r": 3}
+_QUESTIONS = {"d": 2, "r": 4}
 
 
 def resolve(config: Config, source: Source = CATALOGUES) -> Plan:
@@ -102,6 +102,7 @@ def _plan(config: Config, source: Source) -> tuple[Plan, Task]:
         model=config.model,
         task=config.task,
         arm=config.arm,
+        floor=arms.FLOOR if arm.size and arm.frees_head and arms.heads(loaded.module) else "",
         letter=letter,
         settings=settings,
         arm_key=arm_key,

@@ -100,7 +100,7 @@ def sizes(plan: Plan) -> None:
             raise expected(
                 f"--{size.several}",
                 f"values of {size.letter} from {limits.smallest} to {limits.largest} "
-                f"({plan.m} scales, D = {plan.facts.D})",
+                f"{_bounds(plan)}",
                 value,
             )
     if (design == "grid") != bool(limits.grid):
@@ -109,6 +109,13 @@ def sizes(plan: Plan) -> None:
             f"values of {size.letter} with --design grid, and with no other",
             f"--design {design}",
         )
+
+
+def _bounds(plan: Plan) -> str:
+    """Where the ends of what can be tried come from."""
+    if arms.ARMS[plan.arm].spans:
+        return f"({plan.m} scales, D = {plan.facts.D})"
+    return f"(for {plan.arm} on this model)"
 
 
 def absolute(config: Config, plan: Plan) -> None:
@@ -124,11 +131,14 @@ def absolute(config: Config, plan: Plan) -> None:
 def single(config: Config, plan: Plan, source: Source) -> None:
     """The arm can have the size of a single run, and what it trains can be saved."""
     size, limits = arms.ARMS[plan.arm].size, plan.limits
+    for flag in sorted({arm.size.flag for arm in arms.ARMS.values() if arm.size}):
+        if getattr(config, flag) and (size is None or flag != size.flag):
+            what = f"whose size is --{size.flag}" if size else "which has no size"
+            raise expected(f"--{flag}", f"none with {plan.arm}, {what}", getattr(config, flag))
     if size and not limits.smallest <= plan.size <= limits.largest:
         raise expected(
             f"--{size.flag}",
-            f"a number from {limits.smallest} to {limits.largest} "
-            f"({plan.m} scales, D = {plan.facts.D})",
+            f"a number from {limits.smallest} to {limits.largest} {_bounds(plan)}",
             plan.size,
         )
     if config.save and not source.is_pretrained(config.model):

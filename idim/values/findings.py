@@ -153,6 +153,18 @@ class Witness:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """What the head alone scores, where an arm trains it freely."""
+
+    mean: float
+    n: int
+    #: Of what full fine-tuning gains.
+    share: float
+    #: How likely it is that it passes.
+    probability: float
+
+
+@dataclass(frozen=True)
 class Checks:
     """What the checks say. Each is None where it was not made."""
 
@@ -162,6 +174,7 @@ class Checks:
     rate: Mapping[str, Moved] | None = None
     isotonic: Shapeless | None = None
     witness: Witness | None = None
+    floor: Floor | None = None
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ class Plan:
     model: str
     task: str
     arm: str
+    #: The arm that it is at size 0; empty where there is none.
+    floor: str
     #: The letter of its size: d, or r for a rank. Empty where it has none.
     letter: str
     #: What the arm is told. A measurement sets the size run by run.

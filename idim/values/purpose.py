@@ -15,5 +15,6 @@ class Purpose(StrEnum):
     CHECK = "check"  # the same run again with twice the budget
     RATE = "rate"  # the same run again with another rate
     WITNESS = "witness"  # the largest size: does the arm train at all?
+    FLOOR = "floor"  # the head alone: what an arm that trains it freely is at size 0
     LOCKED = "locked"  # scores the split that decides nothing
     SINGLE = "single"  # asked for by itself

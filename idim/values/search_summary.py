@@ -13,6 +13,7 @@ from idim.values.findings import (
     Cost,
     Crossing,
     Fit,
+    Floor,
     Levels,
     Locked,
     Mean,
@@ -110,9 +111,14 @@ class SearchSummary(Summary):
                 "fit": None if self.fit is None else [plain(f) for f in self.fit],
                 **{name: plain(found) for name, found in self.found.items()},
                 "locked": plain(self.locked),
-                "checks": plain(self.checks),
+                "checks": self._checks(),
             }
         return out | self.cost.to_json() | {"study": self.study, "id": self.id}
+
+    def _checks(self) -> Any:
+        """Summaries of arms without a floor do not speak of one."""
+        found = plain(self.checks)
+        return found if self.checks.floor else {k: v for k, v in found.items() if k != "floor"}
 
     @classmethod
     def from_json(cls, value: Json) -> SearchSummary:
@@ -121,7 +127,13 @@ class SearchSummary(Summary):
         letter = value.get("letter", "d")
         checks = value.get("checks") or {}
         fit = value.get("fit")
-        kinds = {"converged": Converged, "budget": Moved, "isotonic": Shapeless, "witness": Witness}
+        kinds = {
+            "converged": Converged,
+            "budget": Moved,
+            "isotonic": Shapeless,
+            "witness": Witness,
+            "floor": Floor,
+        }
         locked = value.get("locked")
         return cls(
             **{name: value[name] for name in names if name in value},

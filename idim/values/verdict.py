@@ -37,6 +37,7 @@ class Verdict(StrEnum):
         "trivial",
         "the untouched model, or guessing the majority, already passes: {d}90 says nothing here",
     )
+    HEAD_ALONE = "head_alone", "the head alone passes: {d}90 is 0"
     NO_SIGNAL = (
         "no_signal",
         "full training is not above chance by four standard errors: "
@@ -64,4 +65,9 @@ class Verdict(StrEnum):
     @property
     def answers(self) -> bool:
         """Whether the question is answered: a size, or that any size would do."""
-        return self in (Verdict.REACHED, Verdict.TRIVIAL, Verdict.BUDGET_LIMITED)
+        return self in (
+            Verdict.REACHED,
+            Verdict.TRIVIAL,
+            Verdict.HEAD_ALONE,
+            Verdict.BUDGET_LIMITED,
+        )
