@@ -84,6 +84,9 @@ class _Measurement:
             return inquiry.answer(True)
         if protocol.budget_check:
             pair_checks.check_full(inquiry, self.full)
+        if not letter:
+            pair_checks.measure_point(inquiry, self.full)
+            return inquiry.answer(True)
         if protocol.witness and self.plan.floor and pair_checks.check_floor(inquiry, self.full):
             inquiry.say(f"{self.plan.floor}: it passes by itself, so no {letter} is searched for")
             return inquiry.answer(True)

@@ -44,18 +44,37 @@ def check_floor(inquiry: Inquiry, full: float) -> bool:
     def alone(i: int) -> Spec:
         return specs.make(plan, Purpose.FLOOR, None, i, rate, arm=arm)
 
-    n = pairs.FIRST
-    inquiry.execute([alone(i) for i in range(n)])
-    while 1 - pairs.SURE < (odds := _floor(inquiry)) < pairs.SURE and n < pairs.MOST:
-        inquiry.execute([alone(n)])
-        n += 1
-    return odds >= pairs.SURE
+    return _until_sure(inquiry, alone, pairs.FIRST) >= pairs.SURE
 
 
-def _floor(inquiry: Inquiry) -> float:
+def measure_point(inquiry: Inquiry, full: float) -> None:
+    """Does an arm that has no size pass? ``full``: the rate of full fine-tuning."""
+    plan = inquiry.plan
+    arm, rate = arms.ARMS[plan.arm], plan.arm_rate
+    if not rate:
+        rate = arm.rate(full, 0, plan.facts, plan.settings)
+        if trials.tunes(plan):
+            score = trials.scorer(plan, inquiry.execute)
+            rate, _ = one_rate(plan, score, inquiry.say, plan.arm, rate, 0)
+    most = plan.limits.repeats
+
+    def run(i: int) -> Spec:
+        return specs.make(plan, Purpose.SEARCH, 0, i, rate)
+
+    _until_sure(inquiry, run, most)
+
+
+def _until_sure(inquiry: Inquiry, spec: Callable[[int], Spec], n: int) -> float:
+    """Make ``n`` runs of one size, then more while they do not tell. How likely they pass."""
     base, target = inquiry.sure_base, inquiry.target
-    found = checks_of(inquiry.made, base, target, None, None, inquiry.question).floor
-    return found.probability if found else 0.0
+    most, odds = max(n, pairs.MOST) if n > 1 else n, 0.5
+    for i in range(most):
+        if i < n or 1 - pairs.SURE < odds < pairs.SURE:
+            inquiry.execute([spec(i)])
+            found = checks_of(inquiry.made, base, target, None, None, inquiry.question)
+            passes = found.floor if spec(i).kind == Purpose.FLOOR else found.point
+            odds = passes.probability if passes else 0.0
+    return odds
 
 
 def check_answer(inquiry: Inquiry) -> None:

@@ -48,9 +48,14 @@ def test_a_flag_that_is_not_the_arms(arm, tmp_path):
             assert f"--{flag}: expected none with {arm}, " in said
 
 
-@pytest.mark.parametrize("arm", [arm for arm in arms.ARMS if arms.ARMS[arm].size is None])
-def test_a_search_over_an_arm_without_a_size(arm, tmp_path):
-    assert "--arm: expected one of" in line("search", *MODEL, "--arm", arm, "--out", tmp_path)
+def test_full_fine_tuning_is_held_against_nothing(tmp_path):
+    assert "--arm: expected one of" in line("search", *MODEL, "--arm", "full", "--out", tmp_path)
+
+
+@pytest.mark.parametrize("arm", [arm for arm in arms.measured() if arms.ARMS[arm].size is None])
+def test_sizes_of_an_arm_without_a_size(arm, tmp_path):
+    said = line("search", *MODEL, "--arm", arm, "--sizes", "1,2", "--out", tmp_path)
+    assert f"--sizes: expected none with {arm}, which has no size; got" in said
 
 
 def test_an_unknown_target(tmp_path):

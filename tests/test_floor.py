@@ -73,3 +73,22 @@ def test_the_verdict_answers():
     assert Verdict.HEAD_ALONE.answers and Verdict.HEAD_ALONE.of("p") == (
         "the head alone passes: p90 is 0"
     )
+
+
+@pytest.mark.parametrize(("threshold", "verdict"), [(0.5, "reached"), (0.99, "not_reached")])
+def test_an_arm_without_a_size_passes_or_not(threshold, verdict, tmp_path):
+    words = ["bitfit" if word == "lora" else word for word in WORDS]
+    words[words.index("--lora-learning-rate")] = "--arm-learning-rate"
+    asked = ["search", *words, "--threshold", str(threshold), "--out", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, asked)
+    found = json.loads(result.stdout)
+    assert found["verdict"] == verdict and found["letter"] == ""
+    assert result.exit_code == (0 if verdict == "reached" else 3)
+    point = found["checks"]["point"]
+    assert point["n"] >= 3 and (point["probability"] > 0.98) == (verdict == "reached")
+    (row,) = found["curve"]
+    assert row["n"] == point["n"] and row["mean"] == pytest.approx(point["mean"])
+    again = SearchSummary.from_json(found)
+    assert again.to_json() == found and "probability that it passes" in summary_text(again)
+    # The same question again trains nothing.
+    assert json.loads(CliRunner().invoke(app, asked).stdout) == found

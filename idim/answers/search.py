@@ -23,8 +23,9 @@ from idim.answers.evidence import (
 from idim.answers.verdict import verdict_of
 from idim.arms import ARMS
 from idim.search.design import ADAPTIVE
+from idim.search.pairs import SURE
 from idim.search.threshold import means, sampling_error
-from idim.values.findings import Crossing, Fit, Locked, Mean, Tried
+from idim.values.findings import Crossing, Fit, Locked, Mean, Passes, Tried
 from idim.values.purpose import Purpose
 from idim.values.question import Question
 from idim.values.record import Record
@@ -41,12 +42,12 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
     """Brackets, or intervals where the design is built on them; ``interval`` in any case."""
     q = question
     size = ARMS[q.arm].size
-    assert size is not None  # The store takes no other question.
+    letter = size.letter if size else ""
     base = baseline_of(mine, q.n_scored, q.metric)
     points = points_of(mine, q.handicaps)
     searched = {size_of(r): r for r in mine if r.kind == Purpose.SEARCH}
     out = SearchSummary(
-        letter=size.letter,
+        letter=letter,
         **_setting(q, searched.values()),
         model=q.model,
         task=q.task,
@@ -70,7 +71,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
         return out
     target = target_of(base, q)
     belief, gain = None, base.mean - base.chance
-    if points and gain > 0 and base.chance < target.tau < base.mean + 0.05 * gain:
+    if size and points and gain > 0 and base.chance < target.tau < base.mean + 0.05 * gain:
         belief = belief_of(points, target, q)
     adaptive = belief if q.design in ADAPTIVE else None
     curve = tuple(
@@ -80,7 +81,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
             sum(p.d == d for p in points),
             target.passes(mean),
             sum(bool(p.side) for p in points if p.d == d),
-            *((searched[d].training.d_total, searched[d].rate) if size.letter != "d" else ()),
+            *((searched[d].training.d_total, searched[d].rate) if letter != "d" else ()),
         )
         for d, mean in means(points, base.chance).items()
     )
@@ -90,22 +91,24 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
         return crossing_of(points, asked, adaptive)
 
     by = q.rule if q.rule != "absolute" else "chance"
-    found = {f"{size.letter}{level * 100:.0f}": reached(by, level) for level in LEVELS}
-    found |= {f"{size.letter}90_{rule}": reached(rule) for rule in ("raw", "chance")}
-    # What was asked for. It is d90 unless another threshold or an absolute one was asked for.
-    found["answer"] = answer = crossing_of(points, target, adaptive)
-    if q.rule != "absolute" and math.isclose(q.threshold, 0.9):
-        found[f"{size.letter}90"] = answer
+    found, answer = {}, None
+    if size:
+        found = {f"{letter}{level * 100:.0f}": reached(by, level) for level in LEVELS}
+        found |= {f"{letter}90_{rule}": reached(rule) for rule in ("raw", "chance")}
+        # What was asked for. It is d90 unless another threshold or an absolute one was asked for.
+        found["answer"] = answer = crossing_of(points, target, adaptive)
+        if q.rule != "absolute" and math.isclose(q.threshold, 0.9):
+            found[f"{letter}90"] = answer
     checks = checks_of(mine, base, target, belief, answer, q)
     sampling = sampling_error(base, q.n_scored, q.metric, q.threshold)
     # For other examples than those of this evaluation split.
     new_data = belief.interval(target, sampling / gain) if belief and sampling else None
     # A grid of a subspace shows its means alone, as it is published.
-    shown = adaptive if size.letter == "d" else belief
+    shown = adaptive if letter == "d" else belief
     return dataclasses.replace(
         out,
         verdict=verdict_of(target, answer, q, belief, checks),
-        remark=_remark(out, answer, q),
+        remark=_remark(out, answer, q, checks.floor),
         levels=levels_of(target),
         curve=curve,
         interval=Crossing(**belief.interval(target)) if belief else None,
@@ -131,13 +134,17 @@ def _setting(question: Question, records: Iterable[Record]) -> dict[str, Any]:
     return {"adapted": {k: v for k, v in alike.items() if not size or k != size.name}}
 
 
-def _remark(summary: SearchSummary, found: Crossing | None, question: Question) -> str:
+def _remark(
+    summary: SearchSummary, found: Crossing | None, question: Question, floor: Passes | None
+) -> str:
     """What the verdict alone would hide: an answer at the smallest size may have another cause."""
     smallest, letter = question.smallest, summary.letter
     if letter == "d" or found is None or found.low is not None or found.high != smallest:
         return ""
     head = str(summary.adapted.get("head", "")).startswith("trained freely")
-    return f"passes at {letter} = {smallest} already" + (": the head alone may do" if head else "")
+    # Where the head alone was measured, it may be known not to do.
+    may = head and (floor is None or floor.probability > 1 - SURE)
+    return f"passes at {letter} = {smallest} already" + (": the head alone may do" if may else "")
 
 
 def _examples(records: Sequence[Record], question: Question) -> Mapping[str, int]:

@@ -32,6 +32,10 @@ def verdict_of(
         return Verdict.HEAD_ALONE
     if not question.finished:
         return Verdict.UNFINISHED
+    if point := checks.point:
+        if point.probability >= PAIRS_SURE:
+            return Verdict.REACHED
+        return Verdict.NOT_REACHED if point.probability <= 1 - PAIRS_SURE else Verdict.UNFINISHED
     witness = checks.witness
     enough = min(WITNESS, (target.tau - base.chance) / (base.mean - base.chance))
     # Only where the largest size trains all of D must it reach what full fine-tuning does.

@@ -30,6 +30,7 @@ __all__ = [
     "check_question",
     "check_record",
     "heads",
+    "measured",
     "named",
     "over",
 ]
@@ -52,6 +53,11 @@ def named(name: str, flag: str = "arm") -> Arm:
     if name not in ARMS:
         raise one_of(flag, ARMS, name)
     return ARMS[name]
+
+
+def measured() -> list[str]:
+    """The names of the arms that are held against full fine-tuning."""
+    return [name for name in ARMS if name != FULL]
 
 
 def over(letter: str) -> tuple[str, ...]:
@@ -80,12 +86,12 @@ def check_record(record: Record) -> Record:
 
 
 def check_question(question: Question) -> Question:
-    """The question, if its arm is known and has a size.
+    """The question, if its arm is one that is measured.
 
     Raises:
         Unfit: says what does not fit.
     """
-    known = [arm.name for arm in ARMS.values() if arm.size]
+    known = measured()
     if question.arm not in known:
         raise Unfit(f"arm: expected one of {', '.join(known)}; got {question.arm!r:.60}")
     return question

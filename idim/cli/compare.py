@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from idim.arms import ARMS, over
+from idim.arms import ARMS, measured, over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
 from idim.cli.terminal import answer, remark, watching
@@ -47,9 +47,8 @@ def command(
         for arm in names_in(arms, "--arms")
     ]
     for config in configs:
-        if ARMS[config.arm].size is None:
-            known = [arm.name for arm in ARMS.values() if arm.size]
-            raise one_of("--arms", known, config.arm)
+        if config.arm not in measured():
+            raise one_of("--arms", measured(), config.arm)
     # All of them, before any is trained.
     plans = [resolve(config) for config in configs]
     summaries: list[Summary] = []

@@ -45,7 +45,7 @@ def full_rate(plan: Plan, score: Score, say: Say) -> tuple[float, list[Trial]]:
 
 
 def one_rate(
-    plan: Plan, score: Score, say: Say, name: str, default: float
+    plan: Plan, score: Score, say: Say, name: str, default: float, size: int | None = None
 ) -> tuple[float, list[Trial]]:
     """The rate of an arm that has one size, and the runs it was chosen by.
 
@@ -55,11 +55,12 @@ def one_rate(
         say: gets a line for what was found.
         name: of the arm.
         default: the first guess.
+        size: what ``score`` is told.
     """
     tried: dict[float, float] = {}
     wanted, guess, blind = [f * default for f in _TRIED], default, 0
     while wanted:
-        tried |= score(None, wanted)
+        tried |= score(size, wanted)
         top = max(tried, key=lambda rate: tried[rate])
         least = trials.noise(plan, tried[top])
         if tried[top] <= 0 or least > _UNSEEN:

@@ -32,7 +32,7 @@ def draw(store: Store, summaries: Sequence[Summary]) -> Iterator[tuple[str, Path
             name, make = searches[0].id, lambda: figures.score_against_d(records, searches)
             yield name, _drawn(store, f"d-{name}.png", make)
         for sweep in group:
-            if sweep.letter != "d":
+            if sweep.letter not in ("d", ""):
                 name, make = (
                     sweep.id,
                     lambda: figures.score_against_rank(records, sweep, searches),

@@ -49,10 +49,13 @@ def search_text(s: SearchSummary) -> str:
         )
         if s.letter == "d":
             frame = frame.drop(columns=["d_total", "rate"])
+        if not s.letter:
+            frame = frame.drop(columns=s.letter)
         if not frame["stopped"].any():
             frame = frame.drop(columns="stopped")
         lines += [shown(frame), ""]
-    lines += [*_answers(s, levels), *_checks_text(s.checks, s.letter), *_warnings(s)]
+    answers = _answers(s, levels) if s.letter else []
+    lines += [*answers, *_checks_text(s.checks, s.letter), *_warnings(s)]
     if s.locked:
         there, whole = s.locked.d90, s.locked.full
         lines.append(
@@ -151,6 +154,11 @@ def _checks_text(checks: Checks, letter: str) -> list[str]:
         where = "crosses nowhere" if shape.d is None else f"crosses at {shape.d}"
         stands = "leave the interval standing" if shape.agrees else "CONTRADICT THE INTERVAL"
         lines.append(f"check, no shape assumed: the isotonic curve {where}; the runs {stands}")
+    if point := checks.point:
+        lines.append(
+            f"{point.mean:.4f} (n = {point.n}), {point.share:.0%} of full's gain; "
+            f"probability that it passes: {point.probability:.2f}"
+        )
     if floor := checks.floor:
         lines.append(
             f"check, the head alone: {floor.mean:.4f} (n = {floor.n}), {floor.share:.0%} of full's "

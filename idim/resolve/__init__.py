@@ -43,7 +43,7 @@ def resolve(config: Config, source: Source = CATALOGUES) -> Plan:
 
     Cost: the task is read, the model is loaded, and one batch goes through it.
     """
-    checks.has_a_size(config)
+    checks.measurable(config)
     plan, task = _plan(config, source)
     checks.sizes(plan)
     checks.repeats(config, plan)

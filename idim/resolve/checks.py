@@ -58,15 +58,17 @@ def fits(module: nn.Module, task: Task, name: str) -> None:
         ) from None
 
 
-def has_a_size(config: Config) -> None:
-    """The arm has a size, so that there is a smallest one that passes. Each flag is for its own."""
+def measurable(config: Config) -> None:
+    """The arm is one that is held against full fine-tuning. A list of sizes is for its own arm."""
     size = arms.ARMS[config.arm].size
-    if size is None:
-        known = [arm.name for arm in arms.ARMS.values() if arm.size]
-        raise one_of("--arm", known, config.arm)
+    if config.arm not in arms.measured():
+        raise one_of("--arm", arms.measured(), config.arm)
     for flag in sorted({arm.size.several for arm in arms.ARMS.values() if arm.size}):
-        if flag != size.several and (given := getattr(config, flag)):
-            what = f"none with {config.arm}, whose --{size.several} are tried"
+        own = size.several if size else ""
+        if flag != own and (given := getattr(config, flag)):
+            what = f"none with {config.arm}, " + (
+                f"whose --{own} are tried" if own else "which has no size"
+            )
             raise expected(f"--{flag}", what, given)
 
 

@@ -153,8 +153,8 @@ class Witness:
 
 
 @dataclass(frozen=True)
-class Floor:
-    """What the head alone scores, where an arm trains it freely."""
+class Passes:
+    """What an arm without a size scores, and how likely it passes."""
 
     mean: float
     n: int
@@ -174,7 +174,9 @@ class Checks:
     rate: Mapping[str, Moved] | None = None
     isotonic: Shapeless | None = None
     witness: Witness | None = None
-    floor: Floor | None = None
+    #: The head alone, where an arm trains it freely; and an arm that has no size.
+    floor: Passes | None = None
+    point: Passes | None = None
 
 
 @dataclass(frozen=True)

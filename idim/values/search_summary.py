@@ -13,11 +13,11 @@ from idim.values.findings import (
     Cost,
     Crossing,
     Fit,
-    Floor,
     Levels,
     Locked,
     Mean,
     Moved,
+    Passes,
     Shapeless,
     Tried,
     Witness,
@@ -97,7 +97,7 @@ class SearchSummary(Summary):
             levels.to_json() if levels else {}
         )
         out["curve"] = [
-            {self.letter: t.size}
+            ({self.letter: t.size} if self.letter else {})
             | ({} if over_d else {"d_total": t.trained, "rate": t.rate})
             | {"mean": t.mean, "n": t.n, "stopped": t.stopped, "passes": t.passes}
             for t in self.curve
@@ -116,9 +116,9 @@ class SearchSummary(Summary):
         return out | self.cost.to_json() | {"study": self.study, "id": self.id}
 
     def _checks(self) -> Any:
-        """Summaries of arms without a floor do not speak of one."""
+        """Only those that an arm can have: some have no floor, and some no size."""
         found = plain(self.checks)
-        return found if self.checks.floor else {k: v for k, v in found.items() if k != "floor"}
+        return {k: v for k, v in found.items() if v is not None or k not in ("floor", "point")}
 
     @classmethod
     def from_json(cls, value: Json) -> SearchSummary:
@@ -132,7 +132,8 @@ class SearchSummary(Summary):
             "budget": Moved,
             "isotonic": Shapeless,
             "witness": Witness,
-            "floor": Floor,
+            "floor": Passes,
+            "point": Passes,
         }
         locked = value.get("locked")
         return cls(
@@ -141,7 +142,7 @@ class SearchSummary(Summary):
             levels=Levels.from_json(value),
             curve=tuple(
                 Tried(
-                    t[letter],
+                    t.get(letter, 0),
                     t["mean"],
                     t["n"],
                     t["passes"],

@@ -8,13 +8,14 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """What a search or a sweep ends with. Each member carries its sentence: ``sentence``."""
 
-    #: With {d} where the letter of the size stands.
+    #: With {d} where the letter of the size stands; and of an arm that has no size.
     _form: str
+    _sizeless: str
 
-    def __new__(cls, value: str, form: str = "") -> Verdict:
+    def __new__(cls, value: str, form: str = "", sizeless: str = "") -> Verdict:
         member = str.__new__(cls, value)
         member._value_ = value
-        member._form = form
+        member._form, member._sizeless = form, sizeless or form
         return member
 
     @property
@@ -23,11 +24,15 @@ class Verdict(StrEnum):
         return self.of("d")
 
     def of(self, letter: str) -> str:
-        """What it says of a search over the size of this letter."""
-        return self._form.format(d=letter)
+        """What it says of a search over the size of this letter; "" for an arm without a size."""
+        return self._form.format(d=letter) if letter else self._sizeless
 
-    REACHED = "reached", "some {d} passes, and a smaller one does not"
-    NOT_REACHED = "not_reached", "no {d} that was tried passes, though training works there"
+    REACHED = "reached", "some {d} passes, and a smaller one does not", "it passes"
+    NOT_REACHED = (
+        "not_reached",
+        "no {d} that was tried passes, though training works there",
+        "it does not pass",
+    )
     RATE_FAILED = (
         "rate_failed",
         "even with all of D training falls short of full fine-tuning: the rate failed, "
@@ -55,6 +60,7 @@ class Verdict(StrEnum):
     UNFINISHED = (
         "unfinished",
         "the runs do not yet tell whether some {d} passes: allow more of them with --max-runs",
+        "the runs do not tell whether it passes",
     )
     CONTRADICTORY = (
         "contradictory",
