@@ -48,7 +48,7 @@ REFUSED = {
     ("head", "encoder-decoder"): _NO_HEAD,
     ("bitfit", "decoder"): _NO_BIAS,
     ("bitfit", "encoder-decoder"): _NO_BIAS,
-    ("prefix", "encoder"): "take no keys and values",
+    ("prefixtuning", "encoder"): "take no keys and values",
     ("prefixmlp", "encoder"): "take no keys and values",
     ("llamaadapter", "encoder"): "a decoder",
     ("llamaadapter", "encoder-decoder"): "a decoder",
@@ -56,7 +56,7 @@ REFUSED = {
     ("longlora", "encoder-decoder"): "a decoder whose attention can be exchanged",
 }
 #: Arms whose first loss is not the model's: what they put before a text changes its outputs.
-BEFORE_A_TEXT = ("prompt", "ptuning", "prefix", "prefixmlp")
+BEFORE_A_TEXT = ("prompttuning", "ptuning", "prefixtuning", "prefixmlp")
 #: Multiples of an arm's default rate: at one of them its loss falls in 20 steps.
 FACTORS = (1, 0.1, 10, 100)
 CASES = [(arm, kind) for arm in arms.ARMS for kind in KINDS]
@@ -221,7 +221,7 @@ for name, kind in json.loads({cases!r}):
         inside = tuple(f"{{head}}." for head in heads(base))
         names = [n for n in models.linear(base) if not f"{{n}}.".startswith(inside)]
         quantise(base, names)
-    if name in ("full", "head", "layers", "bitfit"):
+    if name in ("full", "head", "topk", "bitfit"):
         loaded = type(base).from_pretrained(path)
     else:
         loaded = peft.PeftModel.from_pretrained(base, path)

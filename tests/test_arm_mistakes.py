@@ -65,10 +65,10 @@ def test_an_unknown_target(tmp_path):
 
 def test_a_method_that_the_model_cannot_carry(tmp_path, tiny_bert, reviews):
     text = ("--model", tiny_bert, "--task", reviews, "--max-steps", 2, "--out", tmp_path / "out")
-    for arm, size in (("prefix", 3), ("llamaadapter", 3)):
+    for arm, size in (("prefixtuning", 3), ("llamaadapter", 3)):
         said = line("train", *text, "--arm", arm, "--size", size)
         assert said.startswith("idim: model: expected ") and "got 'Bert" in said
-    said = line("search", *MODEL, "--arm", "prompt", "--out", tmp_path / "out")
+    said = line("search", *MODEL, "--arm", "prompttuning", "--out", tmp_path / "out")
     assert "a transformers model for text" in said
 
 

@@ -50,7 +50,7 @@ NOT_PLAIN = {
     "longlora": "a decoder",
     "norms": "modules that Norms can adapt",
     **dict.fromkeys(
-        ("prompt", "ptuning", "prefix", "prefixmlp", "llamaadapter"),
+        ("prompttuning", "ptuning", "prefixtuning", "prefixmlp", "llamaadapter"),
         "a transformers model for text",
     ),
 }
@@ -60,7 +60,7 @@ ALL = [arm for arm in EVERY if arm not in NOT_PLAIN]
 PEFT = [arm.name for arm in (*arms.ARMS.values(), *MORE) if isinstance(arm, Peft)]
 PEFT = [arm for arm in PEFT if arm in ALL]
 #: Arms that draw nothing.
-SEEDLESS = ("full", "head", "layers", "bitfit", "ia3", First.name)
+SEEDLESS = ("full", "head", "topk", "bitfit", "ia3", First.name)
 #: All its factors are read from one vector, so that none of them can be zero at first.
 NOT_AT_THE_MODEL = ("unilora",)
 _HEAD = 12 * 3 + 3
@@ -93,7 +93,7 @@ def test_an_arm_starts_at_the_model_and_trains_what_it_says(arm):
             "did": 50,
             "said": 50,
             "head": _HEAD,
-            "layers": 16 * 12 + 12 + _HEAD,
+            "topk": 16 * 12 + 12 + _HEAD,
             "bitfit": 16 + 12 + _HEAD,
             "first": 20 * 16 + 16,
             **dict.fromkeys(
@@ -291,7 +291,7 @@ def test_targets_may_be_names_and_regular_expressions_with_commas(text, parts, a
 
 def test_mistakes():
     with pytest.raises(
-        IdimError, match="arm: expected one of full, did, said, head, layers, bitfit, lora"
+        IdimError, match="arm: expected one of full, did, said, lora, rslora, bitfit, lora"
     ):
         arms.build("nosuch", net(), SETTINGS, 7)
 

@@ -97,7 +97,7 @@ def ended(verdict: Verdict) -> SweepSummary:
 @pytest.mark.parametrize("verdict", Verdict)
 def test_the_exit_code_follows_from_the_verdict_alone(verdict):
     code = code_of(ended(verdict))
-    assert code == (0 if verdict in ("reached", "trivial", "budget_limited") else 3)
+    assert code == (0 if verdict in ("reached", "trivial", "head_alone", "budget_limited") else 3)
     assert code_of(ended(Verdict.REACHED), ended(verdict)) == code
 
 

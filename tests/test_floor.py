@@ -63,7 +63,7 @@ def test_where_it_does_not_the_search_goes_on(tmp_path):
 
 @pytest.mark.parametrize(
     ("arm", "floor"),
-    [("lora", "head"), ("bottleneck", "head"), ("layers", "head"), ("did", ""), ("said", "")],
+    [("lora", "head"), ("bottleneck", "head"), ("topk", "head"), ("did", ""), ("said", "")],
 )
 def test_arms_that_free_the_head_have_a_floor(arm, floor):
     assert resolve(Config("mlp:64-16-10", "digits", arm=arm)).floor == floor

@@ -50,7 +50,8 @@ def test_r90_is_found_by_the_posterior_and_a_sweep_shares_its_runs(tmp_path):
     search = ["search", *WORDS, "--arm", "lora", "--max-runs", 8, "--out", tmp_path, "--json"]
     found = idim(*search)
     assert found["letter"] == "r" and found["design"] == "posterior"
-    assert {"baseline", "search", "check", "rate"} == set(found["runs"])
+    assert {"baseline", "search", "check", "rate", "tune", "floor"} == set(found["runs"])
+    assert found["checks"]["floor"]["n"] >= 2
     for name in ("r50", "r75", "r90", "r90_raw"):
         answer = found[name]
         ends = (answer["low"] or 1, answer["estimate"], answer["high"] or 16)

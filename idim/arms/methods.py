@@ -92,7 +92,7 @@ _LORA = Peft(
     variant=lambda told: f"alpha{told.lora_alpha}" if told.lora_alpha else "2r",
 )
 _PROMPT = Peft(
-    name="prompt",
+    name="prompttuning",
     title="Prompt tuning",
     about="Trained embeddings before the text (Lester et al. 2021). For text models.",
     source="Lester et al. 2021",
@@ -309,7 +309,7 @@ METHODS = (
     ),
     dataclasses.replace(
         _PROMPT,
-        name="prefix",
+        name="prefixtuning",
         title="Prefix tuning",
         about="Trained keys and values before every layer's own (Li & Liang 2021), trained "
         "directly.",

@@ -96,7 +96,7 @@ class LayersSettings(ArmSettings):
 
 
 class Layers(Part):
-    name = "layers"
+    name = "topk"
     title = "Last layers"
     about = "The last k layers are trained, and the head."
     source = "partial fine-tuning"

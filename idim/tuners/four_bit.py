@@ -27,9 +27,8 @@ def quantise(model: nn.Module, names: Iterable[str]) -> None:
     try:
         bnb: Any = import_module("bitsandbytes")
     except ImportError:
-        raise expected(
-            "qlora", "bitsandbytes (pip install bitsandbytes)", "none that can be imported"
-        ) from None
+        needs = "bitsandbytes, for weights of four bits (pip install bitsandbytes)"
+        raise expected("arm", needs, "none that can be imported") from None
     ends = tuple(f".{name}" for name in names)
     whole = tuple(getattr(model, "_keep_in_fp32_modules", None) or ())
     found = [(n, part) for n, part in model.named_modules() if f".{n}".endswith(ends)]
@@ -39,7 +38,7 @@ def quantise(model: nn.Module, names: Iterable[str]) -> None:
         layer: Any = part
         if type(layer) is not nn.Linear:
             raise expected(
-                "qlora", f"linear layers of torch; {name} is another", type(layer).__name__
+                "model", f"linear layers of torch; {name} is another", type(layer).__name__
             )
         made = bnb.nn.Linear4bit(
             layer.in_features,
@@ -64,5 +63,5 @@ def quantise(model: nn.Module, names: Iterable[str]) -> None:
                 made(layer.weight.new_zeros(1, layer.in_features))
         except (AssertionError, RuntimeError) as error:
             what = f"layers that bitsandbytes can keep in four bits on {layer.weight.device}"
-            raise expected("qlora", what, f"{name}: {first_line(error)}") from None
+            raise expected("model", what, f"{name}: {first_line(error)}") from None
         setattr(model.get_submodule(parent), last, made)
