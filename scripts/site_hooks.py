@@ -16,6 +16,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"(\]\()([^)#\s]+)")
+_FIGURE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*>')
 #: Documents of the top folder that are pages of the site, and how they are called there.
 _PAGES = {
     "README.md": "index.md",
@@ -47,6 +48,11 @@ def on_page_markdown(markdown: str, page: Any, **more: Any) -> str:
     if source.is_file():
         markdown = _moved(source, page.file.src_uri, markdown)
     return markdown.replace("<!-- files -->", _files())
+
+
+def on_page_content(html: str, **more: Any) -> str:
+    """Let every figure open alone and at full size: on a phone its letters are too small."""
+    return _FIGURE.sub(r'<a href="\1">\g<0></a>', html)
 
 
 def _targets(path: Path) -> list[Path]:
