@@ -43,11 +43,7 @@ class Verdict(StrEnum):
         "the untouched model, or guessing the majority, already passes: {d}90 says nothing here",
     )
     HEAD_ALONE = "head_alone", "the head alone passes: {d}90 is 0"
-    NO_SIGNAL = (
-        "no_signal",
-        "full training is not above chance by four standard errors: "
-        "there is nothing to take 90 % of",
-    )
+    NO_SIGNAL = ("no_signal", "full training lies within four standard errors of chance")
     BASELINE_FAILED = (
         "baseline_failed",
         "no full run ended well, or only one where an interval needs two",
