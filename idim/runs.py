@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from idim import arms
-from idim.executors import Local
+from idim.executors import EXECUTORS
 from idim.source import CATALOGUES, Source
 from idim.store import Store
 from idim.values.plan import Plan
@@ -29,7 +29,7 @@ class Runs:
         self, plan: Plan, store: Store, watcher: Watcher = SILENT, source: Source = CATALOGUES
     ):
         self._plan, self._store, self._watcher = plan, store, watcher
-        self._executor = Local(plan.limits.workers, source)
+        self._executor = EXECUTORS[plan.executor](plan.limits.workers, source)
 
     def of(self, specs: Sequence[Spec], arm_key: str, save: str = "") -> list[Record]:
         """The records for these specifications, in their order.

@@ -38,14 +38,13 @@ def test_sizes_of_a_search_out_of_range(arm, tmp_path):
 
 
 @pytest.mark.parametrize("arm", arms.ARMS)
-def test_a_flag_that_is_not_the_arms(arm, tmp_path):
+def test_a_size_that_is_not_the_arms(arm, tmp_path):
     size = arms.ARMS[arm].size
-    own = {"--" + size.flag: 2} if size else {}
-    words = [w for pair in own.items() for w in pair]
     for flag in FLAGS:
         if size is None or flag != size.flag:
-            said = line("train", *MODEL, "--arm", arm, *words, f"--{flag}", 3, "--out", tmp_path)
-            assert f"--{flag}: expected none with {arm}, " in said
+            said = line("train", *MODEL, "--arm", arm, f"--{flag}", 3, "--out", tmp_path)
+            what = f"whose size is --{size.flag}" if size else "which has no size"
+            assert f"--{flag}: expected none with {arm}, {what}; got 3" in said
 
 
 def test_full_fine_tuning_is_held_against_nothing(tmp_path):

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from idim import executors, run, specs
+from idim import run, specs
 from idim.answers.evidence import points_of
+from idim.config import EXECUTORS as OFFERED
 from idim.config import Config
 from idim.errors import IdimError
+from idim.executors import EXECUTORS, Executor, local
 from idim.resolve import resolve_single
 from idim.runs import Runs
 from idim.source import CATALOGUES
@@ -43,7 +45,9 @@ WORDS = [
 def made(tmp_path, workers: int = 2, **more) -> tuple[Plan, Runs, Store]:
     more = {"arm": "did", "max_steps": 4, "learning_rate": 0.01} | more
     config = Config("mlp:64-16-10", "digits", workers=workers, out=str(tmp_path), **more)
-    plan, store = resolve_single(dataclasses.replace(config, d=20, rank=2)), Store(tmp_path)
+    if config.arm != "full":
+        config = dataclasses.replace(config, d=20, rank=2)
+    plan, store = resolve_single(config), Store(tmp_path)
     return plan, Runs(plan, store), store
 
 
@@ -79,7 +83,7 @@ def killed_once(spec, *args):
 def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(executors, "execute", killed_at_20)
+    monkeypatch.setattr(local, "execute", killed_at_20)
     plan, runs, store = made(tmp_path)
     wanted = [specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20, 30)]
     records = runs.of(wanted, "c")
@@ -98,7 +102,7 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
 
 
 def test_a_worker_that_is_killed_once_is_no_verdict_on_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "execute", killed_once)
+    monkeypatch.setattr(local, "execute", killed_once)
     monkeypatch.setenv("IDIM_TEST_KILLED", str(tmp_path / "killed"))
     plan, runs, _ = made(tmp_path / "o")
     records = runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20)], "c")
@@ -256,3 +260,12 @@ def _seconds(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_every_executor_that_is_offered_keeps_the_contract():
+    assert tuple(EXECUTORS) == OFFERED
+    for make in EXECUTORS.values():
+        executor = make(1, CATALOGUES)
+        assert isinstance(executor, Executor)
+        assert list(executor.run([])) == []
+        executor.close()

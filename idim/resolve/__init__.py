@@ -119,6 +119,7 @@ def _plan(config: Config, source: Source) -> tuple[Plan, Task]:
         threshold=config.threshold,
         full_rate=config.learning_rate,
         arm_rate=given or _constant(protocol, arm),
+        executor=config.executor,
     )
     return plan, task
 

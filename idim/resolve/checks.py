@@ -133,8 +133,10 @@ def absolute(config: Config, plan: Plan) -> None:
 def single(config: Config, plan: Plan, source: Source) -> None:
     """The arm can have the size of a single run, and what it trains can be saved."""
     size, limits = arms.ARMS[plan.arm].size, plan.limits
+    # One file of settings may serve several arms. But the arm must have its own.
+    own = size is not None and bool(plan.size)
     for flag in sorted({arm.size.flag for arm in arms.ARMS.values() if arm.size}):
-        if getattr(config, flag) and (size is None or flag != size.flag):
+        if not own and getattr(config, flag):
             what = f"whose size is --{size.flag}" if size else "which has no size"
             raise expected(f"--{flag}", f"none with {plan.arm}, {what}", getattr(config, flag))
     if size and not limits.smallest <= plan.size <= limits.largest:

@@ -77,6 +77,8 @@ class Plan:
     #: The rates that the user gave for full fine-tuning and for the arm; 0 where none.
     full_rate: float = 0.0
     arm_rate: float = 0.0
+    #: What makes the runs, by its name.
+    executor: str = "local"
     #: The size of a single run. A measurement chooses its sizes itself.
     size: int = 0
 

@@ -1,4 +1,4 @@
-"""Where runs are executed: in this process, or in local processes that share the cores."""
+"""Runs in this process, or in local processes that share the cores."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from threading import Thread
 
 import torch
 
+from idim.executors.base import Executor
 from idim.run import execute, lost
 from idim.source import CATALOGUES, Source
 from idim.values.record import Record
@@ -22,8 +23,8 @@ from idim.values.spec import Spec
 from idim.watcher import Progress
 
 
-class Local:
-    """Yields ``(spec, record)`` as runs finish. With one worker, in this process and in order."""
+class Local(Executor):
+    """Local processes. With one worker it runs in this process, and in order."""
 
     def __init__(self, workers: int = 1, source: Source = CATALOGUES):
         self.workers, self._source = workers, source
@@ -33,10 +34,7 @@ class Local:
     def run(
         self, specs: Sequence[Spec], progress: Progress | None = None, save: str = ""
     ) -> Iterator[tuple[Spec, Record]]:
-        """``save``: a folder for what one run trains; with it, give one run.
-
-        Whatever ends it early (Ctrl-C above all) ends the workers at once.
-        """
+        """As the contract says. Ctrl-C ends the workers at once."""
         if self.workers == 1 or len(specs) <= 1:
             for spec in specs:
                 yield spec, execute(spec, progress, save, self._source)
@@ -72,7 +70,6 @@ class Local:
         for future in as_completed(futures):
             error = future.exception()
             # One run's defect must not lose what its siblings are about to finish. It is raised
-            # when they are kept.
             # when they are kept.
             if error is None:
                 yield futures[future], future.result()
