@@ -12,7 +12,7 @@ from idim.rates.law import Rates, untuned
 from idim.rates.trials import scorer
 from idim.rates.tuning import full_rate, rates_over_sizes, refined
 from idim.runs import Runs
-from idim.search.design import DESIGNS, NEAR, Stop, wants_baseline
+from idim.search.design import ADAPTIVE, DESIGNS, NEAR, Stop, wants_baseline
 from idim.search.threshold import signal
 from idim.source import CATALOGUES, Source
 from idim.store import Store
@@ -87,7 +87,9 @@ class _Measurement:
         if not letter:
             pair_checks.measure_point(inquiry, self.full)
             return inquiry.answer(True)
-        if protocol.witness and self.plan.floor and pair_checks.check_floor(inquiry, self.full):
+        alone = protocol.witness and self.plan.floor and pair_checks.check_floor(inquiry, self.full)
+        # A grid shows the whole curve in any case.
+        if alone and protocol.design in ADAPTIVE:
             inquiry.say(f"{self.plan.floor}: it passes by itself, so no {letter} is searched for")
             return inquiry.answer(True)
         self.use(rates_over_sizes(self.plan, self.score, inquiry.say, self.full, trials))

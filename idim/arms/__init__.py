@@ -26,6 +26,7 @@ __all__ = [
     "FLOOR",
     "FULL",
     "SWEPT",
+    "Adapted",
     "build",
     "check_question",
     "check_record",

@@ -75,6 +75,8 @@ class Adapted:
     set_size: Callable[[int], object] = lambda size: None
     #: Writes what was trained into a folder, and ends the training. None: it cannot be saved.
     save: Callable[[str], object] | None = None
+    #: Folds what was trained into the model's own weights, and ends the training. None: it cannot.
+    merge: Callable[[], nn.Module] | None = None
     #: Gives the model back as it came.
     close: Callable[[], object] = lambda: None
     #: The fraction of the weights' moves that a precision loses; 0 where weights are trained.
@@ -105,6 +107,8 @@ class Arm(ABC):
     prior: Prior = Prior(0.0, 0.5, 0.0, 1.0)
     #: Whether it trains the model's head freely, beside its size.
     frees_head: bool = False
+    #: Whether what it trains can be folded into the model's own weights.
+    merges: bool = True
     #: Whether its largest size trains all that full fine-tuning trains, by a rotation of it.
     spans: bool = False
 
@@ -150,6 +154,15 @@ class Arm(ABC):
         """The grid where a user names none; empty for an arm that has no usual one."""
         low, high = self.limits(facts)
         return tuple(size for size in (1, 2, 4, 8, 16) if low <= size <= high)
+
+    def frontier_sizes(self, facts: ModelFacts) -> tuple[int, ...]:
+        """A few sizes that show how the score grows: a small, a middle and a large one."""
+        usual = self.usual_sizes(facts)
+        if len(usual) < 2:
+            low, high = self.limits(facts)
+            first = min(max(self.first_size(facts), low), high)
+            usual = tuple(sorted({max(low, first // 4), first, min(high, first * 4)}))
+        return tuple(sorted({usual[0], usual[len(usual) // 2], usual[-1]}))
 
     def first_size(self, facts: ModelFacts) -> int:
         """Where a bracket begins."""

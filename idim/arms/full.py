@@ -32,7 +32,8 @@ class Full(Arm):
             )
         frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
         save = getattr(model, "save_pretrained", None)
-        return Adapted(model, (Group("weights", weights),), {"frozen": frozen}, save=save)
+        groups = (Group("weights", weights),)
+        return Adapted(model, groups, {"frozen": frozen}, save=save, merge=lambda: model)
 
     def numbers(self, settings: ArmSettings, D: int) -> int:
         return D

@@ -45,7 +45,8 @@ class Part(Arm):
             "frozen": sum(p.numel() for p in named.values()) - sum(p.numel() for p in params),
         }
         save = getattr(model, "save_pretrained", None)
-        return Adapted(model, (Group("weights", params),), info, save=save, close=close)
+        groups = (Group("weights", params),)
+        return Adapted(model, groups, info, save=save, merge=lambda: model, close=close)
 
     @abstractmethod
     def chosen(self, model: nn.Module, settings: Any, head: list[str]) -> Iterable[str]:

@@ -192,7 +192,8 @@ class Peft(Arm):
 
         params = tuple(p for p in wrapped.parameters() if p.requires_grad)
         saves = save if hasattr(model, "config") else None
-        adapted = Adapted(wrapped, (Group("factors", params),), info, save=saves)
+        merge = wrapped.merge_and_unload if self.merges else None
+        adapted = Adapted(wrapped, (Group("factors", params),), info, save=saves, merge=merge)
         self.dress(wrapped, asked, adapted)
         return adapted
 

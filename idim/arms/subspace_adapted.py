@@ -58,6 +58,7 @@ def adapted(
         tuple(groups),
         info,
         save=save if hasattr(model, "config") else None,
+        merge=sub.bake,
         close=sub.undo,
         rounded_away=sub.rounded_away,
     )

@@ -14,15 +14,15 @@ from typing import Annotated
 import typer
 
 from idim import __version__
-from idim.cli import compare, doctor, export, ls, report, search, sweep, train
+from idim.cli import compare, doctor, export, frontier, import_, ls, report, search, sweep, train
 from idim.cli.terminal import OneLine, answer, guarded
 
 __all__ = ["COMMANDS", "app", "main"]
 
 #: Every command, in the panels of `idim --help`.
 COMMANDS: dict[str, tuple[ModuleType, ...]] = {
-    "Measure": (search, sweep, train, compare),
-    "Use what was measured": (report, export),
+    "Measure": (search, sweep, train, compare, frontier),
+    "Use what was measured": (report, export, import_),
     "Look around": (ls, doctor),
 }
 
@@ -59,7 +59,7 @@ for _panel, _modules in COMMANDS.items():
     for _module in _modules:
         _about = (_module.command.__doc__ or "").split("\n\n")[0]
         app.command(
-            _module.__name__.rpartition(".")[2],
+            _module.__name__.rpartition(".")[2].rstrip("_"),
             short_help=f"{_about}\n[dim]{_module.EXAMPLE}[/dim]",
             epilog=f"Example: {_module.EXAMPLE}",
             rich_help_panel=_panel,

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from idim.answers.evidence import size_of
 from idim.arms import ARMS
 from idim.errors import printable
+from idim.values.findings import Levels
 from idim.values.purpose import Purpose
 from idim.values.record import Record
 from idim.values.search_summary import SearchSummary
@@ -32,7 +33,7 @@ _MARKERS = ("", "o", "s", "^", "v", "D", "P", "X")
 _NAME = 48
 
 
-def _names_are_text() -> AbstractContextManager[None]:
+def plain_names() -> AbstractContextManager[None]:
     """A folder may have two dollar signs, between which matplotlib would read mathematics."""
     return matplotlib.rc_context({"text.parse_math": False})
 
@@ -40,7 +41,7 @@ def _names_are_text() -> AbstractContextManager[None]:
 def _plain(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
     def drawn(*args: Any) -> Figure:
-        with _names_are_text():
+        with plain_names():
             return draw(*args)
 
     return drawn
@@ -49,7 +50,7 @@ def _plain(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 def png(figure: Figure) -> bytes:
     """A figure of this module as a picture."""
     out = io.BytesIO()
-    with _names_are_text(), warnings.catch_warnings():
+    with plain_names(), warnings.catch_warnings():
         # A script that the font lacks is drawn as boxes.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(out, format="png", dpi=140)
@@ -68,12 +69,13 @@ def score_against_rank(
     return png(figure_against_rank(records, sweep, searches))
 
 
-def _style(arm: str) -> tuple[str, str]:
+def style(arm: str) -> tuple[str, str]:
+    """The colour and the marker of an arm."""
     at = list(ARMS).index(arm)
     return _COLOURS[at % len(_COLOURS)], _MARKERS[at % len(_MARKERS)]
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """A long path keeps its end, where paths differ."""
     name = " ".join(printable(name).split())
     return name if len(name) <= _NAME else "…" + name[-_NAME:]
@@ -88,11 +90,11 @@ def figure_against_d(records: Sequence[Record], summaries: Sequence[SearchSummar
     first = summaries[0]
     _levels(axes, first)
     axes.set_title(
-        f"{_short(first.model)} × {_short(first.task)}  "
-        f"({_short(first.protocol)}, {first.steps} steps, D = {first.D:,})",
+        f"{short(first.model)} × {short(first.task)}  "
+        f"({short(first.protocol)}, {first.steps} steps, D = {first.D:,})",
         fontsize=10,
     )
-    axes.set_ylabel(_short(first.metric))
+    axes.set_ylabel(short(first.metric))
     _legend(axes)
     return figure
 
@@ -113,8 +115,8 @@ def figure_against_rank(
         rule = sweep.alpha_rule or ""
     rates = sorted({f"{t.rate:.2g}" for t in sweep.curve}, key=float)
     ends = " to ".join(dict.fromkeys((rates[0], rates[-1])))
-    left.set_xlabel(f"rank r   ({_short(rule)}, rate {ends})")
-    left.set_ylabel(_short(sweep.metric))
+    left.set_xlabel(f"rank r   ({short(rule)}, rate {ends})")
+    left.set_ylabel(short(sweep.metric))
     if searches:
         _curves(right, records, searches)
     else:
@@ -132,14 +134,14 @@ def figure_against_rank(
         _levels(axes, sweep)
         _legend(axes)
     figure.suptitle(
-        f"{_short(sweep.model)} × {_short(sweep.task)}  ({_short(sweep.protocol)})", fontsize=10
+        f"{short(sweep.model)} × {short(sweep.task)}  ({short(sweep.protocol)})", fontsize=10
     )
     return figure
 
 
 def _swept(axes: Axes, records: Sequence[Record], sweep: SweepSummary) -> None:
     """A sweep as older stores keep it: its runs, and the means joined."""
-    colour, marker = _style(sweep.arm)
+    colour, marker = style(sweep.arm)
     runs = _scored(records, sweep, Purpose.SWEEP)
     places = [size_of(r) for r in runs]
     axes.plot(places, _scores(runs), marker, color=colour, alpha=0.35, ms=5)
@@ -165,7 +167,7 @@ def _scores(records: Sequence[Record]) -> list[float]:
 
 def _curves(axes: Axes, records: Sequence[Record], summaries: Sequence[SearchSummary]) -> None:
     for summary in summaries:
-        colour, marker = _style(summary.arm)
+        colour, marker = style(summary.arm)
         name = ARMS[summary.arm].shown
         runs = _scored(records, summary, Purpose.SEARCH)
         for stopped, fill in ((False, colour), (True, "none")):
@@ -224,26 +226,30 @@ def _apart(tried: list[int]) -> list[int]:
 
 
 def _levels(axes: Axes, summary: Summary) -> None:
+    """The levels of a summary, and what the head alone scores."""
+    assert summary.levels is not None
+    draw_levels(axes, summary.levels, summary.rule)
+    floor = summary.checks.floor if isinstance(summary, SearchSummary) else None
+    if floor:
+        label = f"head alone {floor.mean:.3f} (n={floor.n})"
+        axes.axhline(floor.mean, color="#0072B2", ls=(0, (5, 1, 1, 1)), lw=1, label=label)
+
+
+def draw_levels(axes: Axes, levels: Levels, rule: str = "") -> None:
     """Full fine-tuning, the thresholds and chance, as lines."""
-    levels = summary.levels
-    assert levels is not None
     full, se = levels.full, levels.se
     spread = "" if se is None else f" ± {se:.2g}"
     axes.axhline(full, color="black", lw=1, label=f"full {full:.3f}{spread} (n={levels.n})")
     if se:
         axes.axhspan(full - se, full + se, color="black", alpha=0.08, lw=0)
-    if summary.rule == "absolute":
+    if rule == "absolute":
         label = f"absolute threshold {levels.tau:.3f}"
         axes.axhline(levels.tau, color="#CC79A7", ls="-.", lw=1, label=label)
-    for tau, style, width, name in (
+    for tau, line, width, name in (
         (levels.tau_chance, "--", 1, "chance-corrected"),
         (levels.tau_raw, ":", 1.2, "raw"),
     ):
-        axes.axhline(tau, color="0.35", ls=style, lw=width, label=f"{name} threshold {tau:.3f}")
-    floor = summary.checks.floor if isinstance(summary, SearchSummary) else None
-    if floor:
-        label = f"head alone {floor.mean:.3f} (n={floor.n})"
-        axes.axhline(floor.mean, color="#0072B2", ls=(0, (5, 1, 1, 1)), lw=1, label=label)
+        axes.axhline(tau, color="0.35", ls=line, lw=width, label=f"{name} threshold {tau:.3f}")
     axes.axhline(levels.chance, color="0.75", lw=1, label=f"chance {levels.chance:.3f}")
     axes.grid(alpha=0.2)
 
