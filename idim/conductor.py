@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from statistics import fmean
 
 from idim import pair_checks, specs
@@ -28,7 +29,11 @@ _LOSES = 0.08
 
 
 def measure(
-    plan: Plan, store: Store, watcher: Watcher = SILENT, source: Source = CATALOGUES
+    plan: Plan,
+    store: Store,
+    watcher: Watcher = SILENT,
+    source: Source = CATALOGUES,
+    minutes: float = 0.0,
 ) -> Summary:
     """Find the smallest size of an arm that passes: d90 of a subspace, r90 of LoRA.
 
@@ -37,12 +42,14 @@ def measure(
         store: keeps every run as it finishes.
         watcher: is told what happens.
         source: gives the model and the task, as it gave them to ``resolve``.
+        minutes: after so many no more sizes are tried; 0 for no limit. The answer then rests on
+            the runs that there are. A later call goes on from them.
 
     Returns:
         The answer, and all that stands around it.
     """
     _tell_notes(plan, watcher)
-    return _Measurement(Inquiry(plan, store, watcher, source)).measured()
+    return _Measurement(Inquiry(plan, store, watcher, source), minutes).measured()
 
 
 def train_one(
@@ -62,7 +69,8 @@ def _tell_notes(plan: Plan, watcher: Watcher) -> None:
 class _Measurement:
     """The order of a measurement, and the rates that it uses."""
 
-    def __init__(self, inquiry: Inquiry):
+    def __init__(self, inquiry: Inquiry, minutes: float = 0.0):
+        self.ends = time.monotonic() + 60 * minutes if minutes else math.inf
         self.inquiry, self.plan = inquiry, inquiry.plan
         self.score = scorer(inquiry.plan, inquiry.execute)
         self.full = 0.0
@@ -148,6 +156,8 @@ class _Measurement:
             ):
                 inquiry.train_full(self.full, len(inquiry.full) + 1)
             step = design(inquiry.points, inquiry.target, plan.limits)
+            if not isinstance(step, Stop) and inquiry.history and time.monotonic() > self.ends:
+                step = Stop("the time for it is spent")
             if isinstance(step, Stop):
                 break
             early = (inquiry.target.tau, inquiry.sure_base.chance, self.noise())

@@ -14,14 +14,26 @@ from typing import Annotated
 import typer
 
 from idim import __version__
-from idim.cli import compare, doctor, export, frontier, import_, ls, report, search, sweep, train
+from idim.cli import (
+    compare,
+    doctor,
+    export,
+    frontier,
+    import_,
+    ls,
+    recommend,
+    report,
+    search,
+    sweep,
+    train,
+)
 from idim.cli.terminal import OneLine, answer, guarded
 
 __all__ = ["COMMANDS", "app", "main"]
 
 #: Every command, in the panels of `idim --help`.
 COMMANDS: dict[str, tuple[ModuleType, ...]] = {
-    "Measure": (search, sweep, train, compare, frontier),
+    "Measure": (search, sweep, train, compare, frontier, recommend),
     "Use what was measured": (report, export, import_),
     "Look around": (ls, doctor),
 }

@@ -141,7 +141,7 @@ def _plans(asked: Asked, wanted: dict[str, tuple[int, ...] | None]) -> tuple[lis
             if size is None:
                 plans.append(resolve(config))
                 continue
-            facts = resolve(config).facts
+            facts = resolve(dataclasses.replace(config, repeats=0)).facts
             grid = sizes or ARMS[name].frontier_sizes(facts)
             more: dict[str, object] = {size.several: grid, "design": "grid"}
             plans.append(resolve(_with_repeats(dataclasses.replace(config, **more))))  # type: ignore[arg-type]

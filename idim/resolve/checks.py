@@ -77,7 +77,7 @@ def repeats(config: Config, plan: Plan) -> None:
     protocol = plan.protocol
     if protocol.design not in ADAPTIVE:
         return
-    if config.repeats:
+    if config.repeats and arms.ARMS[plan.arm].size:
         raise expected(
             "--repeats",
             f"a bracket or a grid; the design {protocol.design} draws fresh seeds for every run "
