@@ -6,7 +6,7 @@ import textwrap
 
 import typer
 
-from idim.cli import COMMANDS, app
+from idim.cli import COMMANDS, app, name_of
 from idim.cli.ls import LISTS
 from idim.config import PANELS
 from idim.protocols import PROTOCOLS
@@ -65,7 +65,7 @@ def command_line(up: str) -> str:
     for panel, modules in COMMANDS.items():
         parts.append(f"## {panel}")
         for module in modules:
-            name = module.__name__.rpartition(".")[2]
+            name = name_of(module)
             parts += _command(name, group.commands[name])
     return "\n\n".join(parts)
 

@@ -29,7 +29,7 @@ from idim.cli import (
 )
 from idim.cli.terminal import OneLine, answer, guarded
 
-__all__ = ["COMMANDS", "app", "main"]
+__all__ = ["COMMANDS", "app", "main", "name_of"]
 
 #: Every command, in the panels of `idim --help`.
 COMMANDS: dict[str, tuple[ModuleType, ...]] = {
@@ -46,6 +46,11 @@ app = typer.Typer(
     "full fine-tuning.",
     epilog="idim COMMAND --help shows the flags of a command.",
 )
+
+
+def name_of(module: ModuleType) -> str:
+    """The name of a command: that of its file, without the _ after a word of Python's own."""
+    return module.__name__.rpartition(".")[2].rstrip("_")
 
 
 def _version(asked: bool) -> None:
@@ -71,7 +76,7 @@ for _panel, _modules in COMMANDS.items():
     for _module in _modules:
         _about = (_module.command.__doc__ or "").split("\n\n")[0]
         app.command(
-            _module.__name__.rpartition(".")[2].rstrip("_"),
+            name_of(_module),
             short_help=f"{_about}\n[dim]{_module.EXAMPLE}[/dim]",
             epilog=f"Example: {_module.EXAMPLE}",
             rich_help_panel=_panel,

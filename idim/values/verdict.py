@@ -60,8 +60,7 @@ class Verdict(StrEnum):
     )
     CONTRADICTORY = (
         "contradictory",
-        "the runs and the curve, or two runs, disagree on where it passes: "
-        "add --max-runs or --repeats",
+        "runs disagree on where it passes: add --max-runs or --repeats",
     )
 
     @property
