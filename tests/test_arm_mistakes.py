@@ -71,6 +71,12 @@ def test_a_method_that_the_model_cannot_carry(tmp_path, tiny_bert, reviews):
     assert "a transformers model for text" in said
 
 
+def test_tokens_that_leave_no_room_for_the_text(tmp_path, tiny_bert, reviews):
+    text = ("--model", tiny_bert, "--task", reviews, "--max-steps", 2, "--out", tmp_path / "out")
+    said = line("train", *text, "--arm", "prompttuning", "--size", 200)
+    assert "--model: expected one that takes the inputs of" in said and "with prompttuning" in said
+
+
 def test_a_kind_of_model_without_a_head(tmp_path):
     model = BertForSequenceClassification(
         BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)

@@ -152,8 +152,15 @@ def single(config: Config, plan: Plan, source: Source) -> None:
 
 
 def carried(plan: Plan, task: Task, source: Source, size: int) -> None:
-    """The arm can carry the model at this size."""
+    """The arm can carry the model at this size, and the model then still takes the task's inputs.
+
+    Tokens before a text, for one, may leave no positions for the longest text. Costs a forward pass
+    of it.
+    """
     found = arms.ARMS[plan.arm]
-    if not found.carries_all:
-        loaded = source.load(plan.model, task, 0)
-        found.adapt(loaded.module, found.at(plan.settings, size), 0).close()
+    if found.carries_all:
+        return
+    loaded = source.load(plan.model, task, 0)
+    adapted = found.adapt(loaded.module, found.at(plan.settings, size), 0)
+    fits(adapted.module, task, f"{plan.model} with {plan.arm}")
+    adapted.close()
