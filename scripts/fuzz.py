@@ -38,6 +38,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from idim.arms import ARMS
 from idim.cli import app
 from idim.values.spec import digest
 
@@ -579,8 +580,67 @@ def questions(r: random.Random, place: Place) -> list[str]:
     return _read_store(r, place)
 
 
+def methods(r: random.Random, place: Place) -> list[str]:
+    """Arms, sizes and targets, most of which fit."""
+    command = r.choice(["train", "search", "sweep", "frontier", "recommend"])
+    odd = ["0", "-1", "999999999999", "9" * 20, "x", "", "1,2", "2/4", "1,1"]
+
+    def size() -> str:
+        return r.choice(["1", "2", "3"]) if r.random() < 0.8 else r.choice(odd)
+
+    words = [command, *NET, "--quick", "--out", str(place.out)]
+    words += [] if command == "train" else ["--no-tune"]
+    name = r.choice([*ARMS]) if r.random() < 0.9 else "nosuch"
+    own = ARMS[name].size if name in ARMS else None
+    if command == "frontier":
+        some = [r.choice([*ARMS]) if r.random() < 0.9 else r.choice(TEXTS) for _ in "ab"]
+        words += ["--no-latency", "--repeats", "1", "--baselines", "1"]
+        words += [
+            "--arms",
+            ",".join(f"{arm}:{size()}" if arm in ARMS and ARMS[arm].size else arm for arm in some),
+        ]
+    elif command == "recommend":
+        words += ["--budget", r.choice(["0.0001", "0", "0.01", "nan", *odd]), "--max-runs", "3"]
+    else:
+        words += ["--arm", name]
+        flag = (
+            (own.flag if command == "train" else own.several)
+            if own
+            else r.choice(["size", "sizes", "d"])
+        )
+        words += [f"--{flag}", size()] if own or r.random() < 0.2 else []
+        words += [] if command == "train" else ["--baselines", "1", "--repeats", "1"]
+    if r.random() < 0.3:
+        words += ["--targets", r.choice(["default", "all-linear", "1", "nosuch", *TEXTS])]
+    return words
+
+
+def published(r: random.Random, place: Place) -> list[str]:
+    """A spoiled result of peft's method comparison."""
+    value = {
+        "run_info": {"train_config": {"model_id": r.choice(["a/b", *TEXTS])}},
+        "train_info": {
+            "metrics": [{"step": 1}, {"test accuracy": 0.5}],
+            "num_trainable_params": 10,
+            "train_time": 1.5,
+            "file_size": 10,
+        },
+    }
+    file = place.cwd / "lora--b-3B-rank4.json"
+    for _ in range(r.randint(0, 2)):
+        _break(r, value)
+    file.write_text(json.dumps(value))
+    if r.random() < 0.3:
+        _spoil(r, file)
+    words = ["import", r.choice([str(file), str(place.cwd)] if r.random() < 0.9 else TEXTS)]
+    if r.random() < 0.4:
+        words += ["--figure", r.choice([str(place.out / "x.png"), ""])]
+    return [*words, *r.choice([[], ["--json"]])]
+
+
 KINDS: dict[str, Case] = {
-    f.__name__: f for f in (flags, toml, tables, folders, adapters, records, questions)
+    f.__name__: f
+    for f in (flags, toml, tables, folders, adapters, records, questions, methods, published)
 }
 
 

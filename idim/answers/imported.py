@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idim.errors import expected, first_line
+from idim.errors import expected, first_line, printable
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ def _result(file: Path) -> Imported:
         run, train = value["run_info"], value["train_info"]
         score, metric = _score(train["metrics"])
         return Imported(
-            method=file.stem.split("--")[0] + _rest(file.stem),
-            model=str(run["train_config"]["model_id"]),
-            metric=metric,
+            method=printable(file.stem.split("--")[0] + _rest(file.stem)),
+            model=printable(str(run["train_config"]["model_id"])),
+            metric=printable(metric),
             score=score,
             trained=_whole(train["num_trainable_params"]),
             seconds=float(train["train_time"]),
             file_bytes=_whole(train["file_size"]),
-            source=file.name,
+            source=printable(file.name),
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         what = "a result of peft's method comparison"

@@ -172,7 +172,7 @@ class Peft(Arm):
             torch.manual_seed(seed)
             try:
                 wrapped = peft.get_peft_model(model, config)
-            except (ValueError, NotImplementedError, TypeError) as error:
+            except (ValueError, NotImplementedError, TypeError, AttributeError) as error:
                 named = self.adapts_modules and (settings.targets or not self.own_targets)
                 what = "targets: expected names of modules" if named else "model: expected one"
                 raise IdimError(

@@ -83,7 +83,10 @@ class BottleneckLayer(nn.Module, BaseTunerLayer):
     def update_layer(self, name: str, config: BottleneckConfig) -> None:
         """Add an adapter of this name."""
         layer: Any = self.base_layer
-        made = Bottleneck(getattr(layer, "out_features", None) or layer.nf, config.width)
+        size = getattr(layer, "out_features", None) or getattr(layer, "nf", None)
+        if size is None:
+            raise ValueError(f"{type(layer).__name__} is no linear layer")
+        made = Bottleneck(size, config.width)
         # In fp32, as peft keeps what it trains.
         self.bottleneck_adapters[name] = made.to(layer.weight.device, torch.float32)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
