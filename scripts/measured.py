@@ -62,7 +62,7 @@ _WORLDS = {
     "noise-falls": "noise that falls with d",
     "rate-fails-small": "rates that fail 1.5 octaves below d90",
     "rate-fails-large": "rates that fail 1.5 octaves above d90",
-    **{f"integer-{d}": f"d90 = {d}, whole numbers to 384" for d in (1, 2, 3, 5, 8)},
+    **{f"integer-{d}": f"d90 = {d}, whole numbers to 384" for d in (1, 2, 3, 5, 8, 60)},
     "replay": "searches on the table of real runs",
 }
 

@@ -192,7 +192,7 @@ NEW = (
     # Small whole numbers, such as LoRA's rank. The widest layer has 384.
     *(
         Scenario(f"integer-{d}", x90=(math.log2(d - 0.999), math.log2(d)), largest=384)
-        for d in (1, 2, 3, 5, 8)
+        for d in (1, 2, 3, 5, 8, 60)
     ),
 )
 SCENARIOS = OLD + NEW
@@ -513,8 +513,9 @@ def main() -> None:
             return list(pool.map(function, *([v] * n for v in fixed), range(n), chunksize=10))
 
         def keep(key: str, make: Callable[[], dict]) -> None:
-            if kept["rows"].get(key, {}).get("n", 0) < n:
-                kept["rows"][key] = make()
+            before, world = kept["rows"].get(key, {}), _world(key)
+            if before.get("n", 0) < n or before.get("world", "") != world:
+                kept["rows"][key] = make() | ({"world": world} if world else {})
                 write_json(file, kept)
                 print(
                     {
@@ -540,7 +541,7 @@ def main() -> None:
     # Where there is no d90, no interval can hold it. There "reached" is what counts.
     without = [r["scenario"] in BY_NAME and not BY_NAME[r["scenario"]].reachable for r in rows]
     frame.loc[without, ["coverage", "lower", "within 1.25", "bias", "half width"]] = np.nan
-    shown = frame.drop(columns=["specified", "vision"]).to_string(
+    shown = frame.drop(columns=["specified", "vision", "world"]).to_string(
         index=False, float_format="{:.3f}".format, na_rep=""
     )
     text = (
@@ -566,7 +567,7 @@ def code() -> str:
     """A digest of the code that decides the results: this study, and the search as it imports it.
 
     Comments, docstrings and the annotations of functions do not count. If the digest differs, every
-    row is made again.
+    row is made again. The table of worlds does not count: each row names its own.
     """
     files = [Path(__file__).resolve()]
     root = files[0].parent.parent
@@ -580,8 +581,15 @@ def code() -> str:
     return hashlib.sha256("".join(map(_bare, sorted(files))).encode()).hexdigest()[:12]
 
 
-#: What of this file decides no result.
-_SHOWING = ("main", "draw", "code", "_bare")
+def _world(key: str) -> str:
+    """A digest of the world that a row is of; empty where it is of none."""
+    scenario = BY_NAME.get(key.partition("/")[0])
+    return hashlib.sha256(repr(scenario).encode()).hexdigest()[:12] if scenario else ""
+
+
+#: What of this file decides no result, or only that of some rows.
+_SHOWING = ("main", "draw", "code", "_world", "_bare")
+_TABLES = ("OLD", "NEW", "MRPC", "VISION", "SCENARIOS", "BY_NAME", "_SHOWING", "_TABLES")
 
 
 def _bare(file: Path) -> str:
@@ -595,6 +603,7 @@ def _bare(file: Path) -> str:
         for node in tree.body
         if not isinstance(node, ast.Import | ast.ImportFrom)
         and getattr(node, "name", "") not in _SHOWING
+        and not (isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in _TABLES)
     ]
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)

@@ -98,7 +98,10 @@ assert "IDIM_SUBSPACE" in PEFT_TYPE_TO_TUNER_MAPPING
 """
     if order.startswith("import peft"):
         code = code.replace("import sys, idim\n", "import sys\n")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    said = done.stderr.splitlines()
+    # peft imports bitsandbytes where it is installed, and that speaks of a package it misses.
+    assert done.returncode == 0 and [line for line in said if "kernels" not in line] == []
 
 
 @pytest.mark.parametrize("more", MODES, ids=str)
