@@ -88,8 +88,6 @@ class Process:
 
 
 def compare(other: Path, case: str, arm: str, rounds: int) -> dict:
-    from scipy.stats import quantile_test
-
     both = {"this": Process(HERE, case, arm), "other": Process(other, case, arm)}
     seconds: dict[str, list[float]] = {name: [] for name in both}
     order = Random(0)
@@ -101,18 +99,7 @@ def compare(other: Path, case: str, arm: str, rounds: int) -> dict:
             seconds[name].append(both[name].step())
     for process in both.values():
         process.stop()
-    ratios = [a / b for a, b in zip(seconds["this"], seconds["other"], strict=True)]
-    low, high = quantile_test(ratios, q=median(ratios), p=0.5).confidence_interval(0.95)
-    return {
-        "case": case,
-        "arm": arm,
-        "rounds": rounds,
-        "ms": 1e3 * median(seconds["this"]),
-        "other ms": 1e3 * median(seconds["other"]),
-        "ratio": median(ratios),
-        "low": float(low),
-        "high": float(high),
-    }
+    return row(case, arm, seconds)
 
 
 def searched(other: Path, name: str) -> dict:
@@ -133,16 +120,26 @@ def searched(other: Path, name: str) -> dict:
                     stderr=subprocess.DEVNULL,
                 )
                 seconds[which].append(time.perf_counter() - began)
+    return row("search", name, seconds)
+
+
+def row(case: str, arm: str, seconds: dict[str, list[float]]) -> dict:
+    """Medians, and the ratio with its 95 % interval; of a few rounds, with both extremes."""
+    from scipy.stats import quantile_test
+
     ratios = [a / b for a, b in zip(seconds["this"], seconds["other"], strict=True)]
+    low, high = min(ratios), max(ratios)
+    if len(ratios) > 10:
+        low, high = quantile_test(ratios, q=median(ratios), p=0.5).confidence_interval(0.95)
     return {
-        "case": "search",
-        "arm": name,
-        "rounds": rounds,
+        "case": case,
+        "arm": arm,
+        "rounds": len(ratios),
         "ms": 1e3 * median(seconds["this"]),
         "other ms": 1e3 * median(seconds["other"]),
         "ratio": median(ratios),
-        "low": min(ratios),
-        "high": max(ratios),
+        "low": float(low),
+        "high": float(high),
     }
 
 
