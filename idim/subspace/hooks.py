@@ -45,15 +45,15 @@ class Hooks:
 
     def _before(self, *_: object) -> None:
         weights = self._weights
-        enabled = weights.where().enabled
+        # At theta_0 no weight asks for a gradient, as no base weight does under a LoRA.
+        enabled = not self._quiet or weights.where().enabled
         awake = self._quiet and enabled and torch.is_grad_enabled()
         weights.running = False
         with by_our_hand():
             if not in_backward():
                 self._gradients.drop()
             weights.renew()
-            # At theta_0 no weight asks for a gradient, as no base weight does under a LoRA.
-            if awake or (self._quiet and not enabled):
+            if awake or not enabled:
                 for p in weights.params:
                     p.requires_grad_(awake)
         unwatch(weights.loose)

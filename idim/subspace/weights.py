@@ -122,7 +122,9 @@ class Weights:
         point = self.where()
         if self.formed is not None and self.formed.equals(point):
             return
-        self.follow(self.params[0].device)
+        if (device := self.params[0].device) != point.theta.device:
+            self.follow(device)
+            point = self.where()
         if not self._ours:
             self.former.go_to(self.projection, point)
         elif self._before is not None and self._before.equals(point):

@@ -104,14 +104,16 @@ def call(loop: str, dtype: torch.dtype, work: int, *arguments: Argument) -> None
         arguments: all but the number of threads. A tensor is passed by its address, so it must be
             contiguous and of the loop's type.
     """
-    given = [_passed(x) for x in arguments]
+    # In one expression, because a step makes these calls often.
+    given = [
+        c_int64(x)
+        if isinstance(x, int)
+        else x
+        if isinstance(x, ctypes.Array)
+        else c_void_p(None if x is None else x.data_ptr())
+        for x in arguments
+    ]
     getattr(_LIBRARY, f"idim_{loop}_{_SUFFIXES[dtype]}")(*given, _threads(work))
-
-
-def _passed(x: Argument) -> c_int64 | c_void_p | ctypes.Array[_Ranges]:
-    if isinstance(x, int):
-        return c_int64(x)
-    return x if isinstance(x, ctypes.Array) else c_void_p(address(x))
 
 
 def _threads(work: int) -> c_int64:

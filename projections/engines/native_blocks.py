@@ -63,7 +63,7 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
         plan, threads = self.plan, torch.get_num_threads()
         # Taken while in use, so that another thread's call makes its own.
         scratch, self._scratch = self._scratch, None
-        if scratch is None or len(scratch) < threads:
+        if scratch is None or scratch.size(0) < threads:
             scratch = torch.empty(threads, 2, plan.block, dtype=plan.dtype)
         call(loop, plan.dtype, work, plan.block, plan.halves, *arguments, scratch)
         self._scratch = scratch

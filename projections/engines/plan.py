@@ -53,7 +53,7 @@ class BlockPlan(Plan):
     @property
     def halves(self) -> int:
         """J."""
-        return len(self.signs)
+        return self.signs.size(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +81,4 @@ class RunPlan(Plan):
     @property
     def runs(self) -> int:
         """How many runs there are."""
-        return len(self.signs)
+        return self.signs.size(0)
