@@ -233,7 +233,8 @@ def test_importing_the_arms_loads_neither_torch_nor_peft():
 
 @pytest.mark.parametrize("arm", PEFT)
 def test_a_method_of_peft_merges_where_it_says_so(arm):
-    built, x = arms.build(arm, net(), SETTINGS, 7), torch.randn(5, 20)
+    x = torch.randn(5, 20, generator=torch.Generator().manual_seed(0))
+    built = arms.build(arm, net(), SETTINGS, 7)
     with torch.no_grad():
         for p in built.groups[0].params:
             p.add_(0.1)
@@ -246,7 +247,9 @@ def test_a_method_of_peft_merges_where_it_says_so(arm):
     else:
         merged = built.module.merge_and_unload()
         assert not any(isinstance(m, BaseTunerLayer) for m in merged.modules())
-        torch.testing.assert_close(merged(x), trained)
+        # fp32 rounds by the size of what is summed, not by that of a small sum.
+        size = trained.abs().max()
+        torch.testing.assert_close(merged(x) / size, trained / size, atol=3e-6, rtol=0)
 
 
 @pytest.mark.parametrize("arm", PEFT)
