@@ -36,10 +36,7 @@ def check_full(inquiry: Inquiry, rate: float) -> None:
 def check_floor(inquiry: Inquiry, full: float) -> bool:
     """Does the head alone pass, where the arm trains it freely? ``full``: the rate of full."""
     plan, arm = inquiry.plan, inquiry.plan.floor
-    rate = arms.ARMS[arm].rate(full, 0, plan.facts, None)
-    if trials.tunes(plan):
-        score = trials.scorer(plan, inquiry.execute, arm)
-        rate, _ = one_rate(plan, score, inquiry.say, arm, rate)
+    rate = _rate_of(inquiry, arm, full)
 
     def alone(i: int) -> Spec:
         return specs.make(plan, Purpose.FLOOR, None, i, rate, arm=arm)
@@ -50,12 +47,7 @@ def check_floor(inquiry: Inquiry, full: float) -> bool:
 def measure_point(inquiry: Inquiry, full: float) -> None:
     """Does an arm that has no size pass? ``full``: the rate of full fine-tuning."""
     plan = inquiry.plan
-    arm, rate = arms.ARMS[plan.arm], plan.arm_rate
-    if not rate:
-        rate = arm.rate(full, 0, plan.facts, plan.settings)
-        if trials.tunes(plan):
-            score = trials.scorer(plan, inquiry.execute)
-            rate, _ = one_rate(plan, score, inquiry.say, plan.arm, rate, 0)
+    rate = plan.arm_rate or _rate_of(inquiry, "", full)
     most = plan.limits.repeats
 
     def run(i: int) -> Spec:
@@ -64,15 +56,29 @@ def measure_point(inquiry: Inquiry, full: float) -> None:
     _until_sure(inquiry, run, most)
 
 
+def _rate_of(inquiry: Inquiry, other: str, full: float) -> float:
+    """The rate of an arm that is run at one size: of ``other``, or where that is empty the plan's.
+
+    Tuned, or by its law from that of full fine-tuning.
+    """
+    plan, name = inquiry.plan, other or inquiry.plan.arm
+    rate = arms.ARMS[name].rate(full, 0, plan.facts, plan.settings)
+    if trials.tunes(plan):
+        score = trials.scorer(plan, inquiry.execute, other)
+        rate, _ = one_rate(plan, score, inquiry.say, name, rate, None if other else 0)
+    return rate
+
+
 def _until_sure(inquiry: Inquiry, spec: Callable[[int], Spec], n: int) -> float:
     """Make ``n`` runs of one size, then more while they do not tell. How likely they pass."""
     base, target = inquiry.sure_base, inquiry.target
     most, odds = max(n, pairs.MOST) if n > 1 else n, 0.5
     for i in range(most):
         if i < n or 1 - pairs.SURE < odds < pairs.SURE:
-            inquiry.execute([spec(i)])
+            run = spec(i)
+            inquiry.execute([run])
             found = checks_of(inquiry.made, base, target, None, None, inquiry.question)
-            passes = found.floor if spec(i).kind == Purpose.FLOOR else found.point
+            passes = found.floor if run.kind == Purpose.FLOOR else found.point
             odds = passes.probability if passes else 0.0
     return odds
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from idim.answers.evidence import pairs_of, size_of
+from idim.answers.evidence import pairs_of, passes_of, size_of, spread_of
 from idim.arms import ARMS, FULL
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE
 from idim.search.isotonic import isotonic
 from idim.search.pairs import Change, lost
 from idim.search.threshold import Baseline, Target
-from idim.values.findings import Checks, Converged, Crossing, Moved, Passes, Shapeless, Witness
+from idim.values.findings import Checks, Converged, Crossing, Moved, Shapeless, Witness
 from idim.values.purpose import Purpose
 from idim.values.question import Question
 from idim.values.record import Record
@@ -36,15 +35,18 @@ def checks_of(
 ) -> Checks:
     """What the checks say so far."""
     gain = base.mean - base.chance
-    spread = base.se * math.sqrt(base.n) if base.se else 0.02 * gain
     longer = pairs_of(records, base.chance, Purpose.CHECK, FULL)
-    full = Change.of([b - a for a, b, _ in longer], spread) if longer and gain > 0 else None
+    full = None
+    if longer and gain > 0:
+        full = Change.of([b - a for a, b, _ in longer], spread_of(base))
     sized = ARMS[question.arm].size is not None
     out = Checks(
         converged=_converged(full, gain) if full else None,
         witness=_witness(records, base) if sized else None,
-        floor=_passes(records, Purpose.FLOOR, target, spread),
-        point=None if sized else _passes(records, Purpose.SEARCH, target, spread),
+        floor=passes_of([r for r in records if r.kind == Purpose.FLOOR], target),
+        point=None
+        if sized
+        else passes_of([r for r in records if r.kind == Purpose.SEARCH], target),
     )
     if belief is None or not found or not found.estimate:
         return out
@@ -107,23 +109,6 @@ def _converged(full: Change, gain: float) -> Converged:
     low, high = full.interval()
     sure = full.above(UNDERTRAINED * gain)
     return Converged(full.n, full.mean, low, high, sure, sure >= 0.95)
-
-
-def _passes(
-    records: Iterable[Record], kind: Purpose, target: Target, noise: float
-) -> Passes | None:
-    """What runs of one size score, and how likely their mean passes.
-
-    The runs are thought to scatter as those of full fine-tuning do, until they show otherwise.
-    """
-    base, gain = target.baseline, target.baseline.mean - target.baseline.chance
-    runs = [r for r in records if r.kind == kind]
-    if not runs or gain <= 0:
-        return None
-    scores = [base.chance if r.score is None else r.score for r in runs]
-    over = Change.of([score - target.tau for score in scores], noise)
-    mean = over.mean + target.tau
-    return Passes(mean, len(runs), (mean - base.chance) / gain, over.above(0.0))
 
 
 def _witness(records: Iterable[Record], base: Baseline) -> Witness | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from types import MappingProxyType
@@ -11,8 +12,9 @@ from types import MappingProxyType
 from idim.arms import ARMS
 from idim.search.answer import Belief, bracketed
 from idim.search.design import ADAPTIVE
+from idim.search.pairs import Change
 from idim.search.threshold import Baseline, Point, Target
-from idim.values.findings import Cost, Crossing, Levels
+from idim.values.findings import Cost, Crossing, Levels, Passes
 from idim.values.metric import metric
 from idim.values.purpose import Purpose
 from idim.values.question import Question
@@ -113,6 +115,25 @@ def pairs_of(
             a, b = (floor if v.score is None else v.score for v in (one, r))
             found.append((a, b, float(f"{r.rate / one.rate:.2g}")))
     return found
+
+
+def spread_of(base: Baseline) -> float:
+    """How far one run of full fine-tuning lies from their mean; a guess where there is one run."""
+    return base.se * math.sqrt(base.n) if base.se else 0.02 * (base.mean - base.chance)
+
+
+def passes_of(runs: Sequence[Record], target: Target) -> Passes | None:
+    """What runs of one size score, and how likely their mean passes; None where there is no gain.
+
+    The runs are thought to scatter as those of full fine-tuning do, until they show otherwise.
+    """
+    base, gain = target.baseline, target.baseline.mean - target.baseline.chance
+    if not runs or gain <= 0:
+        return None
+    scores = [base.chance if r.score is None else r.score for r in runs]
+    over = Change.of([score - target.tau for score in scores], spread_of(base))
+    mean = over.mean + target.tau
+    return Passes(mean, len(runs), (mean - base.chance) / gain, over.above(0.0))
 
 
 def crossing_of(points: Sequence[Point], target: Target, belief: Belief | None) -> Crossing | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import median, stdev
 
-from idim.answers.evidence import baseline_of, size_of, target_of
+from idim.answers.evidence import baseline_of, levels_of, passes_of, size_of, target_of
 from idim.arms import ARMS
-from idim.search.pairs import Change
 from idim.search.threshold import Target
 from idim.values.findings import Levels
 from idim.values.purpose import Purpose
@@ -70,10 +69,9 @@ def places(records: Iterable[Record], questions: Sequence[Question]) -> list[Pla
         if base is None or base.mean <= base.chance:
             continue
         target = target_of(base, question)
-        spread = base.se * math.sqrt(base.n) if base.se else 0.02 * (base.mean - base.chance)
         whole = [r for r in runs if r.kind == Purpose.SEARCH and r.status != Status.STOPPED]
         for size in sorted({size_of(r) for r in whole}):
-            found.append(_place([r for r in whole if size_of(r) == size], target, spread))
+            found.append(_place([r for r in whole if size_of(r) == size], target))
     return sorted(found, key=lambda p: (p.trained, p.arm))
 
 
@@ -84,8 +82,6 @@ def cheapest(found: Iterable[Place]) -> Place | None:
 
 def levels(records: Iterable[Record], questions: Sequence[Question]) -> Levels | None:
     """Full fine-tuning and the thresholds, from the first question that has them."""
-    from idim.answers.evidence import levels_of
-
     mine = list(records)
     for question in questions:
         base = baseline_of(question.of(mine), question.n_scored, question.metric)
@@ -94,22 +90,22 @@ def levels(records: Iterable[Record], questions: Sequence[Question]) -> Levels |
     return None
 
 
-def _place(runs: list[Record], target: Target, spread: float) -> Place:
-    base, first = target.baseline, runs[0]
+def _place(runs: list[Record], target: Target) -> Place:
+    first, passes = runs[0], passes_of(runs, target)
+    assert passes is not None  # full fine-tuning gains something
     arm = ARMS[first.spec.arm]
-    scores = [base.chance if r.score is None else r.score for r in runs]
-    over = Change.of([score - target.tau for score in scores], spread)
+    scores = [target.baseline.chance if r.score is None else r.score for r in runs]
     return Place(
         arm=arm.name,
         letter=arm.size.letter if arm.size else "",
         size=size_of(first),
         trained=first.training.d_total,
-        mean=fmean(scores),
+        mean=passes.mean,
         error=stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None,
-        n=len(scores),
-        share=(fmean(scores) - base.chance) / (base.mean - base.chance),
-        probability=over.above(0.0),
+        n=passes.n,
+        share=passes.share,
+        probability=passes.probability,
         seconds=median(r.training.seconds / max(1, r.training.steps) for r in runs),
-        memory=max(r.training.peak_memory_bytes or 0 for r in runs),
+        memory=max(r.training.peak_memory_bytes for r in runs),
         merges=arm.merges,
     )

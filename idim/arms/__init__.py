@@ -25,6 +25,8 @@ __all__ = [
     "DEFAULT",
     "FLOOR",
     "FULL",
+    "SIZES_FLAGS",
+    "SIZE_FLAGS",
     "SWEPT",
     "Adapted",
     "build",
@@ -41,6 +43,9 @@ ARMS: dict[str, Arm] = {arm.name: arm for arm in _EVERY}
 FULL, DEFAULT = Full.name, Said.name
 #: What arms that train the head freely are at size 0.
 FLOOR = Head.name
+#: The flags that give one size of an arm, and those that list several.
+SIZE_FLAGS = sorted({arm.size.flag for arm in ARMS.values() if arm.size})
+SIZES_FLAGS = sorted({arm.size.several for arm in ARMS.values() if arm.size})
 #: What a sweep measures where the user names nothing.
 SWEPT = METHODS[0].name
 

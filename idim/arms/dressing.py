@@ -112,7 +112,7 @@ def adalora(wrapped: Any, asked: Asked, adapted: Adapted) -> None:
     adapted.after_step = tuner.update_and_allocate
 
 
-def alternate(wrapped: Any, asked: Asked, adapted: Adapted) -> None:
+def without_prompt(wrapped: Any, asked: Asked, adapted: Adapted) -> None:
     """A decoder's logits are those of the text alone, without the prompt's."""
     from peft import TaskType
 

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from idim.arms.base import RANK, Prior, Size
-from idim.arms.dressing import adalora, alternate, decoder, dylora, loraplus, past_taker, text_model
+from idim.arms.dressing import (
+    adalora,
+    decoder,
+    dylora,
+    loraplus,
+    past_taker,
+    text_model,
+    without_prompt,
+)
 from idim.arms.peft import Asked, Peft, PeftSettings
 from idim.protocols import LORA_FACTOR
 from idim.values import fields
@@ -105,7 +113,7 @@ _PROMPT = Peft(
     factor=100.0,
     merges=False,
     adapts_modules=False,
-    dress=alternate,
+    dress=without_prompt,
 )
 METHODS = (
     _LORA,

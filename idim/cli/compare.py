@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from idim.arms import ARMS, measured, over
+from idim.arms import ARMS, SIZES_FLAGS, measured, over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
 from idim.cli.terminal import answer, remark, watching
@@ -76,9 +76,8 @@ def command(
 
 def _not_for(arm: str) -> dict[str, object]:
     """The flags that list the sizes of other arms, left out."""
-    sizes = {found.name: found.size for found in ARMS.values() if found.size}
-    own = sizes[arm].several if arm in sizes else ""
-    return {size.several: () for size in sizes.values() if size.several != own}
+    size = ARMS[arm].size if arm in ARMS else None
+    return {flag: () for flag in SIZES_FLAGS if size is None or flag != size.several}
 
 
 def _ratios(out: Path, summaries: list[Summary]) -> list[Comparison]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from idim.arms import ARMS, measured
+from idim.arms import ARMS, DEFAULT, SIZE_FLAGS, SIZES_FLAGS, measured
 from idim.cli.answers import as_text
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
 from idim.cli.terminal import answer, remark, watching
@@ -19,11 +18,12 @@ if TYPE_CHECKING:
     from idim.values.plan import Plan
 
 EXAMPLE = "idim frontier --model minilm --task movie-reviews --quick --arms lora:1/8,did:256/4096"
-_SIZES = sorted({arm.size.several for arm in ARMS.values() if arm.size})
-_ONE = sorted({arm.size.flag for arm in ARMS.values() if arm.size})
 
 
-@takes(all_but("arm", "absolute", "save", "design", "max_runs", "early", *_SIZES, *_ONE), MEASURING)
+@takes(
+    all_but("arm", "absolute", "save", "design", "max_runs", "early", *SIZES_FLAGS, *SIZE_FLAGS),
+    MEASURING,
+)
 def command(
     asked: Asked,
     arms: Annotated[
@@ -65,15 +65,14 @@ def command(
         remark(f"idim: note: {reason}")
     if not plans:
         raise expected("--arms", "at least one that the model can carry", "; ".join(left))
-    out = Path(asked.config(arm=plans[0].arm).out)
+    store = Store(asked.config(arm=plans[0].arm).out)
     times: dict[str, tuple[float, float | None]] = {}
     with watching() as watcher:
         for plan in plans:
-            conductor.measure(plan, Store(out), watcher)
+            conductor.measure(plan, store, watcher)
         for plan in plans if latency else ():
             found = timed(plan, max(plan.limits.grid, default=0))
             times[plan.arm] = found.unmerged, found.merged
-    store = Store(out, create=False)
     questions = [q for plan in plans if (q := store.question(plan.id))]
     places = frontier.places(store.all(), questions)
     levels = frontier.levels(store.all(), questions)
@@ -133,6 +132,8 @@ def _plans(asked: Asked, wanted: dict[str, tuple[int, ...] | None]) -> tuple[lis
     """A plan for each arm that fits, and why others do not."""
     from idim.resolve import resolve
 
+    # The same for every arm, so the model is loaded for them once. This arm carries every model.
+    facts = resolve(dataclasses.replace(asked.config(arm=DEFAULT), repeats=0)).facts
     plans, left = [], []
     for name, sizes in wanted.items():
         size = ARMS[name].size
@@ -141,7 +142,6 @@ def _plans(asked: Asked, wanted: dict[str, tuple[int, ...] | None]) -> tuple[lis
             if size is None:
                 plans.append(resolve(config))
                 continue
-            facts = resolve(dataclasses.replace(config, repeats=0)).facts
             grid = sizes or ARMS[name].frontier_sizes(facts)
             more: dict[str, object] = {size.several: grid, "design": "grid"}
             plans.append(resolve(_with_repeats(dataclasses.replace(config, **more))))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from idim.arms import ARMS, SWEPT
+from idim.arms import ARMS, SIZE_FLAGS, SIZES_FLAGS, SWEPT
 from idim.cli.answers import as_text, draw
 from idim.cli.flags import MEASURING, Asked, all_but, takes
 from idim.cli.terminal import answer, remark, watching
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from idim.values.plan import Plan
 
 EXAMPLE = "idim recommend --model minilm --task movie-reviews --budget 20"
-_SIZES = sorted({arm.size.several for arm in ARMS.values() if arm.size})
-_ONE = sorted({arm.size.flag for arm in ARMS.values() if arm.size})
 
 
-@takes(all_but("arm", "design", "repeats", "absolute", "save", *_SIZES, *_ONE), MEASURING)
+@takes(
+    all_but("arm", "design", "repeats", "absolute", "save", *SIZES_FLAGS, *SIZE_FLAGS), MEASURING
+)
 def command(
     asked: Asked,
     budget: Annotated[

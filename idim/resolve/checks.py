@@ -63,7 +63,7 @@ def measurable(config: Config) -> None:
     size = arms.ARMS[config.arm].size
     if config.arm not in arms.measured():
         raise one_of("--arm", arms.measured(), config.arm)
-    for flag in sorted({arm.size.several for arm in arms.ARMS.values() if arm.size}):
+    for flag in arms.SIZES_FLAGS:
         own = size.several if size else ""
         if flag != own and (given := getattr(config, flag)):
             what = f"none with {config.arm}, " + (
@@ -135,8 +135,8 @@ def single(config: Config, plan: Plan, source: Source) -> None:
     size, limits = arms.ARMS[plan.arm].size, plan.limits
     # One file of settings may serve several arms. But the arm must have its own.
     own = size is not None and bool(plan.size)
-    for flag in sorted({arm.size.flag for arm in arms.ARMS.values() if arm.size}):
-        if not own and getattr(config, flag):
+    for flag in () if own else arms.SIZE_FLAGS:
+        if getattr(config, flag):
             what = f"whose size is --{size.flag}" if size else "which has no size"
             raise expected(f"--{flag}", f"none with {plan.arm}, {what}", getattr(config, flag))
     if size and not limits.smallest <= plan.size <= limits.largest:
