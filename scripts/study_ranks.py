@@ -2,6 +2,7 @@
 
     python scripts/study_ranks.py --model minilm --task trec6 --steps 115
     python scripts/study_ranks.py --model mlp:64-32-10 --task digits --steps 200
+    python scripts/study_ranks.py --model mnist-fc --task idx --data-dir path/to/mnist --steps 400
 
 The rules are alpha = 2 r, a fixed alpha of 16 and of 32, and rsLoRA's alpha / sqrt(r). For each
 rule and rank the best rate is the top of a parabola through the mean scores over the logarithm of
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--ranks", default="1,4,16,64")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--max-seq-length", type=int, default=24)
+    parser.add_argument("--data-dir", default="")
     parser.add_argument("--out", type=Path, default=Path("results/ranks"))
     args = parser.parse_args()
     store = Store(args.out)
@@ -69,6 +71,7 @@ def main() -> None:
         "task": args.task,
         "max_steps": args.steps,
         "max_seq_length": args.max_seq_length,
+        "data_dir": args.data_dir,
         "out": str(args.out),
     }
     first = resolve_single(Config(**common, arm="lora", rank=1))

@@ -119,6 +119,25 @@ def test_memory_that_the_next_image_reuses_is_nobody_elses(family):
     assert len(kept) == 1
 
 
+@pytest.mark.parametrize("D, d", [(300, 1), (300, 256), (3000, 40), (50_003, 300), (90_000, 5000)])
+@pytest.mark.parametrize("family", ["orthonormal", "fastfood", "onehot"])
+def test_sums_that_the_next_product_begins_with_are_empty(family, D, d):
+    p = projections.make(family, D, d, seed=4, engine="native")
+    torch.manual_seed(0)
+    dense, ends = torch.randn(D), torch.zeros(D)
+    ends[[0, -1]] = 1.0
+    first = [p.adjoint(dense), p.adjoint(ends)]
+    for v, want in zip((dense, ends), first, strict=True):
+        assert torch.equal(p.adjoint(v), want)
+        assert torch.equal(p.adjoint(torch.zeros(D)), torch.zeros(d))
+
+
+def test_loops_of_another_version_are_not_called(monkeypatch):
+    monkeypatch.setattr(native, "_CONTRACT", native._CONTRACT + 1)
+    with pytest.raises(ImportError, match="another version of idim; install it again"):
+        native._load()
+
+
 @pytest.mark.parametrize("family", ["orthonormal", "onehot"])
 def test_nothing_is_read_or_written_out_of_bounds(family):
     p = projections.make(family, 3000, 40, seed=4, engine="native")

@@ -33,6 +33,7 @@ class Former:
     def go_to(self, p: projections.Projection, point: Point) -> None:
         """Form at this point from now on. Cost: what all weights have in common of P theta."""
         theta, scales = point.theta.detach(), point.scales
+        self.image = None  # the next one may use its memory
         self.image = p.image(theta if point.enabled else torch.zeros_like(theta))
         if scales is None or not point.enabled:
             self._scales = [1.0] * self._groups

@@ -22,6 +22,8 @@ enum {
 };
 
 const int64_t idim_parts = PARTS;
+/* Goes up when a loop takes or leaves something else: native.py asks for its own. */
+const int64_t idim_contract = 1;
 
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+#: What the loops take and leave, as native.c numbers it.
+_CONTRACT = 1
 #: Below this many floats a second thread costs more than it does.
 _THREAD_FLOATS = 1 << 15
 #: The suffix of a precision's loops. For torch.float32: the best that the processor has.
@@ -58,6 +60,8 @@ def _load() -> ctypes.CDLL:
     if spec is None or spec.origin is None:
         raise ImportError("projections.engines._native was not compiled")
     library = ctypes.CDLL(spec.origin)
+    if not hasattr(library, "idim_contract") or _number(library, "idim_contract") != _CONTRACT:
+        raise ImportError("the compiled loops are of another version of idim; install it again")
     library.idim_generation.restype = ctypes.c_char_p
     _SUFFIXES[torch.float32] = library.idim_generation().decode()
     library.idim_team(_team())
@@ -77,9 +81,13 @@ def _team() -> c_void_p | None:
     return None
 
 
+def _number(library: ctypes.CDLL, name: str) -> int:
+    return c_int64.in_dll(library, name).value
+
+
 _LIBRARY = _load()
 #: Parts that the loops cut their work into. Each has sums of its own of ``<v, P theta>``.
-PARTS: int = c_int64.in_dll(_LIBRARY, "idim_parts").value
+PARTS = _number(_LIBRARY, "idim_parts")
 
 
 def as_array(ranges: list[Ranges]) -> ctypes.Array[_Ranges]:

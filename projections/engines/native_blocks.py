@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from projections.engines.contract import BlockEngine
+from projections.engines.contract import BlockEngine, Engine
 from projections.engines.native import PARTS, Argument, Ranges, as_array, call
 from projections.engines.native_engine import NativeEngine
-from projections.engines.plan import BlockPlan
+from projections.engines.plan import BlockPlan, Plan
 
 
 class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
@@ -23,16 +23,25 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
         packed = plan.middle.dtype == torch.uint8
         self._middle = (plan.middle, None) if packed else (None, plan.middle.to(plan.dtype))
         self._scratch: torch.Tensor | None = None
+        #: Sums that a product left 0, by the form that they have.
+        self._zero: dict[tuple[int, int], torch.Tensor] = {}
+
+    def share_scratch(self, other: Engine[Plan]) -> None:
+        super().share_scratch(other)
+        if isinstance(other, NativeBlocks):
+            self._zero = other._zero
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_scratch": None}
+        return super().__getstate__() | {"_scratch": None, "_zero": {}}
 
     @property
     def scratch(self) -> list[torch.Tensor]:
-        return super().scratch + ([] if self._scratch is None else [self._scratch])
+        own = [] if self._scratch is None else [self._scratch]
+        return [*super().scratch, *self._zero.values(), *own]
 
     def zeros(self) -> torch.Tensor:
-        return self._empty(self.plan.halves, self.plan.block).zero_()
+        left = self._zero.pop((self.plan.halves, self.plan.block), None)
+        return super().zeros() if left is None else left
 
     def halves(self, padded: torch.Tensor) -> torch.Tensor:
         half = self._empty(self.plan.halves, self.plan.block)
@@ -42,7 +51,8 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
     def unhalve(self, buckets: torch.Tensor) -> torch.Tensor:
         out = torch.empty(self.plan.block, dtype=self.plan.dtype)
         self._call("unhalve", buckets.numel(), buckets, self.plan.signs, self._place, out)
-        self.recycle(buckets)
+        if not buckets.is_inference():  # those cannot be written outside of inference mode
+            self._zero[self.plan.halves, self.plan.block] = buckets
         return out
 
     def _read(self, values: torch.Tensor, work: int, ranges: list[Ranges]) -> None:

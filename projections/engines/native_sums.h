@@ -412,12 +412,13 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
     const int32_t *restrict order = p->order;
     REAL *restrict x = scratch, *restrict near = x + block, *total = p->rows + first * block;
     for (int64_t j = first; j < last; j++) {
-        const REAL *row = p->rows + j * block;
+        REAL *row = p->rows + j * block;
         const uint8_t *signs = p->signs + j * bytes;
         int64_t i = 0, fresh = j == first;
         /* In order, because the row need not lie in cache. To read at random takes half as long as
            to write at random. */
         memcpy(near, row, block * sizeof(REAL));
+        memset(row, 0, block * sizeof(REAL));
 #pragma GCC unroll 8
         for (int64_t k = 0; k < block; k++)
             x[k] = near[order[k]];
@@ -433,18 +434,23 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
     }
 }
 
-/* Adds columns of the parts' totals, always in the order of the parts. */
+/* Adds columns of the parts' totals, always in the order of the parts, and leaves them 0. */
 static void NAME(total_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Halves) *p = task->call;
     int64_t from = p->block * part / task->parts, n = p->block * (part + 1) / task->parts - from;
     (void)scratch;
     memcpy(p->out + from, p->rows + from, n * sizeof(REAL));
-    for (int64_t k = 1; k < p->parts; k++)
-        NAME(add)(p->out + from, p->rows + p->halves * k / p->parts * p->block + from, n);
+    memset(p->rows + from, 0, n * sizeof(REAL));
+    for (int64_t k = 1; k < p->parts; k++) {
+        REAL *row = p->rows + p->halves * k / p->parts * p->block + from;
+        NAME(add)(p->out + from, row, n);
+        memset(row, 0, n * sizeof(REAL));
+    }
 }
 
-/* out = the sum over j of B_j H Pi^T rows[j], with Pi^T as a gather. Overwrites the rows. */
+/* out = the sum over j of B_j H Pi^T rows[j], with Pi^T as a gather. Leaves the rows 0, which costs
+   little while they are in cache: the next sums begin with them. */
 void NAME(idim_unhalve)(int64_t block, int64_t halves, REAL *rows, const uint8_t *signs,
                         const int32_t *place, REAL *out, REAL *scratch, int64_t threads)
 {
