@@ -6,7 +6,7 @@ import math
 import time
 from statistics import fmean
 
-from idim import pair_checks, specs
+from idim import arms, pair_checks, specs
 from idim.answers.evidence import size_of, too_few
 from idim.inquiry import Inquiry
 from idim.rates.law import Rates, untuned
@@ -111,7 +111,8 @@ class _Measurement:
         pair_checks.witness(inquiry, self.rates.rate)
         found = inquiry.answer(stop.finished)
         # A resumed search may know its checks already.
-        if found.verdict in (Verdict.REACHED, Verdict.BUDGET_LIMITED):
+        trains = not arms.ARMS[self.plan.arm].trainless
+        if trains and found.verdict in (Verdict.REACHED, Verdict.BUDGET_LIMITED):
             pair_checks.check_answer(inquiry)
         return inquiry.answer(stop.finished)
 

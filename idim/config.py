@@ -16,7 +16,7 @@ from typing import Any
 
 from idim.arms import ARMS, DEFAULT
 from idim.errors import expected, first_line, is_unicode, one_of
-from idim.protocols import PROTOCOLS
+from idim.protocols import ALPHA, PROTOCOLS
 from idim.values.protocol import Protocol
 from idim.values.recipe import CHOICES
 
@@ -106,7 +106,10 @@ class Config:
         "Default: every linear layer.",
         (),
     )
-    lora_alpha: int = _flag(LORA, "LoRA's alpha. Default: twice the rank.", 0, least=0)
+    lora_alpha: int = _flag(
+        LORA, f"LoRA's alpha, the same at every rank. Default: {ALPHA}.", 0, least=0
+    )
+    alpha_twice_rank: bool = _flag(LORA, "LoRA's alpha is twice the rank, in its place.", False)
     learning_rate: float = _flag(BUDGET, "The learning rate of full fine-tuning.", 0.0, least=0)
     subspace_learning_rate: float = _flag(
         SUBSPACE, "One learning rate for every d, in place of the rate law.", 0.0, least=0

@@ -48,7 +48,10 @@ def latency(plan: Plan, size: int, source: Source = CATALOGUES) -> Latency:
         return source.load(plan.model, task, 0).module.to(device)
 
     def adapted() -> arms.Adapted:
-        return arm.adapt(load(), arm.at(plan.settings, size), 0)
+        made = arm.adapt(load(), arm.at(plan.settings, size), 0)
+        if made.read:
+            made.read(task)
+        return made
 
     forms: dict[str, nn.Module] = {"untouched": load(), "unmerged": adapted().module}
     if merge := adapted().merge:

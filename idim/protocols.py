@@ -114,6 +114,8 @@ RECIPES: dict[str, dict[str, object]] = {
 RATE_EXPONENTS: dict[str, float] = {"net": 0.75, "transformer": 0.75, "toy": 0.0}
 #: Default LoRA rate, as a multiple of the full one.
 LORA_FACTOR = 10.0
+#: LoRA's alpha, at every rank.
+ALPHA = 4
 #: Tuning runs get this share of the budget.
 TUNE_SHARE = 0.5
 #: And no fewer steps than this, where the budget has them: in fewer, only rates that are too high

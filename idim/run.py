@@ -20,7 +20,7 @@ from idim.errors import expected, first_line, is_out_of_memory
 from idim.search.early import outlook
 from idim.source import CATALOGUES, Source
 from idim.tasks.base import Task
-from idim.train import COMPUTE, Outcome, score_once, train
+from idim.train import COMPUTE, Outcome, score_once, score_untrained, train
 from idim.values.metric import metric
 from idim.values.purpose import Purpose
 from idim.values.record import Origin, Record, Setting
@@ -53,20 +53,7 @@ def execute(
         known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
         model = loaded.module.to(device)
         adapted = arms.build(spec.arm, model, spec.settings, spec.seeds["projection"])
-        outcome = train(
-            adapted.module,
-            adapted.groups,
-            task,
-            spec.recipe,
-            split=spec.split,
-            seed_data=spec.seeds["data"],
-            seed_dropout=spec.seeds["dropout"],
-            progress=_watched(task, progress),
-            stop=partial(_side, bounds=spec.stop) if spec.stop else None,
-            begin=adapted.begin,
-            penalty=adapted.penalty,
-            after_step=adapted.after_step,
-        )
+        outcome = _outcome(spec, adapted, task, _watched(task, progress))
         if adapted.sizes and outcome.status == "ok":
             adapted.info["by_size"] = _by_size(spec, adapted, task)
         warnings = _finish(spec, adapted, outcome, save)
@@ -100,6 +87,29 @@ def execute(
             adapted.close()
     # Out of the handler, whose error holds on to what took the memory.
     return lost(spec, why, began, known, source)
+
+
+def _outcome(
+    spec: Spec, adapted: Adapted, task: Task, progress: Callable[[int, int, float], None]
+) -> Outcome:
+    if adapted.read:
+        adapted.read(task)
+    if not adapted.groups:
+        return score_untrained(adapted.module, task, spec.recipe, spec.split, progress)
+    return train(
+        adapted.module,
+        adapted.groups,
+        task,
+        spec.recipe,
+        split=spec.split,
+        seed_data=spec.seeds["data"],
+        seed_dropout=spec.seeds["dropout"],
+        progress=progress,
+        stop=partial(_side, bounds=spec.stop) if spec.stop else None,
+        begin=adapted.begin,
+        penalty=adapted.penalty,
+        after_step=adapted.after_step,
+    )
 
 
 def lost(

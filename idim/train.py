@@ -73,6 +73,28 @@ def score_once(module: nn.Module, data: Data, recipe: Recipe, split: str) -> flo
         return data.score(module, split)
 
 
+def score_untrained(
+    module: nn.Module,
+    data: Data,
+    recipe: Recipe,
+    split: str,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> Outcome:
+    """The outcome of a module that nothing trains: one score, before the first step and the last.
+
+    The arguments are those of ``train``.
+    """
+    began = time.perf_counter()
+    score = score_once(module, data, recipe, split)
+    if progress:
+        progress(0, 0, score)
+    out = Outcome(untouched=score, final=score, learning_curve=[{"step": 0, "score": score}])
+    if not math.isfinite(score):
+        out.status, out.reason = "diverged", f"score {score} without a step"
+    out.seconds = time.perf_counter() - began
+    return out
+
+
 def train(
     module: nn.Module,
     groups: Sequence[Group],

@@ -4,7 +4,7 @@
     python scripts/study_ranks.py --model mlp:64-32-10 --task digits --steps 200
     python scripts/study_ranks.py --model mnist-fc --task idx --data-dir path/to/mnist --steps 400
 
-The rules are alpha = 2 r, a fixed alpha of 16 and of 32, and rsLoRA's alpha / sqrt(r). For each
+The rules are alpha = 2 r, a fixed alpha of 2, 4, 16 and 32, and rsLoRA's alpha / sqrt(r). For each
 rule and rank the best rate is the top of a parabola through the mean scores over the logarithm of
 the rate, near the best one tried. The slope of its logarithm over that of the rank says how the
 best rate moves: 0 is flat. The script writes ranks-MODEL-TASK.json and .txt into --out. It keeps
@@ -26,15 +26,15 @@ from idim.config import Config
 from idim.resolve import resolve_single
 from idim.store import Store, write_json
 
-#: By the rule's name: the arm, and what it is told of alpha at a rank.
+#: By the rule's name: the arm, and its alpha; 0 is twice the rank.
 RULES = {
-    "alpha = 2 r": ("lora", lambda rank: 0),
-    "alpha = 16": ("lora", lambda rank: 16),
-    "alpha = 32": ("lora", lambda rank: 32),
-    "16 over sqrt(r)": ("rslora", lambda rank: 16),
+    "alpha = 2 r": ("lora", 0),
+    "alpha = 2": ("lora", 2),
+    "alpha = 4": ("lora", 4),
+    "alpha = 16": ("lora", 16),
+    "alpha = 32": ("lora", 32),
+    "16 over sqrt(r)": ("rslora", 16),
 }
-#: The rates, as multiples of full fine-tuning's.
-FACTORS = (1, 3, 10, 30, 100)
 
 
 def best(scores: dict[float, float]) -> float:
@@ -60,6 +60,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--full-rate", type=float, default=0.0, help="default: the model's own")
     parser.add_argument("--ranks", default="1,4,16,64")
+    parser.add_argument("--rules", default=",".join(RULES), help="default: all")
+    parser.add_argument("--factors", default="1,3,10,30,100", help="rates over full fine-tuning's")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--max-seq-length", type=int, default=24)
     parser.add_argument("--data-dir", default="")
@@ -78,11 +80,14 @@ def main() -> None:
     full = args.full_rate or first.recipe.learning_rate
     ranks = [r for r in map(int, args.ranks.split(",")) if r <= first.facts.width]
     rows = []
-    for rule, (arm, alpha) in RULES.items():
+    rules = {name: RULES[name] for name in args.rules.split(",")}
+    factors = [float(factor) for factor in args.factors.split(",")]
+    for rule, (arm, alpha) in rules.items():
         for rank in ranks:
             scores = {}
-            for factor in FACTORS:
-                asked = {"arm": arm, "rank": rank, "lora_alpha": alpha(rank)}
+            for factor in factors:
+                asked = {"arm": arm, "rank": rank, "lora_alpha": alpha}
+                asked["alpha_twice_rank"] = not alpha
                 found = []
                 for seed in range(args.seeds):
                     rate = {"lora_learning_rate": factor * full, "seed": seed}
@@ -96,12 +101,12 @@ def main() -> None:
                     "rank": rank,
                     "best rate": math.exp(best(scores)),
                     "score": max(scores.values()),
-                    **{f"{factor}x": scores[factor * full] for factor in FACTORS},
+                    **{f"{factor:g}x": scores[factor * full] for factor in factors},
                 }
             )
             print(rows[-1], flush=True)
     slopes = {}
-    for rule in RULES:
+    for rule in rules:
         mine = [r for r in rows if r["rule"] == rule]
         x, y = np.log([r["rank"] for r in mine]), np.log([r["best rate"] for r in mine])
         slopes[rule] = float(np.polyfit(x, y, 1)[0]) if len(mine) > 1 else math.nan

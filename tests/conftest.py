@@ -21,6 +21,8 @@ if PathFinder.find_spec("projections", ELSEWHERE):
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+pytest_plugins = ("words",)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -268,8 +268,18 @@ def test_a_method_of_peft_takes_targets_and_says_which_it_adapted(arm):
 
 
 def test_loras_rule_for_alpha():
+    # What a record says without an alpha is from before there was a fixed one.
     assert arms.build("lora", net(), SETTINGS, 7).info["alpha_rule"] == "alpha = 2 r"
-    assert arms.build("lora", net(), {**SETTINGS, "lora_alpha": 8}, 7).info["lora_alpha"] == 8
+    lora = arms.ARMS["lora"]
+    for asked, alpha, rule in (
+        ({}, 4, "alpha = 4"),
+        ({"lora_alpha": 8}, 8, "alpha = 8"),
+        ({"alpha_twice_rank": True}, 6, "alpha = 2 r"),
+    ):
+        told = lora.at(lora.told(asked), 3)
+        info = lora.adapt(net(), told, 7).info
+        assert (info["lora_alpha"], info["alpha_rule"]) == (alpha, rule)
+        assert told.alpha == alpha
 
 
 @pytest.mark.parametrize(

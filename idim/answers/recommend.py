@@ -41,6 +41,15 @@ class Recommendation:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class LoraFile:
+    """A configuration for peft, as it was written: where, the modules that are adapted, alpha."""
+
+    path: str
+    targets: tuple[str, ...]
+    alpha: int
+
+
 def recommend(summary: SearchSummary) -> Recommendation:
     """The upper end of the interval: a size that passes even where the runs were lucky.
 

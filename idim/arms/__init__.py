@@ -10,6 +10,7 @@ from idim.arms.full import Full
 from idim.arms.heads import heads
 from idim.arms.methods import METHODS
 from idim.arms.parts import BitFit, Head, Layers
+from idim.arms.shots import Shots
 from idim.arms.subspace import Did, Said
 from idim.errors import one_of
 from idim.values.fields import Unfit
@@ -37,7 +38,7 @@ __all__ = [
     "named",
     "over",
 ]
-_EVERY: tuple[Arm, ...] = (Full(), Did(), Said(), *METHODS, Head(), Layers(), BitFit())
+_EVERY: tuple[Arm, ...] = (Full(), Did(), Said(), *METHODS, Head(), Layers(), BitFit(), Shots())
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _EVERY}
 #: The arm that sets the threshold, and the one that is measured where the user names none.
 FULL, DEFAULT = Full.name, Said.name

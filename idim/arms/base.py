@@ -64,6 +64,8 @@ class Adapted:
     groups: tuple[Group, ...]
     #: What the arm says of itself in a record.
     info: dict[str, Any] = field(default_factory=dict)
+    #: Given the task before anything else, where the arm reads its examples.
+    read: Callable[[Any], object] | None = None
     #: Told how many steps there will be, before the first.
     begin: Callable[[int], object] | None = None
     #: Added to each batch's loss.
@@ -104,9 +106,12 @@ class Arm(ABC):
     carries_all: bool = False
     #: The flag that gives its rate, in place of tuning.
     rate_flag: str = "arm_learning_rate"
-    prior: Prior = Prior(0.0, 0.5, 0.0, 1.0)
+    #: What is believed of its best rate, whatever its settings.
+    belief: Prior = Prior(0.0, 0.5, 0.0, 1.0)
     #: Whether it trains the model's head freely, beside its size.
     frees_head: bool = False
+    #: Whether it trains nothing, and is scored as it is, without a step.
+    trainless: bool = False
     #: Whether what it trains can be folded into the model's own weights.
     merges: bool = True
     #: Whether its largest size trains all that full fine-tuning trains, by a rotation of it.
@@ -171,6 +176,10 @@ class Arm(ABC):
     def rate(self, full: float, size: int, facts: ModelFacts, settings: Any) -> float:
         """The rate before tuning, from that of full fine-tuning."""
         return full
+
+    def prior(self, settings: Any) -> Prior:
+        """What is believed of its best rate, before any run with these settings."""
+        return self.belief
 
     def place(self, size: int, facts: ModelFacts) -> float:
         """Where a size lies in the law of rates (``Prior``)."""

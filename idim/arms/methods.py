@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from idim.arms.dressing import (
     without_prompt,
 )
 from idim.arms.peft import Asked, Peft, PeftSettings
-from idim.protocols import LORA_FACTOR
+from idim.protocols import ALPHA, LORA_FACTOR
 from idim.values import fields
 
 #: How many times the rate of B is that of A, by default, in LoRA+.
@@ -36,14 +37,19 @@ class RankSettings(PeftSettings):
 
 @dataclass(frozen=True)
 class LoraSettings(RankSettings):
-    """``lora_alpha`` 0 is twice the rank."""
+    """``lora_alpha`` 0 is twice the rank, as records have it from before there was another."""
 
     lora_alpha: int = 0
 
     @property
     def alpha(self) -> int:
-        """LoRA's alpha, also where none was given."""
+        """LoRA's alpha."""
         return self.lora_alpha or 2 * self.rank
+
+    @property
+    def rule(self) -> str:
+        """How alpha follows from the rank, in words."""
+        return f"alpha = {self.lora_alpha}" if self.lora_alpha else "alpha = 2 r"
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,26 @@ def _lora(asked: Asked) -> dict[str, Any]:
     return {"r": told.rank, "lora_alpha": told.alpha, "lora_dropout": 0.0}
 
 
+def _alpha(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A fixed alpha, unless the user asked for twice the rank.
+
+    With it the best rate hardly moves with the rank: as r^-.1 to r^+.1, where with twice the rank
+    it falls as r^-.3 to r^-.4 (results/ranks). A large one costs the smallest ranks part of what
+    they can reach, and would make r90 too large.
+    """
+    twice = values.get("alpha_twice_rank")
+    return {"lora_alpha": 0 if twice else values.get("lora_alpha") or ALPHA}
+
+
+#: What is believed of LoRA's best rate where alpha is fixed, and where it is twice the rank.
+_FIXED = Prior(0.0, 0.15, math.log(LORA_FACTOR), 0.7)
+_TWICE = Prior(0.25, 0.25, math.log(LORA_FACTOR), 0.7)
+
+
+def _believed(told: LoraSettings) -> Prior:
+    return _FIXED if told.lora_alpha else _TWICE
+
+
 #: LoRA, and what its kin change of it.
 _LORA = Peft(
     name="lora",
@@ -89,13 +115,10 @@ _LORA = Peft(
     size=RANK,
     largest=lambda facts: facts.width,
     factor=LORA_FACTOR,
-    # The rate falls as the rank grows where alpha is twice the rank.
-    believed=Prior(0.25, 0.25, math.log(LORA_FACTOR), 0.7),
+    reads=_alpha,
+    believed=_believed,
     rate_flag="lora_learning_rate",
-    notes=lambda told: {
-        "lora_alpha": told.alpha,
-        "alpha_rule": f"alpha = {told.alpha / told.rank:g} r",
-    },
+    notes=lambda told: {"lora_alpha": told.alpha, "alpha_rule": told.rule},
     noted={"alpha_rule": fields.TEXT},
     variant=lambda told: f"alpha{told.lora_alpha}" if told.lora_alpha else "2r",
 )
@@ -125,10 +148,7 @@ METHODS = (
         "(Kalajdzievski 2023).",
         source="Kalajdzievski 2023",
         options=lambda asked: {**_lora(asked), "use_rslora": True},
-        notes=lambda told: {
-            "lora_alpha": told.alpha,
-            "alpha_rule": f"alpha = {told.alpha / told.rank:g} r, over sqrt(r)",
-        },
+        notes=lambda told: {"lora_alpha": told.alpha, "alpha_rule": f"{told.rule}, over sqrt(r)"},
     ),
     dataclasses.replace(
         _LORA,
@@ -139,7 +159,9 @@ METHODS = (
         dress=lambda wrapped, asked, adapted: loraplus(adapted, wrapped, _TIMES),
         # The rate is A's, and B moves most.
         factor=LORA_FACTOR / 4,
-        believed=Prior(0.25, 0.25, math.log(LORA_FACTOR / 4), 1.0),
+        believed=lambda told: dataclasses.replace(
+            _believed(told), offset=math.log(LORA_FACTOR / 4), offset_spread=1.0
+        ),
     ),
     dataclasses.replace(
         _LORA,

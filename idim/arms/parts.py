@@ -30,7 +30,7 @@ class Part(Arm):
     trains: str
 
     def rate(self, full: float, size: int, facts: ModelFacts, settings: ArmSettings) -> float:
-        return round(math.exp(self.prior.offset), 6) * full
+        return round(math.exp(self.belief.offset), 6) * full
 
     def adapt(self, model: nn.Module, settings: Any, seed: int) -> Adapted:
         head = heads(model)
@@ -71,7 +71,7 @@ class Head(Part):
     about = "Only the output layers and fresh weights are trained: a linear probe."
     source = "a linear probe"
     trains = "output layers or fresh weights"
-    prior = _FEW
+    belief = _FEW
 
     def chosen(self, model: nn.Module, settings: Any, head: list[str]) -> Iterable[str]:
         return ()
@@ -83,7 +83,7 @@ class BitFit(Part):
     about = "Only the biases are trained, and the head (Ben Zaken et al. 2022)."
     source = "Ben Zaken et al. 2022"
     trains = "biases"
-    prior = _FEW
+    belief = _FEW
 
     def chosen(self, model: nn.Module, settings: Any, head: list[str]) -> Iterable[str]:
         found = [name for name, _ in model.named_parameters() if name.rpartition(".")[2] == "bias"]

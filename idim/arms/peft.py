@@ -82,8 +82,11 @@ class Peft(Arm):
     usual: tuple[int, ...] = (1, 2, 4, 8, 16)
     #: The rate before tuning, as a multiple of full fine-tuning's.
     factor: float = 1.0
-    #: What is believed of its best rate; none: a rate near ``factor``, within a factor 4 or so.
-    believed: Prior | None = None
+    #: From the settings: what is believed of its best rate; none: a rate near ``factor``, within a
+    #: factor 4 or so.
+    believed: Callable[[Any], Prior] | None = None
+    #: From what a user asked for: settings of other names or meanings.
+    reads: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda values: {}
     rate_flag: str = Arm.rate_flag
     #: From the settings: what a record says of them beside the size, and what each must be.
     notes: Callable[[Any], Mapping[str, Any]] = lambda told: {}
@@ -103,16 +106,17 @@ class Peft(Arm):
     #: Changes what the loop is given: groups, hooks, sizes.
     dress: Callable[[PeftModel, Asked, Adapted], None] = lambda wrapped, asked, adapted: None
 
-    @property
-    def prior(self) -> Prior:  # type: ignore[override]
-        return self.believed or Prior(0.0, 0.5, math.log(self.factor), 1.4)
+    def prior(self, settings: PeftSettings) -> Prior:
+        if self.believed is not None:
+            return self.believed(settings)
+        return Prior(0.0, 0.5, math.log(self.factor), 1.4)
 
     def told(self, values: Mapping[str, Any]) -> PeftSettings:
         usual = () if self.own_targets else (ALL_LINEAR,)
         targets = tuple(values.get("targets", ())) or usual
         if targets == (DEFAULT,):
             targets = ()
-        return self.Settings.of({**values, "targets": targets})
+        return self.Settings.of({**values, "targets": targets, **self.reads(values)})
 
     def label(self, settings: PeftSettings) -> str:
         targets = ",".join(settings.targets) or ("" if self.own_targets else DEFAULT)

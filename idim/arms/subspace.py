@@ -41,7 +41,7 @@ class Subspace(Arm):
     spans = True
     rate_flag = "subspace_learning_rate"
     # A slope near 3/4 fits what was measured: MNIST FC, MiniLM on three tasks, digits.
-    prior = Prior(0.75, 0.1, -0.25, 0.4)
+    belief = Prior(0.75, 0.1, -0.25, 0.4)
 
     def label(self, settings: SubspaceSettings) -> str:
         return "/".join([self.name, settings.projection, settings.scope])

@@ -17,6 +17,7 @@ from idim.errors import DONE, NOT_REACHED, IdimError, expected
 from idim.values.search_summary import SearchSummary
 
 if TYPE_CHECKING:
+    from idim.answers.recommend import LoraFile
     from idim.values.plan import Plan
 
 EXAMPLE = "idim recommend --model minilm --task movie-reviews --budget 20"
@@ -65,30 +66,30 @@ def command(
         == (mine.study, mine.rule, mine.threshold, mine.absolute)
     ]
     least = frontier.cheapest(frontier.places(store.all(), questions))
-    targets: tuple[str, ...] = ()
-    file = ""
+    made: LoraFile | None = None
     try:
         if found.size:
-            targets, file = _written(plan, found.size, Path(config.out))
+            made = _written(plan, found.size, Path(config.out))
     except (IdimError, OSError) as error:  # the answer is known all the same
         remark(f"idim: warning: {error}")
     if asked.as_json:
         told = {
             "recommendation": dataclasses.asdict(found),
-            "targets": list(targets),
-            "config": file,
+            "targets": list(made.targets) if made else [],
+            "config": made.path if made else "",
             "cheapest": least and dataclasses.asdict(least),
             "summary": summary.to_json(),
         }
         answer(as_text(told))
     else:
-        answer(recommend_text(summary, found, least, targets, file))
+        answer(recommend_text(summary, found, least, made))
     draw(Path(config.out))
     return NOT_REACHED if found.size is None else DONE
 
 
-def _written(plan: Plan, rank: int, out: Path) -> tuple[tuple[str, ...], str]:
-    """The modules that are adapted, and the file of the configuration for peft."""
+def _written(plan: Plan, rank: int, out: Path) -> LoraFile:
+    """Write the configuration for peft."""
+    from idim.answers.recommend import LoraFile
     from idim.source import CATALOGUES
 
     task = CATALOGUES.task(plan.model, plan.task, plan.options)
@@ -98,4 +99,5 @@ def _written(plan: Plan, rank: int, out: Path) -> tuple[tuple[str, ...], str]:
     config = module.peft_config["default"]
     folder = out / "recommended" / plan.id
     config.save_pretrained(str(folder))
-    return tuple(sorted(config.target_modules)), str(folder / "adapter_config.json")
+    targets = tuple(sorted(config.target_modules))
+    return LoraFile(str(folder / "adapter_config.json"), targets, config.lora_alpha)

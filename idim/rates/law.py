@@ -62,7 +62,8 @@ class Fitted:
     surface: Surface = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        law = self.law or Law(*dataclasses.astuple(arms.ARMS[self.plan.arm].prior))
+        prior = arms.ARMS[self.plan.arm].prior(self.plan.settings)
+        law = self.law or Law(*dataclasses.astuple(prior))
         known = bool(self.plan.full_rate)
         made = Surface(self.trials, self.full, law, known=known, noise=self.noise)
         object.__setattr__(self, "law", law)

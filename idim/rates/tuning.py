@@ -100,7 +100,7 @@ def rates_over_sizes(plan: Plan, score: Score, say: Say, full: float, known: lis
     """
     if plan.arm_rate:
         return Rates(lambda size: plan.arm_rate)
-    if plan.facts.exponent == 0:
+    if plan.facts.exponent == 0 or arms.ARMS[plan.arm].trainless:
         return Rates(lambda size: full)
     if not trials.tunes(plan):
         law, by_law = Fitted(plan, tuple(known), full).rates({}), untuned(plan)

@@ -121,8 +121,15 @@ def frontier_figure(
 def _ours(axes: Axes, found: Sequence[Place], levels: Levels) -> None:
     draw_levels(axes, levels)
     for arm in dict.fromkeys(p.arm for p in found):
-        mine = [p for p in found if p.arm == arm]
+        mine = [p for p in found if p.arm == arm and p.trained]
         colour, marker = style(arm)
+        for p in found:
+            if p.arm == arm and not p.trained:
+                # A logarithmic axis has no place for it.
+                label = f"{ARMS[arm].shown}, {p.letter} = {p.size}"
+                axes.axhline(p.mean, color=colour, ls=(0, (1, p.size)), lw=1, label=label)
+        if not mine:
+            continue
         axes.errorbar(
             [p.trained for p in mine],
             [p.mean for p in mine],

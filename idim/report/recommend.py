@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from idim.answers.frontier import Place
-from idim.answers.recommend import Recommendation
+from idim.answers.recommend import LoraFile, Recommendation
 from idim.report.words import cost_text
 from idim.values.search_summary import SearchSummary
 
 
 def recommend_text(
-    s: SearchSummary,
-    found: Recommendation,
-    least: Place | None,
-    targets: tuple[str, ...],
-    file: str,
+    s: SearchSummary, found: Recommendation, least: Place | None, made: LoraFile | None
 ) -> str:
     """What to take, why, and how sure it is.
 
@@ -21,8 +17,7 @@ def recommend_text(
         s: the search over ranks.
         found: what follows from it.
         least: the place with the fewest numbers that surely passes, over all arms of the store.
-        targets: the modules that are adapted.
-        file: where the configuration was written; empty where there is none.
+        made: the configuration for peft; None where there is none.
     """
     lines = [f"{s.model} × {s.task}, {s.arm}, {s.steps} steps a run"]
     if found.size is None:
@@ -33,8 +28,8 @@ def recommend_text(
         ends = f"[{found.low or '..'}, {found.high}]"
         lines += [
             f"rank {found.size}: {found.why}, {found.estimate} {ends}",
-            f"alpha {2 * found.size} (twice the rank), learning rate {found.rate:.2g}, "
-            f"targets: {_some(targets)}",
+            f"learning rate {found.rate:.2g}"
+            + (f", alpha {made.alpha}, targets: {_some(made.targets)}" if made else ""),
         ]
     if s.levels:
         lines.append(
@@ -49,8 +44,8 @@ def recommend_text(
             f"{least.arm}{at}"
         )
     lines.append(f"verdict of the search: {s.verdict}; {cost_text(s)}")
-    if file:
-        lines.append(f"for peft: {file}")
+    if made:
+        lines.append(f"for peft: {made.path}")
     return "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ from idim.values.protocol import Protocol
 #: What of a configuration changes neither the runs nor the answer.
 _SAME_ANSWER = ("out", "save", "executor", "data_dir", "engine", "lean")
 #: Fields that came later. Unless they are given, a question keeps the name that it had.
-_NEWER = ("size", "sizes", "arm_learning_rate")
+_NEWER = ("size", "sizes", "arm_learning_rate", "alpha_twice_rank")
 #: By the letter of the size. Raised when the way to an answer changes, so that an older answer is
 #: not taken up.
 _QUESTIONS = {"d": 2, "r": 4}

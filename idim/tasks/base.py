@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+from idim.errors import expected
+
+
+@dataclass(frozen=True)
+class Shots:
+    """Examples that a decoder reads before a text.
+
+    Attributes:
+        tokens: of all of them.
+        at: after how many of a text's own tokens they belong.
+        most: tokens of the longest examples that might have been drawn, with the longest text.
+    """
+
+    tokens: tuple[int, ...]
+    at: int
+    most: int
 
 
 class Task(ABC):
@@ -46,6 +64,18 @@ class Task(ABC):
     def check(self, module: nn.Module) -> None:
         """One forward pass. It raises what it likes where the module does not take the inputs."""
         self.loss(module, next(self.batches(2, 0)))
+
+    def shots(self, k: int, seed: int) -> Shots:
+        """k training examples, as a decoder reads them before a text.
+
+        Args:
+            k: how many, at least 1.
+            seed: draws the examples and their order.
+
+        Raises:
+            IdimError: the task has no such form, or fewer examples.
+        """
+        raise expected("task", "prompts and completions, for examples in a text", self.name)
 
     def tokens(self, batch: Any) -> int:
         return 0

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from idim.errors import expected
 from idim.models import is_encoder_decoder
-from idim.tasks.base import Task
+from idim.tasks.base import Shots, Task
 from idim.tasks.frames import Table
 from idim.tasks.splits import check_split, grouped
 from idim.tasks.text import text_notes
@@ -79,6 +79,10 @@ class Completion(Task):
             max_seq_length,
         )
         self._before, self._after = _around(tokenizer)
+        # A vocabulary without new lines has its end-of-sequence token alone between two texts.
+        line = tokenizer("\n", add_special_tokens=False).input_ids
+        known = [token for token in line if token != tokenizer.unk_token_id]
+        self._line = known or [tokenizer.eos_token_id]
         # Without a token before it the completion's first could not be predicted.
         self._start = self._eos if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         self._pairs: dict[str, list[_Pair]] = {}
@@ -130,6 +134,23 @@ class Completion(Task):
         return torch.tensor([*prompt, *rest]), torch.tensor(
             [*[_IGNORED] * (len(prompt) - 1), *rest]
         )
+
+    def shots(self, k: int, seed: int) -> Shots:
+        """Each example is cut as a text is, and ends in a new line."""
+        if k > self.train_size():
+            what = f"at most the {self.train_size()} training examples"
+            raise expected("shots", what, k)
+        draw = torch.Generator().manual_seed(seed)
+        at, tokens = len(self._before), list[int]()
+        for i in torch.randperm(self.train_size(), generator=draw)[:k].tolist():
+            whole, _ = self.example("train", i, False)
+            # Its end-of-sequence token would tell the model that what follows is another document.
+            text = [token for token in whole[at:].tolist() if token != self._eos]
+            tokens += [*text, *self._line]
+        most = [min(self._most, int(n)) for n in self._lengths["train"].topk(k).values]
+        longest = max(int(n.max()) for n in self._lengths.values())
+        total = sum(n + len(self._line) for n in most) + min(self._most, longest)
+        return Shots(tuple(tokens), at, total)
 
     def train_size(self) -> int:
         return len(self._pairs["train"])

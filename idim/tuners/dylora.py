@@ -12,8 +12,8 @@ class Ranks:
     """Cuts every LoRA layer of a model to its first ranks.
 
     In training each forward pass draws a rank from 1 to the largest, and cuts to it. In evaluation
-    it cuts to ``rank``. The scale is that of the largest rank, ``alpha / r``. With alpha = 2 r it
-    is 2, so each rank is what a LoRA of that rank is.
+    it cuts to ``rank``. The scale is that of the largest rank, ``alpha / r``, at every rank. With
+    alpha = 2 r it is 2, so each rank is what a LoRA of that rank is.
 
     Args:
         model: a peft model with LoRA layers.

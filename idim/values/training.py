@@ -136,10 +136,12 @@ def check_scores(status: Status, training: Training, rule: str) -> None:
             "train_info.stopped: expected it of a run that stopped early alone; "
             f"got {training.stopped!r:.60}"
         )
-    if len(scores) < 2:
+    # An arm that trains nothing makes no step, and is scored once.
+    if len(scores) < (2 if training.steps else 1):
         raise Unfit("train_info.curve: expected scores before and after training")
     same("untouched and the curve's first score", training.untouched, scores[0])
-    last = scores[1:][-3:] if rule == "mean_of_last_3" else scores[-1:]
+    after = scores[1:] or scores
+    last = after[-3:] if rule == "mean_of_last_3" else after[-1:]
     numbers = [v for v in last if v is not None]
     if len(numbers) < len(last) or not math.isclose(
         training.score, sum(numbers) / len(numbers), rel_tol=1e-9, abs_tol=1e-12
