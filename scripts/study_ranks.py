@@ -65,6 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--max-seq-length", type=int, default=24)
     parser.add_argument("--data-dir", default="")
+    parser.add_argument("--precision", default="")
     parser.add_argument("--out", type=Path, default=Path("results/ranks"))
     args = parser.parse_args()
     store = Store(args.out)
@@ -74,6 +75,7 @@ def main() -> None:
         "max_steps": args.steps,
         "max_seq_length": args.max_seq_length,
         "data_dir": args.data_dir,
+        "precision": args.precision,
         "out": str(args.out),
     }
     first = resolve_single(Config(**common, arm="lora", rank=1))

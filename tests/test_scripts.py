@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 FILES = sorted((Path(__file__).resolve().parent.parent / "scripts").glob("*.py"))
 SCRIPTS = [path for path in FILES if 'if __name__ == "__main__"' in path.read_text()]
 
@@ -36,3 +37,32 @@ def test_the_check_of_a_gpu_can_be_rehearsed_on_a_cpu(tmp_path):
     # A second call measures nothing anew.
     again = subprocess.run([*words, "--minutes", "1"], capture_output=True, text=True)
     assert again.stdout.count("was measured before") == 4
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "encoder-decoder"])
+def test_the_table_of_targets_compares_equal_numbers(kind):
+    import compare_targets
+    from test_arm_matrix import model
+
+    from idim import arms
+
+    module = model(kind)
+    one = compare_targets.adapted(module, "q")[1]
+    for row in compare_targets.ROWS:
+        targets, numbers = compare_targets.adapted(module, row)
+        lora = arms.ARMS["lora"]
+        made = lora.adapt(model(kind), lora.at(lora.told({"targets": targets}), 3), 0)
+        head = sum(p.numel() for n, p in made.module.named_parameters() if "modules_to_save" in n)
+        if row != "all":
+            assert numbers == one * len(row.split(","))
+        assert made.d_total in (3 * numbers, 3 * numbers + head)
+
+
+def test_the_table_of_targets_wants_an_attention():
+    import compare_targets
+    from torch import nn
+
+    from idim.errors import IdimError
+
+    with pytest.raises(IdimError, match="--model: expected an attention with matrices called quer"):
+        compare_targets.adapted(nn.Sequential(nn.Linear(2, 2)), "q,v")
