@@ -84,18 +84,17 @@ def main() -> None:
     parser.add_argument("--num-train-epochs", type=float, default=0.0)
     parser.add_argument("--max-steps", type=int, default=0)
     parser.add_argument("--max-seq-length", type=int, default=128)
-    parser.add_argument("--precision", default="")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--data-dir", default="")
     parser.add_argument("--published", type=Path, help="lora2021_tables.json")
     parser.add_argument("--out", type=Path, default=Path("results/targets"))
     args = parser.parse_args()
     common = {
         name: getattr(args, name)
-        for name in ("model", "task", "repeats", "num_train_epochs", "max_steps", "data_dir")
+        for name in ("model", "task", "repeats", "num_train_epochs", "max_steps")
     }
-    common |= {"max_seq_length": args.max_seq_length, "out": str(args.out), "checks": False}
-    if args.precision:
-        common["precision"] = args.precision
+    common |= {name: getattr(args, name) for name in ("precision", "data_dir", "max_seq_length")}
+    common |= {"out": str(args.out), "checks": False}
     options = Options(data_dir=args.data_dir, max_seq_length=args.max_seq_length)
     task = tasks.load(args.task, models.reader(args.model), options)
     module = models.load(args.model, task.classes, 0, task.head).module

@@ -184,6 +184,24 @@ def glue_figures(up: str) -> str:
     )
 
 
+def ranks(up: str) -> str:
+    """How LoRA's best rate moves with the rank, and what rank 1 reaches, by the rule for alpha."""
+    found = [_json(f"ranks/{path.name}") for path in sorted((RESULTS / "ranks").glob("*.json"))]
+    rows = []
+    for rule in found[0]["slopes"]:
+        cells = [rule]
+        for study in found:
+            mine = [r for r in study["rows"] if r["rule"] == rule]
+            ends = min(mine, key=lambda r: r["rank"]), max(mine, key=lambda r: r["rank"])
+            cells += [f"r^{study['slopes'][rule]:+.2f}", *(f"{r['score']:.3f}" for r in ends)]
+        rows.append(cells)
+    head = [
+        f"| {name}: best rate | r = 1 | r = {max(r['rank'] for r in study['rows'])} "
+        for name, study in zip(("digits", "MNIST"), found, strict=True)
+    ]
+    return _table(f"| rule {''.join(head)}|", rows)
+
+
 def seeds_of_mnist(up: str) -> str:
     """Two searches that differ in the master seed alone."""
     rows = [

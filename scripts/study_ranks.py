@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--max-seq-length", type=int, default=24)
     parser.add_argument("--data-dir", default="")
-    parser.add_argument("--precision", default="")
+    parser.add_argument("--precision", default="fp32")
     parser.add_argument("--out", type=Path, default=Path("results/ranks"))
     args = parser.parse_args()
     store = Store(args.out)

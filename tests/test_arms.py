@@ -48,6 +48,7 @@ MORE = (First(), HRA, DELORA)
 #: Arms that cannot carry a small plain net, and why.
 NOT_PLAIN = {
     "longlora": "a decoder",
+    "icl": "a decoder that continues a text",
     "norms": "modules that Norms can adapt",
     **dict.fromkeys(
         ("prompttuning", "ptuning", "prefixtuning", "prefixmlp", "llamaadapter"),

@@ -6,6 +6,7 @@ expected and what came), 3 measured but not reached, 1 a defect of ours.
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from types import ModuleType
@@ -88,4 +89,6 @@ def main() -> None:
     if not sys.warnoptions:
         # What other packages mean to rename is of no use to whoever calls a command.
         warnings.filterwarnings("ignore", category=FutureWarning)
+        # bitsandbytes names a package that it would like to have on a CPU.
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     app()
