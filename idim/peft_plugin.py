@@ -6,19 +6,12 @@ name the classes by this path, so it stays.
 
 from __future__ import annotations
 
-from typing import Any
-
-from peft.mapping import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
-    PEFT_TYPE_TO_PREFIX_MAPPING,
-    PEFT_TYPE_TO_TUNER_MAPPING,
-)
-
 from idim.subspace.adapter.config import NAME, SAVED_NAME, SubspaceConfig, is_fresh
 from idim.subspace.adapter.layer import SubspaceLayer
 from idim.subspace.adapter.saving import save_subspace
 from idim.subspace.adapter.tuner import PREFIX, SubspaceTuner
 from idim.tuners.bottleneck import BottleneckConfig
+from idim.tuners.register import register
 
 #: The name in pickles that older versions wrote.
 Held = SubspaceLayer
@@ -34,10 +27,4 @@ __all__ = [
     "save_subspace",
 ]
 
-# peft's tables take a plain string where its own methods have a member of an enum.
-_configs: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
-_tuners: dict[Any, Any] = PEFT_TYPE_TO_TUNER_MAPPING
-_prefixes: dict[Any, Any] = PEFT_TYPE_TO_PREFIX_MAPPING
-_configs[NAME] = _configs[SAVED_NAME] = SubspaceConfig
-_tuners[NAME] = SubspaceTuner
-_prefixes[NAME] = PREFIX
+register(NAME, SubspaceConfig, SubspaceTuner, PREFIX, saved=SAVED_NAME)

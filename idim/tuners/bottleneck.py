@@ -10,16 +10,12 @@ from typing import Any
 
 import torch
 from peft import PeftConfig
-from peft.mapping import (
-    PEFT_TYPE_TO_CONFIG_MAPPING,
-    PEFT_TYPE_TO_PREFIX_MAPPING,
-    PEFT_TYPE_TO_TUNER_MAPPING,
-)
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import nn
 from torch.nn import functional as F
 
 from idim.errors import expected
+from idim.tuners.register import register
 
 NAME = "IDIM_BOTTLENECK"
 PREFIX = "bottleneck_"
@@ -143,8 +139,4 @@ class BottleneckTuner(BaseTuner):
         return model
 
 
-# peft's tables take a plain string where its own methods have a member of an enum.
-_configs: dict[Any, Any] = PEFT_TYPE_TO_CONFIG_MAPPING
-_tuners: dict[Any, Any] = PEFT_TYPE_TO_TUNER_MAPPING
-_prefixes: dict[Any, Any] = PEFT_TYPE_TO_PREFIX_MAPPING
-_configs[NAME], _tuners[NAME], _prefixes[NAME] = BottleneckConfig, BottleneckTuner, PREFIX
+register(NAME, BottleneckConfig, BottleneckTuner, PREFIX)
