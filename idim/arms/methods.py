@@ -86,7 +86,7 @@ def _alpha(values: Mapping[str, Any]) -> dict[str, Any]:
     """A fixed alpha, unless the user asked for twice the rank.
 
     With it the best rate hardly moves with the rank: as r^-.1 to r^+.1, where with twice the rank
-    it falls as r^-.3 to r^-.4 (results/ranks). A large one costs the smallest ranks part of what
+    it falls as r^-.3 (results/ranks). A large one costs the smallest ranks part of what
     they can reach, and would make r90 too large.
     """
     twice = values.get("alpha_twice_rank")

@@ -29,7 +29,7 @@ def movie_reviews(tokenizer: Any, options: Options) -> Text:
 
     15 % measure; 10 % each tune and are locked.
     """
-    rated = [(rating, text) for rating, text in _snippets() if abs(rating) >= 0.5]
+    rated = [(rating, text) for rating, text in snippets() if abs(rating) >= 0.5]
     parts = _parts(Table([(text,) for _, text in rated], [int(rating > 0) for rating, _ in rated]))
     parts, named = renumbered(parts, ("negative", "positive"), options, "movie-reviews")
     return Text(
@@ -50,7 +50,7 @@ def movie_completion(tokenizer: Any, options: Options) -> Completion:
     """
     prompts: list[tuple[str, ...]] = []
     rests = []
-    for _, text in _snippets():
+    for _, text in snippets():
         words = text.split()
         if len(words) >= 10:
             half = len(words) // 2
@@ -69,7 +69,7 @@ def _parts(whole: Table) -> dict[str, Table]:
     return {k: whole.take(i) for k, i in carve(len(whole.labels), {"test": 0.15}, cap=2000).items()}
 
 
-def _snippets() -> list[tuple[float, str]]:
+def snippets() -> list[tuple[float, str]]:
     """Mean rating and text of each.
 
     Source: the ground truth of Hutto & Gilbert 2014 (VADER), from the source archive of
