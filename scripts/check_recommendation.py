@@ -37,7 +37,7 @@ _TEST = 0.3
 def examples(task: str, data_dir: str) -> list[tuple[str, str]]:
     """Texts and their labels, each text once."""
     if task == "trec6":
-        found = [(text, label) for label, text in trec.questions()]
+        found = [(text, label) for label, text in trec.labelled()]
     elif task == "movie-reviews":
         rated = [(text, rating) for rating, text in reviews.snippets() if abs(rating) >= 0.5]
         found = [(text, "positive" if rating > 0 else "negative") for text, rating in rated]

