@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ from idim.tasks.base import Task
 from idim.values.plan import Plan
 from idim.values.purpose import Purpose
 from idim.values.record import Record
+from idim.values.resources import Resources
 
 WORDS = [
     "--model",
@@ -72,10 +74,10 @@ def killed_at_20(spec, *args):
     return run.execute(spec, *args)
 
 
-def killed_once(spec, *args):
-    here = Path(os.environ["IDIM_TEST_KILLED"])
-    if spec.settings["d"] == 20 and not here.exists():
-        here.touch()
+def killed_at_first(folder, times, spec, *args):
+    """Dies the first times that it is called for d = 20."""
+    if spec.settings["d"] == 20 and len(list(folder.iterdir())) < times:
+        (folder / str(time.time())).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return run.execute(spec, *args)
 
@@ -88,7 +90,8 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
     wanted = [specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20, 30)]
     records = runs.of(wanted, "c")
     assert [str(r.status) for r in records] == ["ok", "failed", "ok"]
-    assert "killed twice" in records[1].reason and records[1].training.d_total == 20
+    assert "lost 3 times: killed by SIGKILL" in records[1].reason
+    assert records[1].training.d_total == 20
     assert (
         store.all() == sorted(records, key=lambda r: (r.origin.started, r.key))
         and not store.skipped
@@ -101,12 +104,18 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
     ]  # and found again
 
 
-def test_a_worker_that_is_killed_once_is_no_verdict_on_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "execute", killed_once)
-    monkeypatch.setenv("IDIM_TEST_KILLED", str(tmp_path / "killed"))
-    plan, runs, _ = made(tmp_path / "o")
-    records = runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20)], "c")
-    assert [str(r.status) for r in records] == ["ok"] * 2 and (tmp_path / "killed").exists()
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_is_killed_costs_its_run_alone_which_is_made_again(
+    tmp_path, monkeypatch, times
+):
+    tries = tmp_path / "tries"
+    tries.mkdir()
+    monkeypatch.setattr(local, "execute", partial(killed_at_first, tries, times))
+    plan, runs, store = made(tmp_path / "o")
+    records = runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20, 30)], "c")
+    assert [str(r.status) for r in records] == ["ok"] * 3
+    assert len(list(tries.iterdir())) == times
+    assert not list((store.root / "claims").iterdir())
 
 
 ERRORS = {
@@ -188,11 +197,12 @@ def test_a_failed_record_of_every_arm_fits_the_store(tmp_path):
 
 
 def children(pid: int) -> list[int]:
+    """The processes below this one."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
+                found += [int(stat.parent.name), *children(int(stat.parent.name))]
         except OSError:
             continue
     return found
@@ -262,10 +272,27 @@ def _seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def test_a_defect_of_a_run_loses_no_other_and_is_raised(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "execute", broken_at_20)
+    plan, runs, store = made(tmp_path)
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (20, 10)], "c")
+    assert [r.spec.settings["d"] for r in store.all()] == [10]
+    assert not list((store.root / "claims").iterdir())
+
+
+def broken_at_20(spec, *args):
+    if spec.settings["d"] == 20:
+        raise ZeroDivisionError("a defect")
+    return run.execute(spec, *args)
+
+
 def test_every_executor_that_is_offered_keeps_the_contract():
     assert tuple(EXECUTORS) == OFFERED
-    for make in EXECUTORS.values():
-        executor = make(1, CATALOGUES)
+    for name, make in EXECUTORS.items():
+        if name == "ray":
+            pytest.importorskip("ray")
+        executor = make(Resources(1), CATALOGUES)
         assert isinstance(executor, Executor)
-        assert list(executor.run([])) == []
+        assert executor.slots >= executor.free >= 1 and executor.wait(0.0) is None
         executor.close()
