@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from idim.cli.terminal import watching
 from idim.config import Config
+from idim.errors import expected
 from idim.values.summary import Summary
 
 
 def measured(config: Config) -> Summary:
     """Check what was asked for, and measure it."""
+    prepare(config)
     # Here, because these load torch, and a mistyped flag must not wait for that.
     from idim import conductor
     from idim.resolve import resolve
@@ -16,3 +20,17 @@ def measured(config: Config) -> Summary:
 
     with watching() as watcher:
         return conductor.measure(resolve(config), Store(config.out), watcher)
+
+
+def prepare(config: Config) -> None:
+    """Start what workers are forked from: it loads torch while this process does.
+
+    Raises:
+        IdimError: what makes the runs is not installed.
+    """
+    if config.executor == "ray" and find_spec("ray") is None:
+        raise expected("--executor ray", "Ray: pip install 'idim-lab[ray]'", "no such package")
+    if config.executor == "local" and max(config.workers, config.runs_per_device) > 1:
+        from idim.executors import forking
+
+        forking.begin()

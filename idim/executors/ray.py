@@ -7,7 +7,9 @@ import os
 import weakref
 from typing import Any
 
+import ray
 import torch
+from ray.exceptions import RayError, RayTaskError
 
 from idim.errors import expected, first_line
 from idim.executors.base import Executor, Lost
@@ -17,12 +19,6 @@ from idim.values.record import Record
 from idim.values.resources import Resources
 from idim.values.spec import Spec
 from idim.watcher import Progress
-
-try:
-    import ray
-    from ray.exceptions import RayError, RayTaskError
-except ImportError:
-    raise expected("--executor ray", "Ray: pip install 'idim-lab[ray]'", "it is not here") from None
 
 
 class OnRay(Executor):
