@@ -47,7 +47,9 @@ class Runs:
         self, plan: Plan, store: Store, watcher: Watcher = SILENT, source: Source = CATALOGUES
     ):
         self._plan, self._store, self._watcher = plan, store, watcher
-        self._executor = EXECUTORS[plan.executor](plan.resources, source)
+        self._executor = EXECUTORS[plan.executor](
+            plan.resources, source, str(store.root.resolve() / "partial")
+        )
         #: By key, in the order in which they were asked for: what has no record yet.
         self._open: dict[str, _Wanted] = {}
         #: Of these, what is made here.
@@ -190,6 +192,7 @@ class Runs:
         other = None if wanted.save or claim.path.exists() else self._store.get(spec.key)
         if other is None:
             self._store.put(record, claim)
+        self._store.drop_save(spec.key)
         del self._claims[spec.key]
         self._store.claims.release(claim)
         self._finish(spec.key, other or record)

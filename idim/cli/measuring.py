@@ -33,4 +33,14 @@ def prepare(config: Config) -> None:
     if config.executor == "local" and max(config.workers, config.runs_per_device) > 1:
         from idim.executors import forking
 
-        forking.begin()
+        forking.begin(_libraries(config))
+
+
+def _libraries(config: Config) -> list[str]:
+    """What runs will load, as far as names tell. A wrong guess costs some time."""
+    found = []
+    if config.task == "digits":
+        found.append("sklearn.datasets")
+    if ":" not in config.model:
+        found += ["transformers", "peft"]
+    return found

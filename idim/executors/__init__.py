@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # it loads torch
 __all__ = ["EXECUTORS", "Executor", "Lost"]
 
 
-def _local(resources: Resources, source: Source) -> Executor:
+def _local(resources: Resources, source: Source, saves: str = "") -> Executor:
     """This process, or several of this machine.
 
     Raises:
@@ -39,11 +39,11 @@ def _local(resources: Resources, source: Source) -> Executor:
             workers,
         )
     if workers == 1:
-        return Here(source)
-    return Retrying(Local(workers, source, devices), source)
+        return Here(source, saves)
+    return Retrying(Local(workers, source, saves, devices), source)
 
 
-def _ray(resources: Resources, source: Source) -> Executor:
+def _ray(resources: Resources, source: Source, saves: str = "") -> Executor:
     """A Ray cluster.
 
     Raises:
@@ -52,8 +52,9 @@ def _ray(resources: Resources, source: Source) -> Executor:
     from idim.executors.ray import OnRay
     from idim.executors.retrying import Retrying
 
-    return Retrying(OnRay(resources, source), source)
+    return Retrying(OnRay(resources, source, saves), source)
 
 
-#: By the name that the flag ``--executor`` takes.
-EXECUTORS: dict[str, Callable[[Resources, Source], Executor]] = {"local": _local, "ray": _ray}
+#: By the name that the flag ``--executor`` takes. They are made from resources, what gives models
+#: and tasks, and a folder for what long runs need to go on.
+EXECUTORS: dict[str, Callable[[Resources, Source, str], Executor]] = {"local": _local, "ray": _ray}

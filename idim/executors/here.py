@@ -13,8 +13,8 @@ from idim.watcher import Progress
 class Here(Executor):
     """This process. A run begins when somebody waits for it."""
 
-    def __init__(self, source: Source):
-        self._source = source
+    def __init__(self, source: Source, saves: str = ""):
+        self._source, self._saves = source, saves
         self._next: tuple[Spec, Progress | None, str] | None = None
 
     @property
@@ -32,7 +32,7 @@ class Here(Executor):
         if self._next is None:
             return None
         (spec, progress, save), self._next = self._next, None
-        return spec, execute(spec, progress, save, self._source)
+        return spec, execute(spec, progress, save, self._source, self._saves)
 
     def close(self) -> None:
         self._next = None

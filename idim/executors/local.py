@@ -44,11 +44,15 @@ class Local(Executor):
     Args:
         workers: how many.
         source: gives models and tasks.
+        saves: a folder for what long runs need to go on.
         devices: how many GPUs there are. Each worker gets one, in turn.
     """
 
-    def __init__(self, workers: int, source: Source = CATALOGUES, devices: int = 0):
+    def __init__(
+        self, workers: int, source: Source = CATALOGUES, saves: str = "", devices: int = 0
+    ):
         self._slots, self._source, self._devices = workers, source, devices
+        self._saves = saves
         self._workers: list[_Worker] = []
         self._defects: list[BaseException] = []
         weakref.finalize(self, _end, self._workers)
@@ -66,7 +70,7 @@ class Local(Executor):
         return [w for w in self._workers if w.spec is not None]
 
     def submit(self, spec: Spec, progress: Progress | None = None, save: str = "") -> None:
-        order = execute, spec, self._source
+        order = execute, spec, self._source, self._saves
         while True:
             worker = next((w for w in self._workers if w.spec is None), None) or self._started()
             try:

@@ -31,8 +31,8 @@ class OnRay(Executor):
         IdimError: the cluster cannot be reached, or has no room for a run.
     """
 
-    def __init__(self, resources: Resources, source: Source):
-        self._resources, self._source = resources, source
+    def __init__(self, resources: Resources, source: Source, saves: str = ""):
+        self._resources, self._source, self._saves = resources, source, saves
         self._busy: dict[Any, Spec] = {}
         self._defects: list[BaseException] = []
         self._ours = not ray.is_initialized()
@@ -61,7 +61,7 @@ class OnRay(Executor):
 
     def submit(self, spec: Spec, progress: Progress | None = None, save: str = "") -> None:
         threads = 0 if "GPU" in self._per else 1
-        self._busy[self._task.remote(execute, spec, self._source, threads)] = spec
+        self._busy[self._task.remote(execute, spec, self._source, self._saves, threads)] = spec
 
     def wait(self, seconds: float | None = None) -> tuple[Spec, Record | Lost] | None:
         while self._busy:
@@ -105,9 +105,9 @@ def _start(resources: Resources) -> None:
         ) from None
 
 
-def _made(make: Any, spec: Spec, source: Source, threads: int) -> Record:
+def _made(make: Any, spec: Spec, source: Source, saves: str, threads: int) -> Record:
     """One run, in a process of the cluster."""
     if threads:
         torch.set_num_threads(threads)
-    record: Record = make(spec, None, "", source)
+    record: Record = make(spec, None, "", source, saves)
     return record

@@ -18,9 +18,9 @@ from idim.values.spec import Spec
 from idim.watcher import Progress
 
 #: ``run.execute``, or what stands for it.
-Execute = Callable[[Spec, Progress | None, str, Source], Record]
+Execute = Callable[[Spec, Progress | None, str, Source, str], Record]
 #: What a worker is sent, and what it sends back.
-Order = tuple[Execute, Spec, Source]
+Order = tuple[Execute, Spec, Source, str]
 Answer = Record | BaseException
 
 
@@ -42,13 +42,13 @@ def work(orders: Connection, alive: Connection, threads: int, device: int | None
     Thread(target=_end_with, args=(alive,), daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            execute, spec, source = orders.recv()
-            _send(orders, _made(execute, spec, source))
+            order: Order = orders.recv()
+            _send(orders, _made(*order))
 
 
-def _made(execute: Execute, spec: Spec, source: Source) -> Answer:
+def _made(execute: Execute, spec: Spec, source: Source, saves: str) -> Answer:
     try:
-        return execute(spec, None, "", source)
+        return execute(spec, None, "", source, saves)
     except BaseException as error:
         return error
 

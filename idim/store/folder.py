@@ -1,12 +1,13 @@
 """One JSON file a run, written atomically. What is in the store is finished; nothing else is.
 
 Beside the runs lie the questions that they answer (``searches``), what was in flight when a search
-decided (``decisions``), who makes which run (``claims``), and what is derived: ``summaries``,
-``figures`` and ``index``.
+decided (``decisions``), who makes which run (``claims``), what long runs need to go on
+(``partial``), and what is derived: ``summaries``, ``figures`` and ``index``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import warnings
@@ -122,6 +123,11 @@ class Store:
         """Who makes which run."""
         self._within(self.root / "claims")
         return Claims(self.root / "claims")
+
+    def drop_save(self, key: str) -> None:
+        """Forget what a run needed to go on: it is done."""
+        with contextlib.suppress(OSError):
+            (self.root / "partial" / f"{key}.pt").unlink()
 
     def decided(self, question: str, n: int) -> tuple[str, ...] | None:
         """What was in flight when the search for a question decided for the n-th time.
