@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sys
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
 from imagined import Crash, Imagined, planned
 
 from idim import conductor, runs
