@@ -31,6 +31,7 @@ from idim.config import Config
 from idim.executors import EXECUTORS
 from idim.resolve import resolve
 from idim.store import Store
+from idim.values.plan import Plan
 
 KINDS = ("driver", "worker", "both")
 
@@ -116,8 +117,8 @@ def continue_until_end(process, folder, draw, kills, left) -> None:
         kills["driver"] += 1
 
 
-def looked_at(folder: Path, seed: int) -> dict[str, int | bool]:
-    """What is left after a search that was killed."""
+def looked_at(folder: Path, plan: Plan) -> dict[str, int | bool]:
+    """What is left after a search by this plan that was disturbed."""
     store, log = Store(folder / "o", create=False), counted.read(folder / "log")
     records = store.all()
     keys = {r.key for r in records}
@@ -126,7 +127,6 @@ def looked_at(folder: Path, seed: int) -> dict[str, int | bool]:
     for name in ("runs", "decisions"):
         if (folder / "o" / name).is_dir():
             shutil.copytree(folder / "o" / name, fresh / name)
-    plan = resolve(asked(fresh, seed))
     made = EXECUTORS["local"]
     EXECUTORS["local"] = _refuse  # type: ignore[assignment]
     try:
@@ -176,7 +176,8 @@ def main() -> None:
             seed = args.seed + len(rows)
             mine = disturbed(Path(folder), seed, draw, args.kills - sum(kills.values()))
             kills += mine
-            rows.append({"kills": sum(mine.values()), **looked_at(Path(folder), seed)})
+            plan = resolve(asked(Path(folder), seed))
+            rows.append({"kills": sum(mine.values()), **looked_at(Path(folder), plan)})
             print(rows[-1], flush=True)
     found = {
         "kills": dict(kills) | {"all": sum(kills.values())},
