@@ -50,17 +50,17 @@ class Flight:
 
     def _flying(self) -> set[str]:
         """The keys of what flies at this decision: as it was kept, or as it is now."""
-        asked = {s.key for s in self.asked}
-        question, n = self._plan.id, self._decisions
-        kept = set(self._store.decided(question, n) or ()) if asked else set()
-        # Of another search, where the records that it began with have changed.
-        if kept and kept <= asked:
-            return kept
+        question, n, asked = self._plan.id, self._decisions, {s.key for s in self.asked}
+        if not asked:
+            return set()
         while True:
+            kept = self._store.decided(question, n)
+            if kept is not None and asked.issuperset(kept):
+                return set(kept)
             self._runs.look()
             flying = [s.key for s in self.asked if self._runs.done(s) is None]
-            if not flying:
-                return set()
-            if self._runs.free:
-                return set(self._store.decide(question, n, flying)) & asked
-            self._runs.wait()
+            if not flying or self._runs.free:
+                # What does not fit is of an older search, whose records have changed.
+                self._store.decide(question, n, flying, anew=kept is not None)
+            else:
+                self._runs.wait()

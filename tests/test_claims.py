@@ -215,11 +215,15 @@ def test_a_folder_that_cannot_be_synced_is_no_error(tmp_path, monkeypatch):
 def test_the_first_word_on_a_decision_stands(tmp_path):
     store, other = Store(tmp_path), Store(tmp_path)
     assert store.decided("q", 1) is None
-    assert store.decide("q", 1, ["a" * 20]) == ("a" * 20,)
-    assert other.decide("q", 1, ["b" * 20]) == other.decided("q", 1) == ("a" * 20,)
+    store.decide("q", 1, ["a" * 20])
+    other.decide("q", 1, [])
+    assert other.decided("q", 1) == store.decided("q", 1) == ("a" * 20,)
+    other.decide("q", 1, [], anew=True)
+    assert store.decided("q", 1) == ()
     (tmp_path / "decisions/q/1.json").write_text("{")
     with pytest.warns(UserWarning, match="decisions/q/1.json"):
-        assert other.decide("q", 1, ["b" * 20]) == ("b" * 20,)
+        other.decide("q", 1, ["b" * 20])
+    assert Store(tmp_path).decided("q", 1) == ("b" * 20,)
 
 
 # The index.

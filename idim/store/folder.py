@@ -133,14 +133,14 @@ class Store:
         """What was in flight when the search for a question decided for the n-th time.
 
         Returns:
-            The keys of those runs; None where nothing was in flight, or nothing is known of it.
+            The keys of those runs; None where nothing is known of it.
         """
         path = self._decision(question, n)
         found = self._read(path, _in_flight) if path.exists() else None
         self._warn()
         return found
 
-    def decide(self, question: str, n: int, in_flight: Sequence[str]) -> tuple[str, ...]:
+    def decide(self, question: str, n: int, in_flight: Sequence[str], anew: bool = False) -> None:
         """Keep what is in flight at a decision, unless somebody has kept that before.
 
         Searches for the same question so decide alike, and so does one that goes on later.
@@ -149,21 +149,18 @@ class Store:
             question: its id.
             n: the number of the decision.
             in_flight: the keys of the runs.
-
-        Returns:
-            What is kept.
+            anew: whether what was kept before does not count.
         """
         path = self._decision(question, n)
+        value = {"in_flight": list(in_flight)}
         try:
             self._within(self.root / "decisions")
-            if files.create(path, files.encoded({"in_flight": list(in_flight)})):
-                return tuple(in_flight)
+            if anew:
+                files.write_json(path, value)
+            elif not files.create(path, files.encoded(value)) and self.decided(question, n) is None:
+                files.write_json(path, value)  # it is broken
         except OSError as error:
             raise files.not_written(path, error) from None
-        found = self.decided(question, n)
-        if found is None:  # broken
-            files.write_json(path, {"in_flight": list(in_flight)})
-        return tuple(in_flight) if found is None else found
 
     def _decision(self, question: str, n: int) -> Path:
         return self.root / "decisions" / self._question(question).stem / f"{n}.json"
