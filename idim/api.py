@@ -136,10 +136,12 @@ def _maker(
 
 def _config(name: str, task: str, options: dict[str, Any]) -> config.Config:
     """The options of the command line, checked as they are there."""
-    if options.get("workers", 1) != 1:
-        raise expected(
-            "workers", "1: a model and data in memory stay in this process", options["workers"]
-        )
+    options = {"workers": 1} | options
+    for option, only in (("workers", 1), ("executor", "local")):
+        if options.get(option, only) != only:
+            raise expected(
+                option, f"{only}: a model and data in memory stay in this process", options[option]
+            )
     known = [f.name for f in dataclasses.fields(config.Config) if f.name not in _NOT_HERE]
     for option in options:
         if option not in known:

@@ -49,7 +49,11 @@ def measure(
         The answer, and all that stands around it.
     """
     _tell_notes(plan, watcher)
-    return _Measurement(Inquiry(plan, store, watcher, source), minutes).measured()
+    inquiry = Inquiry(plan, store, watcher, source)
+    try:
+        return _Measurement(inquiry, minutes).measured()
+    finally:
+        inquiry.close()
 
 
 def train_one(
@@ -151,30 +155,30 @@ class _Measurement:
         """Ask the design for runs until it stops."""
         inquiry, plan = self.inquiry, self.plan
         design, protocol = DESIGNS[plan.protocol.design], plan.protocol
+        # A bracket and a grid decide by whole batches.
+        together = protocol.design not in ADAPTIVE
         while True:
+            flying = inquiry.decide(together)
             if len(inquiry.full) < protocol.most_baselines and wants_baseline(
                 inquiry.points, inquiry.target, plan.limits
             ):
                 inquiry.train_full(self.full, len(inquiry.full) + 1)
-            step = design(inquiry.points, inquiry.target, plan.limits)
+            step = design(inquiry.points, inquiry.target, plan.limits, flying)
             if not isinstance(step, Stop) and inquiry.history and time.monotonic() > self.ends:
                 step = Stop("the time for it is spent")
             if isinstance(step, Stop):
-                break
+                if not flying:
+                    break
+                together = True  # what flies may say otherwise
+                continue
+            together = protocol.design not in ADAPTIVE
             early = (inquiry.target.tau, inquiry.sure_base.chance, self.noise())
-            inquiry.history += inquiry.execute(
-                [
-                    specs.make(
-                        plan,
-                        Purpose.SEARCH,
-                        run.d,
-                        run.repeat,
-                        self.rates.rate(run.d),
-                        stop=early if run.far and protocol.early else None,
-                    )
-                    for run in step.runs
-                ]
-            )
+            for run in step.runs:
+                stop = early if run.far and protocol.early else None
+                rate = self.rates.rate(run.d)
+                inquiry.flight.ask(
+                    specs.make(plan, Purpose.SEARCH, run.d, run.repeat, rate, stop=stop)
+                )
         self.note_loss()
         inquiry.say(step.reason)
         return step

@@ -20,13 +20,14 @@ from idim.protocols import ALPHA, PROTOCOLS
 from idim.values.protocol import Protocol
 from idim.values.recipe import CHOICES
 
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "ray")
 ENGINES = ("auto", "plain", "native", "triton", "fht")
 
 #: The panels of the help, in the order in which it shows them.
-WHAT, BUDGET, DATA, SUBSPACE, LORA, OUTPUT = PANELS = (
+WHAT, BUDGET, RUNS, DATA, SUBSPACE, LORA, OUTPUT = PANELS = (
     "What to measure",
     "Budget",
+    "Where runs are made",
     "Data",
     "Subspace",
     "LoRA",
@@ -193,8 +194,20 @@ class Config:
         OUTPUT, "The store: a folder for records and figures. Default: idim-out.", "idim-out"
     )
     save: str = _flag(OUTPUT, "A folder for what was trained: an adapter, or a full model.", "")
-    workers: int = _flag(BUDGET, "Local processes that share the cores. Default: 1.", 1, least=1)
-    executor: str = _flag(BUDGET, "Where runs go: local.", "local", choices=EXECUTORS)
+    workers: int = _flag(
+        RUNS,
+        "Runs at once. Default: one a GPU; one where there is none; with ray, all that it has "
+        "room for.",
+        0,
+        least=0,
+    )
+    runs_per_device: int = _flag(RUNS, "Runs that share one GPU. Default: 1.", 1, least=1)
+    executor: str = _flag(
+        RUNS, "Where runs are made: local, or ray. Default: local.", "local", choices=EXECUTORS
+    )
+    ray_address: str = _flag(
+        RUNS, "The address of a Ray cluster. Default: one that is started here.", ""
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -215,6 +228,8 @@ class Config:
             choices, value = field.metadata["choices"], getattr(self, field.name)
             if choices and value not in choices:
                 raise one_of(_flag_name(field.name), choices, value)
+        if self.ray_address and self.executor != "ray":
+            raise expected("--ray-address", "--executor ray with it", self.ray_address)
         # Here, because the search loads NumPy and SciPy, and a flag's help must not wait for them.
         from idim.search.design import DESIGNS
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from idim import specs
-from idim.answers.evidence import baseline_of, belief_of, points_of, target_of
+from idim.answers.evidence import baseline_of, belief_of, points_of, size_of_spec, target_of
 from idim.answers.summary import summarise
 from idim.errors import IdimError
+from idim.flight import Flight
 from idim.open_question import OpenQuestion
 from idim.runs import Runs
 from idim.search.answer import Belief
@@ -31,7 +32,9 @@ class Inquiry:
         say: gets a line for what happens.
         asked: the question, which the store keeps.
         full: the runs of full fine-tuning that set the threshold.
-        history: the runs of the search, in the order in which they were asked for.
+        history: the runs of the search, in the order in which they were asked for, but for those
+            that fly.
+        flight: the runs of the search, and what was known at each decision.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Inquiry:
         self.plan, self.say = plan, watcher.say
         self._store = store
         self._runs = Runs(plan, store, watcher, source)
+        self.flight = Flight(plan, store, self._runs)
         self.asked = OpenQuestion(plan.question(), store)
         self.full: list[Record] = []
         self.history: list[Record] = []
@@ -50,6 +54,33 @@ class Inquiry:
         records = self._runs.of(wanted, self.plan.arm_key if arm == self.plan.arm else arm)
         self.asked.made(wanted)
         return records
+
+    def ahead(self, wanted: Sequence[Spec]) -> None:
+        """Begin runs that are sure to be wanted soon, where there is room beside those before them.
+
+        It changes no decision: a run counts once it is asked for.
+        """
+        if self._runs.at_once > 1:
+            for spec in wanted:
+                self._runs.begin(spec, self.plan.arm_key if spec.arm == self.plan.arm else spec.arm)
+
+    def decide(self, together: bool) -> tuple[int, ...]:
+        """Set ``history`` to what is known at the next decision.
+
+        Args:
+            together: whether all runs must be back.
+
+        Returns:
+            The sizes of the runs that fly.
+        """
+        known, flying = self.flight.decide(together)
+        self.asked.made(s for s in self.flight.asked if s not in flying)
+        self.history = known
+        return tuple(size_of_spec(s) for s in flying)
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._runs.close()
 
     def train_full(self, rate: float, n: int) -> None:
         """Make full runs until there are ``n``."""
@@ -92,7 +123,7 @@ class Inquiry:
     @property
     def made(self) -> list[Record]:
         """All runs that were made for the question."""
-        return self.question.of(self._store.all())
+        return self._store.some(self.question.keys)
 
     @property
     def can_cross(self) -> bool:
@@ -115,4 +146,4 @@ class Inquiry:
             self.asked.end(finished)
         except IdimError as error:  # a full disk: the answer is known all the same
             self.say(f"warning: the question was not kept; {error}")
-        return summarise(self._store.all(), self.question)
+        return summarise(self.made, self.question)

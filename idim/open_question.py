@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from idim.store import Store
 from idim.values.question import Question
@@ -25,10 +25,11 @@ class OpenQuestion:
         # asked for.
         self.value = dataclasses.replace(store.ask(question), loss=0.0, handicaps={})
 
-    def made(self, specs: Sequence[Spec]) -> None:
+    def made(self, specs: Iterable[Spec]) -> None:
         """Keep that these runs were made for it."""
-        keys = dict.fromkeys([*self.value.keys, *(s.key for s in specs)])
-        self._keep(dataclasses.replace(self.value, keys=tuple(keys)))
+        keys = tuple(dict.fromkeys([*self.value.keys, *(s.key for s in specs)]))
+        if keys != self.value.keys:
+            self._keep(dataclasses.replace(self.value, keys=keys))
 
     def note_loss(self, loss: float) -> None:
         """Keep what the error of the rates may cost at the answer, as a fraction of the gain."""

@@ -86,6 +86,9 @@ def _until_sure(inquiry: Inquiry, spec: Callable[[int], Spec], n: int) -> float:
 def check_answer(inquiry: Inquiry) -> None:
     """Would the answer be smaller with twice the budget, or at another rate?"""
     near, protocol = _nearest(inquiry), inquiry.plan.protocol
+    changes = [(Purpose.CHECK, 1.0, 2.0)] if protocol.budget_check else []
+    changes += [(Purpose.RATE, f, 1.0) for f in (0.5, 2.0) if protocol.rate_check]
+    inquiry.ahead([_again(inquiry, r, *c) for c in changes for r in near[: pairs.FIRST]])
     if protocol.budget_check:
         _pair(inquiry, lambda i: _again(inquiry, near[i], Purpose.CHECK, 1.0, 2.0), len(near))
     for factor in (0.5, 2.0) if protocol.rate_check else ():

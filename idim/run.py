@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from idim import arms, memory
 from idim.arms.base import Adapted
 from idim.errors import expected, first_line, is_out_of_memory
+from idim.saves import MOST, NONE, Saves
 from idim.search.early import outlook
 from idim.source import CATALOGUES, Source
 from idim.tasks.base import Task
@@ -38,10 +39,12 @@ def execute(
     progress: Callable[[int, int, float], None] | None = None,
     save: str = "",
     source: Source = CATALOGUES,
+    saves: str = "",
 ) -> Record:
     """Train and score one run. A run that diverges or runs out of memory is a record too.
 
-    ``save``: a folder for what was trained. ``source``: gives the model and the task.
+    ``save``: a folder for what was trained. ``source``: gives the model and the task. ``saves``: a
+    folder for what a long run needs to go on where it was.
     Errors: ``IdimError`` for a score that its metric cannot have, before training.
     """
     began, adapted, known = time.time(), None, None
@@ -53,7 +56,7 @@ def execute(
         known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
         model = loaded.module.to(device)
         adapted = arms.build(spec.arm, model, spec.settings, spec.seeds["projection"])
-        outcome = _outcome(spec, adapted, task, _watched(task, progress))
+        outcome = _outcome(spec, adapted, task, _watched(task, progress), saves)
         if adapted.sizes and outcome.status == "ok":
             adapted.info["by_size"] = _by_size(spec, adapted, task)
         warnings = _finish(spec, adapted, outcome, save)
@@ -90,7 +93,11 @@ def execute(
 
 
 def _outcome(
-    spec: Spec, adapted: Adapted, task: Task, progress: Callable[[int, int, float], None]
+    spec: Spec,
+    adapted: Adapted,
+    task: Task,
+    progress: Callable[[int, int, float], None],
+    saves: str,
 ) -> Outcome:
     if adapted.read:
         adapted.read(task)
@@ -109,7 +116,14 @@ def _outcome(
         begin=adapted.begin,
         penalty=adapted.penalty,
         after_step=adapted.after_step,
+        saves=_saves(spec, adapted, saves),
     )
+
+
+def _saves(spec: Spec, adapted: Adapted, folder: str) -> Saves:
+    """What the run saves of itself: nothing, where its arm changes more than its numbers."""
+    keeps_more = adapted.after_step or adapted.sizes
+    return NONE if keeps_more or adapted.d_total > MOST else Saves(folder, spec.key)
 
 
 def lost(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from idim.groups import Group
+from idim.saves import NONE, Saves
 from idim.values.recipe import Recipe
 
 #: What a precision other than fp32 computes in, by autocast.
@@ -109,6 +110,7 @@ def train(
     begin: Callable[[int], object] | None = None,
     penalty: Callable[[], torch.Tensor] | None = None,
     after_step: Callable[[int], object] | None = None,
+    saves: Saves = NONE,
 ) -> Outcome:
     """Train a module, and score it before, during and after.
 
@@ -129,6 +131,7 @@ def train(
         penalty: added to each batch's loss.
         after_step: called after each step of the optimiser with its number, while the gradients
             are there.
+        saves: where to go on, and what keeps that.
     """
     out = Outcome()
     began = time.perf_counter()
@@ -147,6 +150,16 @@ def train(
     # fp16's gradients would underflow; the factor is taken out again before the step.
     scaler = torch.amp.GradScaler(device.type, enabled=compute == torch.float16)
 
+    held = _Held(module, optimizer, schedule, scaler)
+
+    def position() -> dict[str, Any]:
+        return {
+            "step": out.steps,
+            "curve": out.learning_curve,
+            "tokens": out.tokens,
+            "seconds": time.perf_counter() - began,
+        } | held.state()
+
     def evaluate(step: int) -> None:
         score = score_once(module, data, recipe, split)
         module.train()
@@ -158,10 +171,18 @@ def train(
         torch.manual_seed(seed_dropout)
         if begin:
             begin(steps)
-        evaluate(0)
-        out.untouched = out.learning_curve[0]["score"]
         batches = _endless(data, recipe.batch_size, seed_data)
-        for step in range(1, steps + 1):
+        if saved := saves.load():
+            held.restore(saved)
+            out.learning_curve, out.tokens = saved["curve"], saved["tokens"]
+            out.steps, began = saved["step"], began - saved["seconds"]
+            module.train()
+            for _ in range(out.steps):
+                next(batches)
+        else:
+            evaluate(0)
+        out.untouched = out.learning_curve[0]["score"]
+        for step in range(out.steps + 1, steps + 1):
             batch = next(batches)
             with amp:
                 loss = data.loss(module, batch)
@@ -192,11 +213,61 @@ def train(
                     out.status, out.stopped, out.fraction = "stopped", side, step / steps
                     out.reason = f"known to end {side} the threshold at step {step} of {steps}"
                     break
+            saves.offer(position)
     out.final = _final([point["score"] for point in out.learning_curve[1:]], recipe.rule)
     if out.status in ("ok", "stopped") and not math.isfinite(out.final):
         out.status, out.reason = "diverged", f"score {out.final} at the end of {steps} steps"
     out.seconds = time.perf_counter() - began
     return out
+
+
+class _Held:
+    """All that changes while a module trains, but for its position in the data."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LambdaLR,
+        scaler: torch.amp.GradScaler,
+    ):
+        self._parts: dict[str, Any] = {
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "scaler": scaler,
+        }
+        self._params = [p for group in optimizer.param_groups for p in group["params"]]
+        # What batch normalisation counts is trained by nobody, and changes all the same.
+        self._buffers = {
+            name: b for name, b in module.named_buffers() if name.rpartition(".")[2] in _COUNTED
+        }
+        self._cuda = any(p.is_cuda for p in self._params)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of it."""
+        return {
+            "params": [p.detach().cpu() for p in self._params],
+            "buffers": {name: b.cpu() for name, b in self._buffers.items()},
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if self._cuda else None,
+        } | {name: part.state_dict() for name, part in self._parts.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put a copy back."""
+        with torch.no_grad():
+            for p, saved in zip(self._params, state["params"], strict=True):
+                p.copy_(saved)
+            for name, b in self._buffers.items():
+                b.copy_(state["buffers"][name])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"])
+        if self._cuda:
+            torch.cuda.set_rng_state(state["random_cuda"])
+
+
+#: The buffers of batch normalisation.
+_COUNTED = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _final(scores: list[float], rule: str) -> float:

@@ -146,8 +146,8 @@ LIGHT = [
         name.startswith(("idim.values", "idim.search", "idim.answers", "idim.report", "idim.arms"))
         and name != "idim.arms.subspace_adapted"
     )
-    or name.startswith("idim.rates")
-    or name in ("idim.config", "idim.protocols", "idim.store", "idim.errors")
+    or name.startswith(("idim.rates", "idim.store"))
+    or name in ("idim.config", "idim.protocols", "idim.errors")
     or name in ("idim.specs", "idim.open_question", "idim.watcher")
 ]
 
@@ -189,7 +189,7 @@ def test_only_the_command_line_renders(path):
     rooms(
         "idim/config.py",
         "idim/protocols.py",
-        "idim/store.py",
+        "idim/store/*.py",
         "idim/errors.py",
         "idim/search/*.py",
         "idim/report/*.py",

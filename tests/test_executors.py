@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from idim.answers.evidence import points_of
 from idim.config import EXECUTORS as OFFERED
 from idim.config import Config
 from idim.errors import IdimError
-from idim.executors import EXECUTORS, Executor, local
+from idim.executors import EXECUTORS, Executor
 from idim.resolve import resolve_single
 from idim.runs import Runs
 from idim.source import CATALOGUES
@@ -28,6 +30,7 @@ from idim.tasks.base import Task
 from idim.values.plan import Plan
 from idim.values.purpose import Purpose
 from idim.values.record import Record
+from idim.values.resources import Resources
 
 WORDS = [
     "--model",
@@ -40,6 +43,31 @@ WORDS = [
     "--arm",
     "did",
 ]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray cluster for all tests of this file."""
+    ray = pytest.importorskip("ray")
+    with pytest.MonkeyPatch.context() as patch:
+        # Its workers import this file, as those of the other executor do.
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(params=OFFERED)
+def executor(request) -> str:
+    """Each executor that is offered."""
+    if request.param == "ray":
+        request.getfixturevalue("cluster")
+    return request.param
+
+
+def executing(monkeypatch, executor: str, execute) -> None:
+    """Let the workers of an executor make runs so."""
+    monkeypatch.setattr(importlib.import_module(f"idim.executors.{executor}"), "execute", execute)
 
 
 def made(tmp_path, workers: int = 2, **more) -> tuple[Plan, Runs, Store]:
@@ -72,23 +100,25 @@ def killed_at_20(spec, *args):
     return run.execute(spec, *args)
 
 
-def killed_once(spec, *args):
-    here = Path(os.environ["IDIM_TEST_KILLED"])
-    if spec.settings["d"] == 20 and not here.exists():
-        here.touch()
+def killed_at_first(folder, times, spec, *args):
+    """Dies the first times that it is called for d = 20."""
+    if spec.settings["d"] == 20 and len(list(folder.iterdir())) < times:
+        (folder / str(time.time())).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return run.execute(spec, *args)
 
 
 def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, executor
 ):
-    monkeypatch.setattr(local, "execute", killed_at_20)
-    plan, runs, store = made(tmp_path)
+    executing(monkeypatch, executor, killed_at_20)
+    plan, runs, store = made(tmp_path, executor=executor)
     wanted = [specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20, 30)]
     records = runs.of(wanted, "c")
     assert [str(r.status) for r in records] == ["ok", "failed", "ok"]
-    assert "killed twice" in records[1].reason and records[1].training.d_total == 20
+    cause = {"local": "killed by SIGKILL", "ray": "WorkerCrashedError"}[executor]
+    assert f"lost 3 times: {cause}" in records[1].reason
+    assert records[1].training.d_total == 20
     assert (
         store.all() == sorted(records, key=lambda r: (r.origin.started, r.key))
         and not store.skipped
@@ -101,12 +131,18 @@ def test_a_run_that_kills_its_worker_is_a_failed_record_and_costs_no_other_run(
     ]  # and found again
 
 
-def test_a_worker_that_is_killed_once_is_no_verdict_on_its_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "execute", killed_once)
-    monkeypatch.setenv("IDIM_TEST_KILLED", str(tmp_path / "killed"))
-    plan, runs, _ = made(tmp_path / "o")
-    records = runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20)], "c")
-    assert [str(r.status) for r in records] == ["ok"] * 2 and (tmp_path / "killed").exists()
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_worker_that_is_killed_costs_its_run_alone_which_is_made_again(
+    tmp_path, monkeypatch, times, executor
+):
+    tries = tmp_path / "tries"
+    tries.mkdir()
+    executing(monkeypatch, executor, partial(killed_at_first, tries, times))
+    plan, runs, store = made(tmp_path / "o", executor=executor)
+    records = runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20, 30)], "c")
+    assert [str(r.status) for r in records] == ["ok"] * 3
+    assert len(list(tries.iterdir())) == times
+    assert not list((store.root / "claims").iterdir())
 
 
 ERRORS = {
@@ -188,11 +224,12 @@ def test_a_failed_record_of_every_arm_fits_the_store(tmp_path):
 
 
 def children(pid: int) -> list[int]:
+    """The processes below this one."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
+                found += [int(stat.parent.name), *children(int(stat.parent.name))]
         except OSError:
             continue
     return found
@@ -262,10 +299,36 @@ def _seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def test_a_defect_of_a_run_loses_no_other_and_is_raised(tmp_path, monkeypatch, executor):
+    executing(monkeypatch, executor, broken_at_20)
+    plan, runs, store = made(tmp_path, executor=executor)
+    with pytest.raises(ZeroDivisionError, match="a defect"):
+        runs.of([specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (20, 10)], "c")
+    assert [r.spec.settings["d"] for r in store.all()] == [10]
+    assert not list((store.root / "claims").iterdir())
+
+
+def broken_at_20(spec, *args):
+    if spec.settings["d"] == 20:
+        raise ZeroDivisionError("a defect")
+    return run.execute(spec, *args)
+
+
 def test_every_executor_that_is_offered_keeps_the_contract():
     assert tuple(EXECUTORS) == OFFERED
-    for make in EXECUTORS.values():
-        executor = make(1, CATALOGUES)
-        assert isinstance(executor, Executor)
-        assert list(executor.run([])) == []
-        executor.close()
+
+
+def test_an_executor_that_has_nothing_to_do_is_free(executor):
+    found = EXECUTORS[executor](Resources(1), CATALOGUES)
+    assert isinstance(found, Executor)
+    assert found.slots == found.free == 1 and found.wait(0.0) is None
+    found.close()
+
+
+def test_every_executor_makes_the_same_records(tmp_path, executor):
+    found = []
+    for name in ("local", executor):
+        plan, runs, _ = made(tmp_path / name, executor=name)
+        wanted = [specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20)]
+        found.append([r.training.curve for r in runs.of(wanted, "c")])
+    assert found[0] == found[1]

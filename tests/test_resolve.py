@@ -65,7 +65,6 @@ def test_whatever_changes_the_runs_or_the_answer_is_another_question_in_the_same
         {"baselines": 4},
         {"learning_rate": 0.01},
         {"max_runs": 9},
-        {"workers": 2},
         {"threshold": 0.8},
         {"design": "bisect", "repeats": 2},
         {"subspace_learning_rate": 0.1},
@@ -73,6 +72,8 @@ def test_whatever_changes_the_runs_or_the_answer_is_another_question_in_the_same
     ]
     assert len({asked(**c) for c in changes}) == len(changes)
     assert asked() == asked(out=str(tmp_path), data_dir="elsewhere", engine="plain", lean=True)
+    # Who makes the runs, and how many at once, is no part of what is asked.
+    assert asked() == asked(workers=3, runs_per_device=2) == asked(executor="ray", ray_address="x")
 
 
 def test_a_question_has_the_id_that_it_always_had():

@@ -150,21 +150,28 @@ def world(x90: float, slope: float = 0.7, sigma: float = 0.01, seed: int = 0):
     return score
 
 
-def searched(score, design: str, limits: Limits) -> tuple[list[Point], str]:
+def searched(score, design: str, limits: Limits, workers: int = 1) -> tuple[list[Point], str]:
+    """A search whose runs come back in the order in which they were asked for."""
     history: list[Point] = []
-    while not isinstance(step := DESIGNS[design](history, CHANCE, limits), Stop):
-        assert all(limits.smallest <= r.d <= limits.largest for r in step.runs)
-        history += [Point(r.d, score(r.d)) for r in step.runs]
-    return history, step.reason
+    flying: list[int] = []
+    while True:
+        step = DESIGNS[design](history, CHANCE, limits, flying)
+        if isinstance(step, Stop):
+            if not flying:
+                return history, step.reason
+        else:
+            assert all(limits.smallest <= r.d <= limits.largest for r in step.runs)
+            flying += [r.d for r in step.runs]
+        while len(flying) >= workers or (flying and isinstance(step, Stop)):
+            d = flying.pop(0)
+            history.append(Point(d, score(d)))
 
 
 @pytest.mark.parametrize("design", ADAPTIVE)
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_adaptive_search_finds_d90_within_a_quarter(design, workers):
     for seed, x90 in enumerate((4.0, 7.5, 9.7, 12.3, 15.0)):
-        history, reason = searched(
-            world(x90, seed=seed), design, Limits(1, 200_000, workers=workers)
-        )
+        history, reason = searched(world(x90, seed=seed), design, Limits(1, 200_000), workers)
         found = Belief(history, CHANCE, 1, 200_000).interval(CHANCE)
         assert found["low"] < found["estimate"] < found["high"] and found["level"] == 0.9
         assert found["high"] / found["estimate"] <= 1.26 and abs(
@@ -193,12 +200,35 @@ def test_the_posterior_does_not_depend_on_the_order_of_runs():
 
 @pytest.mark.parametrize("design", ADAPTIVE)
 def test_an_adaptive_search_decides_the_same_however_its_history_was_cut(design):
-    for workers in (1, 2):
-        limits = Limits(1, 200_000, workers=workers)
-        history = searched(world(9.0), design, limits)[0]
-        for n in range(0, len(history), workers):
-            step = DESIGNS[design](history[:n], CHANCE, limits)
-            assert [r.d for r in step.runs] == [p.d for p in history[n : n + workers]]
+    limits = Limits(1, 200_000)
+    history = searched(world(9.0), design, limits)[0]
+    for n in range(0, len(history), 2):
+        (run,) = DESIGNS[design](history[:n], CHANCE, limits).runs
+        assert run.d == history[n].d
+
+
+@pytest.mark.parametrize("design", ADAPTIVE)
+def test_a_run_that_flies_moves_the_next_one_and_ends_nothing(design):
+    limits = Limits(1, 200_000)
+    history = searched(world(9.0, seed=3), design, limits)[0]
+    for n in (0, 2, len(history) - 1):
+        (first,) = DESIGNS[design](history[:n], CHANCE, limits).runs
+        flying = [first.d]
+        for _ in range(3):
+            step = DESIGNS[design](history[:n], CHANCE, limits, flying)
+            assert isinstance(step, Next)  # what flies is no reason to stop
+            # Whatever comes, it is a run of its own.
+            assert step.runs[0].repeat == [*(p.d for p in history[:n]), *flying].count(
+                step.runs[0].d
+            )
+            flying.append(step.runs[0].d)
+        if n < 3:  # little is known: the runs are spread
+            assert len(set(flying)) > 2
+    # The cap counts what flies.
+    flying = [500] * (30 - 4)
+    step = DESIGNS[design](history[:4], CHANCE, limits, flying)
+    assert isinstance(step, Stop) and "cap of 30" in step.reason
+    assert isinstance(DESIGNS[design](history[:4], CHANCE, limits, flying[1:]), Next)
 
 
 @pytest.mark.parametrize(

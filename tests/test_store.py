@@ -185,7 +185,7 @@ def test_a_write_that_breaks_leaves_the_old_file_and_no_other(tmp_path, monkeypa
         broken, lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(
-        IdimError, match="a file that can be written; got 'No space left on device'"
+        IdimError, match=r"expected room on the disk .* got 'No space left on device'"
     ):
         store.put(run_of(started=2.0))
     assert [r.origin.started for r in Store.all(store)] == [1.0]

@@ -19,6 +19,7 @@ from idim.values.metric import metric
 from idim.values.purpose import Purpose
 from idim.values.question import Question
 from idim.values.record import Record
+from idim.values.spec import Spec
 from idim.values.training import Status
 
 
@@ -50,8 +51,13 @@ def too_few(base: Baseline | None, question: Question) -> bool:
 
 def size_of(record: Record) -> int:
     """The size of the arm in a run: d, or a rank; 0 where the arm, or the record, has none."""
-    size = ARMS[record.spec.arm].size
-    found = record.spec.settings.get(size.name) if size else None
+    return size_of_spec(record.spec)
+
+
+def size_of_spec(spec: Spec) -> int:
+    """The size of the arm in a run that may not have been made yet."""
+    size = ARMS[spec.arm].size
+    found = spec.settings.get(size.name) if size else None
     return found if isinstance(found, int) else 0
 
 

@@ -20,6 +20,7 @@ from idim.cli import (
     doctor,
     export,
     frontier,
+    gc,
     import_,
     ls,
     recommend,
@@ -36,7 +37,7 @@ __all__ = ["COMMANDS", "app", "main", "name_of"]
 COMMANDS: dict[str, tuple[ModuleType, ...]] = {
     "Measure": (search, sweep, train, compare, frontier, recommend),
     "Use what was measured": (report, export, import_),
-    "Look around": (ls, doctor),
+    "Look around": (ls, doctor, gc),
 }
 
 app = typer.Typer(

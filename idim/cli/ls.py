@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -62,10 +64,15 @@ LISTS: dict[str, tuple[str, Callable[[], dict[str, str]]]] = {
     "protocols": ("the presets, for --protocol", _protocols),
     "arms": ("what can be trained, for --arm", _arms),
 }
+#: What a store holds, and who works there.
+_RUNS = "runs"
+_ALL = {name: about for name, (about, _) in LISTS.items()} | {
+    _RUNS: "the runs of a store, and those that are being made"
+}
 
 
 def _names(incomplete: str) -> list[str]:
-    return [name for name in LISTS if name.startswith(incomplete)]
+    return [name for name in _ALL if name.startswith(incomplete)]
 
 
 @takes()
@@ -74,16 +81,49 @@ def command(
     what: Annotated[
         str | None,
         typer.Argument(
-            help=f"{', '.join(LISTS)}; all lists' names without it.", autocompletion=_names
+            help=f"{', '.join(_ALL)}; all lists' names without it.", autocompletion=_names
         ),
     ] = None,
+    out: Annotated[str, typer.Option(help="The store whose runs are listed.")] = "idim-out",
 ) -> int:
-    """Show what there is to choose from."""
-    if what is not None and what not in LISTS:
-        raise one_of("ls", LISTS, what)
-    found = LISTS[what][1]() if what else {name: about for name, (about, _) in LISTS.items()}
+    """Show what there is to choose from, or the runs of a store."""
+    if what is not None and what not in _ALL:
+        raise one_of("ls", _ALL, what)
+    if what == _RUNS:
+        return _runs(out, asked.as_json)
+    found = LISTS[what][1]() if what else _ALL
     if asked.as_json:
         answer(as_text(found))
     else:
         answer("\n".join(f"{name:<22}{about}" for name, about in found.items()))
+    return DONE
+
+
+def _runs(out: str, as_json: bool) -> int:
+    from idim.store import Store
+
+    store = Store(out, create=False)
+    heads = store.heads()
+    at_work = {
+        key: holder for key, (_, holder, lives) in store.claims.all().items() if holder and lives
+    }
+    if as_json:
+        made = [dataclasses.asdict(head) for head in heads]
+        now = [
+            {"key": k, "host": h.host, "pid": h.pid, "since": h.since} for k, h in at_work.items()
+        ]
+        answer(as_text({"runs": made, "at_work": now}))
+        return DONE
+    for h in heads:
+        score = "-" if h.score is None else f"{h.score:.4f}"
+        size = f"{h.arm} {h.size}" if h.size else h.arm
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(h.started))
+        answer(
+            f"{h.key}  {began}  {h.kind:<9}{size:<16}{h.status:<9}{score:>9}{h.seconds:>8.0f} s"
+            f"  {h.model} × {h.task}"
+        )
+    for key, holder in at_work.items():
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder.since))
+        answer(f"{key}  {since}  being made by process {holder.pid} on {holder.host}")
+    answer(f"{len(heads)} runs, {len(at_work)} being made")
     return DONE

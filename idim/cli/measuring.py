@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from idim.cli.terminal import remark, watching
 from idim.config import Config
+from idim.errors import expected
 from idim.values.summary import Summary
 
 
@@ -15,6 +18,7 @@ def measured(config: Config) -> Summary:
     if (found := known.answer(config)) is not None:
         remark("idim: every run of it is in the store")
         return found
+    prepare(config)
     # These load torch, and a mistyped flag must not wait for that.
     from idim import conductor
     from idim.resolve import resolve
@@ -23,4 +27,28 @@ def measured(config: Config) -> Summary:
     with watching() as watcher:
         found = conductor.measure(resolve(config), Store(config.out), watcher)
     known.note(config, found)
+    return found
+
+
+def prepare(config: Config) -> None:
+    """Start what workers are forked from: it loads torch while this process does.
+
+    Raises:
+        IdimError: what makes the runs is not installed.
+    """
+    if config.executor == "ray" and find_spec("ray") is None:
+        raise expected("--executor ray", "Ray: pip install 'idim-lab[ray]'", "no such package")
+    if config.executor == "local" and max(config.workers, config.runs_per_device) > 1:
+        from idim.executors import forking
+
+        forking.begin(_libraries(config))
+
+
+def _libraries(config: Config) -> list[str]:
+    """What runs will load, as far as names tell. A wrong guess costs some time."""
+    found = []
+    if config.task == "digits":
+        found.append("sklearn.datasets")
+    if ":" not in config.model:
+        found += ["transformers", "peft"]
     return found

@@ -11,6 +11,7 @@ import typer
 from idim.arms import ARMS, SIZE_FLAGS, SIZES_FLAGS, SWEPT
 from idim.cli.answers import as_text, draw
 from idim.cli.flags import MEASURING, Asked, all_but, takes
+from idim.cli.measuring import prepare
 from idim.cli.terminal import answer, remark, watching
 from idim.config import BUDGET
 from idim.errors import DONE, NOT_REACHED, IdimError, expected
@@ -52,6 +53,7 @@ def command(
     from idim.store import Store
 
     config = asked.config(arm=SWEPT)
+    prepare(config)
     with watching() as watcher:
         plan = resolve(config)
         summary = conductor.measure(plan, Store(config.out), watcher, minutes=budget)

@@ -1,17 +1,60 @@
 """Where runs are executed. One contract, and a file for each way.
 
-``EXECUTORS`` makes the one of a name, from the number of its workers and what gives models and
-tasks.
+``EXECUTORS`` makes the one of a name. Loads no torch until one is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from idim.executors.base import Executor
-from idim.executors.local import Local
-from idim.source import Source
+from idim.errors import expected
+from idim.executors.base import Executor, Lost
+from idim.values.resources import Resources
 
-__all__ = ["EXECUTORS", "Executor", "Local"]
+if TYPE_CHECKING:  # it loads torch
+    from idim.source import Source
 
-EXECUTORS: dict[str, Callable[[int, Source], Executor]] = {"local": Local}
+__all__ = ["EXECUTORS", "Executor", "Lost"]
+
+
+def _local(resources: Resources, source: Source, saves: str = "") -> Executor:
+    """This process, or several of this machine.
+
+    Raises:
+        IdimError: more workers than the GPUs have room for.
+    """
+    import torch
+
+    from idim.executors.here import Here
+    from idim.executors.local import Local
+    from idim.executors.retrying import Retrying
+
+    devices, each = torch.cuda.device_count(), resources.per_device
+    workers = resources.workers or max(1, devices) * each
+    if devices and workers > devices * each:
+        raise expected(
+            "--workers",
+            f"at most {devices * each}: {devices} GPUs with --runs-per-device {each}",
+            workers,
+        )
+    if workers == 1:
+        return Here(source, saves)
+    return Retrying(Local(workers, source, saves, devices), source)
+
+
+def _ray(resources: Resources, source: Source, saves: str = "") -> Executor:
+    """A Ray cluster.
+
+    Raises:
+        IdimError: Ray is not installed, or the cluster cannot be reached.
+    """
+    from idim.executors.ray import OnRay
+    from idim.executors.retrying import Retrying
+
+    return Retrying(OnRay(resources, source, saves), source)
+
+
+#: By the name that the flag ``--executor`` takes. They are made from resources, what gives models
+#: and tasks, and a folder for what long runs need to go on.
+EXECUTORS: dict[str, Callable[[Resources, Source, str], Executor]] = {"local": _local, "ray": _ray}

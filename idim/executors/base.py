@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from idim.values.record import Record
 from idim.values.spec import Spec
 from idim.watcher import Progress
 
 
+@dataclass(frozen=True)
+class Lost:
+    """A run that ended with its process or its machine. ``why`` goes into a record."""
+
+    why: str
+
+
 class Executor(ABC):
     """Makes runs. Subclasses are final."""
 
+    @property
     @abstractmethod
-    def run(
-        self, specs: Sequence[Spec], progress: Progress | None = None, save: str = ""
-    ) -> Iterator[tuple[Spec, Record]]:
-        """Make runs, and yield each with its record as soon as it is done.
+    def slots(self) -> int:
+        """How many runs it makes at once. It may change while a cluster grows or shrinks."""
+
+    @property
+    @abstractmethod
+    def free(self) -> int:
+        """How many more runs it would begin at once; not above ``slots``."""
+
+    @abstractmethod
+    def submit(self, spec: Spec, progress: Progress | None = None, save: str = "") -> None:
+        """Begin a run. Only while ``free`` is above 0.
 
         Args:
-            specs: what to run. None of them depends on another.
-            progress: is told of each evaluation, where a run is made in this process.
-            save: a folder for what one run trains. With it, give one run.
+            spec: what to run.
+            progress: is told of each evaluation, where the run is made in this process.
+            save: a folder for what the run trains. It is made in this process, or none is saved.
+        """
 
-        Yields:
-            Every specification once, in any order. A run whose process dies yields a record that
-            says so. Where the loop that takes them ends early, what still runs is ended.
+    @abstractmethod
+    def wait(self, seconds: float | None = None) -> tuple[Spec, Record | Lost] | None:
+        """Wait until a run ends.
+
+        Args:
+            seconds: for so long at most, unless a run is made in this process. None: no limit.
+
+        Returns:
+            The run and its record, or how it was lost; None where nothing runs, or no run ended in
+            time.
+
+        Raises:
+            Exception: a defect that a run met, once its siblings have ended and were taken.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """End whatever still runs, and give its processes back. The next ``run`` starts anew."""
+        """End whatever still runs, at once. ``submit`` then begins anew."""

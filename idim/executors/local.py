@@ -1,124 +1,154 @@
-"""Runs in this process, or in local processes that share the cores."""
+"""Local processes that share the cores, or have a GPU each."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import weakref
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.connection import Connection
-from threading import Thread
+from multiprocessing.context import ForkServerProcess
 
-import torch
-
-from idim.executors.base import Executor
-from idim.run import execute, lost
+from idim.executors import forking
+from idim.executors.base import Executor, Lost
+from idim.executors.working import work
+from idim.run import execute
 from idim.source import CATALOGUES, Source
 from idim.values.record import Record
 from idim.values.spec import Spec
 from idim.watcher import Progress
 
 
+@dataclass
+class _Worker:
+    process: ForkServerProcess
+    orders: Connection
+    #: Closed to end the worker. It lives as long as this process.
+    alive: Connection
+    #: What it makes now.
+    spec: Spec | None = None
+
+    def end(self) -> None:
+        self.alive.close()
+        self.orders.close()
+        with contextlib.suppress(OSError):
+            self.process.kill()
+
+
 class Local(Executor):
-    """Local processes. With one worker it runs in this process, and in order."""
+    """Local processes. A worker that dies costs the run that it made.
 
-    def __init__(self, workers: int = 1, source: Source = CATALOGUES):
-        self.workers, self._source = workers, source
-        self._pool: ProcessPoolExecutor | None = None
-        self._alive: Connection | None = None
+    Args:
+        workers: how many.
+        source: gives models and tasks.
+        saves: a folder for what long runs need to go on.
+        devices: how many GPUs there are. Each worker gets one, in turn.
+    """
 
-    def run(
-        self, specs: Sequence[Spec], progress: Progress | None = None, save: str = ""
-    ) -> Iterator[tuple[Spec, Record]]:
-        """As the contract says. Ctrl-C ends the workers at once."""
-        if self.workers == 1 or len(specs) <= 1:
-            for spec in specs:
-                yield spec, execute(spec, progress, save, self._source)
+    def __init__(
+        self, workers: int, source: Source = CATALOGUES, saves: str = "", devices: int = 0
+    ):
+        self._slots, self._source, self._devices = workers, source, devices
+        self._saves = saves
+        self._workers: list[_Worker] = []
+        self._defects: list[BaseException] = []
+        weakref.finalize(self, _end, self._workers)
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    @property
+    def free(self) -> int:
+        return 0 if self._defects else self._slots - len(self._busy)
+
+    @property
+    def _busy(self) -> list[_Worker]:
+        return [w for w in self._workers if w.spec is not None]
+
+    def submit(self, spec: Spec, progress: Progress | None = None, save: str = "") -> None:
+        order = execute, spec, self._source, self._saves
+        while True:
+            worker = next((w for w in self._workers if w.spec is None), None) or self._started()
+            try:
+                worker.orders.send(order)
+            except OSError:  # it died while it was idle
+                self._gone(worker)
+                continue
+            worker.spec = spec
             return
-        try:
-            killed: list[Spec] = []
-            yield from self._together(specs, killed)
-            # Which run a dead worker had is not known. All that were not done are made again, one
-            # at a time, so that only a run that ends its worker alone is blamed. Two that did not
-            # fit into memory together may do so in turn.
-            for spec in killed:
-                again: list[Spec] = []
-                yield from self._together([spec], again)
-                if again:
-                    yield (
-                        spec,
-                        lost(
-                            spec,
-                            "its worker process was killed twice; "
-                            "the usual cause is a lack of memory",
-                            source=self._source,
-                        ),
-                    )
-        except BaseException:
-            self.close()
-            raise
 
-    def _together(self, specs: Sequence[Spec], killed: list[Spec]) -> Iterator[tuple[Spec, Record]]:
-        """Those that a worker's death left undone go into ``killed``."""
-        pool = self._started()
-        futures = {pool.submit(execute, spec, None, "", self._source): spec for spec in specs}
-        broken = []
-        for future in as_completed(futures):
-            error = future.exception()
-            # One run's defect must not lose what its siblings are about to finish. It is raised
-            # when they are kept.
-            if error is None:
-                yield futures[future], future.result()
-            elif isinstance(error, BrokenProcessPool):
-                killed.append(futures[future])
+    def wait(self, seconds: float | None = None) -> tuple[Spec, Record | Lost] | None:
+        while busy := self._busy:
+            by = {w.orders: w for w in busy} | {w.process.sentinel: w for w in busy}
+            ready = connection.wait(list(by), seconds)
+            if not ready:
+                return None
+            worker = by[ready[0]]  # type: ignore[index] # of the kinds that were given
+            spec = worker.spec
+            assert spec is not None
+            answer = self._answer(worker)
+            if isinstance(answer, BaseException):
+                # One run's defect must not lose what its siblings are about to finish. It is
+                # raised when they are kept.
+                self._defects.append(answer)
             else:
-                broken.append(error)
-        if killed:
-            self.close()
-        for error in broken:
-            raise error
+                return spec, answer
+        if self._defects:
+            defect, self._defects = self._defects[0], []
+            raise defect
+        return None
 
-    def _started(self) -> ProcessPoolExecutor:
-        """Kept for the next batch: a process starts in seconds, and holds the task it has read."""
-        if self._pool is None:
-            threads = max(1, (os.cpu_count() or 1) // self.workers)
-            # Spawned, not forked: torch's threads do not survive a fork.
-            context = get_context("spawn")
-            watched, self._alive = context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(
-                self.workers, context, initializer=_start, initargs=(threads, watched)
-            )
-            weakref.finalize(self, _end, self._pool, self._alive)
-        return self._pool
+    def _answer(self, worker: _Worker) -> Record | Lost | BaseException:
+        try:
+            # A worker may have died after it sent its answer.
+            if worker.orders.poll():
+                answer: Record | BaseException = pickle.loads(worker.orders.recv_bytes())
+                worker.spec = None
+                return answer
+        except (EOFError, OSError):
+            pass
+        return Lost(self._gone(worker))
+
+    def _gone(self, worker: _Worker) -> str:
+        """Take a dead worker off the list. Why it died."""
+        worker.process.join(1)
+        code = worker.process.exitcode
+        self._workers.remove(worker)
+        worker.end()
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+            return f"killed by {name}; the usual cause is a lack of memory"
+        return f"ended with exit code {code}"
+
+    def _started(self) -> _Worker:
+        context = forking.context()
+        number = next(i for i in range(self._slots) if i not in self._numbers())
+        ours, orders = context.Pipe()
+        alive, watched = context.Pipe()
+        threads = max(1, (os.cpu_count() or 1) // self._slots)
+        device = number % self._devices if self._devices else None
+        process = context.Process(
+            target=work, args=(orders, watched, threads, device), daemon=True, name=str(number)
+        )
+        process.start()
+        orders.close()
+        watched.close()
+        self._workers.append(_Worker(process, ours, alive))
+        return self._workers[-1]
+
+    def _numbers(self) -> set[int]:
+        return {int(w.process.name) for w in self._workers}
 
     def close(self) -> None:
-        """End the workers at once, in whatever they do. The next batch starts new ones."""
-        if self._pool is not None and self._alive is not None:
-            _end(self._pool, self._alive)
-            self._pool = self._alive = None
+        _end(self._workers)
+        self._defects.clear()
 
 
-def _end(pool: ProcessPoolExecutor, alive: Connection) -> None:
-    alive.close()
-    pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _start(threads: int, watched: Connection) -> None:
-    torch.set_num_threads(threads)
-    # Ctrl-C reaches every process of the terminal; the one that leads tells the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with, args=(watched,), daemon=True).start()
-
-
-def _end_with(watched: Connection) -> None:
-    """End this worker when the other end of the pipe is closed, or its process gone.
-
-    So a search that is killed leaves no worker behind.
-    """
-    with contextlib.suppress(EOFError, OSError):
-        watched.recv_bytes()
-    os._exit(1)
+def _end(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.end()
+    workers.clear()

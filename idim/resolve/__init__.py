@@ -21,9 +21,15 @@ from idim.tasks.base import Task
 from idim.values.arm import ArmSettings, ModelFacts
 from idim.values.plan import Plan, TaskFacts
 from idim.values.protocol import Protocol
+from idim.values.resources import Resources
 
 #: What of a configuration changes neither the runs nor the answer.
-_SAME_ANSWER = ("out", "save", "executor", "data_dir", "engine", "lean")
+_SAME_ANSWER = (
+    *("out", "save", "data_dir", "engine", "lean"),
+    *("workers", "runs_per_device", "executor", "ray_address"),
+)
+#: What names of questions were made of once, and does not count any more: it keeps its value.
+_ONCE = {"workers": 1}
 #: Fields that came later. Unless they are given, a question keeps the name that it had.
 _NEWER = ("size", "sizes", "arm_learning_rate", "alpha_twice_rank")
 #: By the letter of the size. Raised when the way to an answer changes, so that an older answer is
@@ -91,7 +97,7 @@ def _plan(config: Config, source: Source) -> tuple[Plan, Task]:
         k: v
         for k, v in dataclasses.asdict(config).items()
         if k not in _SAME_ANSWER and (v or k not in _NEWER)
-    }
+    } | _ONCE
     letter = arm.size.letter if arm.size else ""
     digest = _digest([_QUESTIONS.get(letter, 1), study, fingerprint, arm_key, asked])[:6]
     said = "-".join([config.model, config.task, config.arm, protocol.name])
@@ -120,6 +126,7 @@ def _plan(config: Config, source: Source) -> tuple[Plan, Task]:
         full_rate=config.learning_rate,
         arm_rate=given or _constant(protocol, arm),
         executor=config.executor,
+        resources=Resources(config.workers, config.runs_per_device, config.ray_address),
     )
     return plan, task
 
@@ -179,7 +186,6 @@ def _limits(config: Config, protocol: Protocol, arm: Arm, facts: ModelFacts) -> 
         protocol.repeats,
         protocol.ratio,
         config.max_runs,
-        config.workers,
         tuple(sorted(grid)),
     )
 

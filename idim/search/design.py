@@ -1,7 +1,9 @@
 """Which d to run next, and when to stop.
 
-A design is a function ``(history, target, limits) -> Next | Stop``. The same history gives the same
-decision. ``DESIGNS`` is the table of all designs. x is log2 d throughout, and x90 is log2 d90.
+A design is a function ``(history, target, limits, flying) -> Next | Stop``. ``flying`` are the d of
+runs that are being made, whose scores nobody knows yet. The same history and the same flying runs
+give the same decision. ``DESIGNS`` is the table of all designs. x is log2 d throughout, and x90 is
+log2 d90.
 """
 
 from __future__ import annotations
@@ -57,7 +59,6 @@ class Limits:
         ratio: the factor to reach: between the ends of a bracket, or between the middle of an
             interval and either end.
         max_runs: the most runs of a search. ``grid`` ignores it.
-        workers: how many runs an adaptive design asks for at once.
         grid: every d that ``grid`` runs, as of a published curve.
     """
 
@@ -67,7 +68,6 @@ class Limits:
     repeats: int = 1
     ratio: float = 1.25
     max_runs: int = 30
-    workers: int = 1
     grid: tuple[int, ...] = ()
 
     @property
@@ -112,10 +112,13 @@ class Stop:
     finished: bool = True
 
 
-def posterior(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
+def posterior(
+    history: Sequence[Point], target: Target, limits: Limits, flying: Sequence[int] = ()
+) -> Next | Stop:
     """Run the d that tells most about x90 for its cost.
 
-    With several workers the next d are evenly spaced quantiles of x90.
+    A flying run is thought to score what the curve is expected to be at its d. So the next run goes
+    where a score tells something else. Stops rest on finished runs alone.
 
     The search stops in one of four cases. The first three need ``_RUNS`` runs, and the runs alone
     must be consistent with the interval (``isotonic.agrees``).
@@ -128,12 +131,15 @@ def posterior(history: Sequence[Point], target: Target, limits: Limits) -> Next 
       lie less than an octave above that d.
     - The cap is reached. Then the answer is the interval, however wide.
 
-    Cost: one ``Posterior``, and its ``information`` at up to ``_CANDIDATES`` places.
+    Cost: one ``Posterior``, a second one where runs fly, and its ``information`` at up to
+    ``_CANDIDATES`` places.
     """
-    return _adapt(history, target, limits, _informative)
+    return _adapt(history, target, limits, flying, _informative)
 
 
-def quantiles(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
+def quantiles(
+    history: Sequence[Point], target: Target, limits: Limits, flying: Sequence[int] = ()
+) -> Next | Stop:
     """Run a quantile of x90: .5, .25, .75, .1 and .9 in turn.
 
     In all else this design is ``posterior``.
@@ -142,7 +148,10 @@ def quantiles(history: Sequence[Point], target: Target, limits: Limits) -> Next 
         history,
         target,
         limits,
-        lambda known, history, limits: [float(known.quantile(_CYCLE[len(history) % len(_CYCLE)]))],
+        flying,
+        lambda known, history, limits, flying: float(
+            known.quantile(_CYCLE[(len(history) + len(flying)) % len(_CYCLE)])
+        ),
     )
 
 
@@ -150,11 +159,12 @@ def _adapt(
     history: Sequence[Point],
     target: Target,
     limits: Limits,
-    choose: Callable[[Posterior, Sequence[Point], Limits], list[float]],
+    flying: Sequence[int],
+    choose: Callable[[Posterior, Sequence[Point], Limits, Sequence[int]], float],
 ) -> Next | Stop:
-    """The next runs of an adaptive design, or its stop.
+    """The next run of an adaptive design, or its stop.
 
-    ``choose`` gives the next x where there is one worker.
+    ``choose`` gives the next x.
     """
     known = Posterior(history, target, *limits.octaves)
     low, middle, high = known.interval(((1 - ENOUGH) / 2, 0.5, (1 + ENOUGH) / 2))
@@ -172,22 +182,12 @@ def _adapt(
         )
         if near >= _RUNS_NEAR and narrow:
             return Stop("the interval is narrow enough")
-    left = limits.max_runs - len(history)
-    if left <= 0:
+    if len(history) + len(flying) >= limits.max_runs:
         return Stop(f"the cap of {limits.max_runs} runs is reached")
-    workers = min(limits.workers, left)
-    if workers == 1:
-        places = choose(known, history, limits)
-    else:
-        places = [float(known.quantile((i + 0.5) / workers)) for i in range(workers)]
-    done, runs = Counter(p.d for p in history), []
-    for x in places:
-        d = min(max(round(2 ** min(max(x, bottom), top)), limits.smallest), limits.largest)
-        runs.append(
-            Run(d, done[d], abs(math.log2(d) - middle) > NEAR and len(history) >= _RUNS_NEAR)
-        )
-        done[d] += 1
-    return Next(tuple(runs))
+    x = choose(known, history, limits, flying)
+    d = min(max(round(2 ** min(max(x, bottom), top)), limits.smallest), limits.largest)
+    far = abs(math.log2(d) - middle) > NEAR and len(history) >= _RUNS_NEAR
+    return Next((Run(d, [*(p.d for p in history), *flying].count(d), far),))
 
 
 def wants_baseline(history: Sequence[Point], target: Target, limits: Limits) -> bool:
@@ -210,8 +210,16 @@ def wants_baseline(history: Sequence[Point], target: Target, limits: Limits) -> 
     return widths[0] > math.log2(limits.ratio) and widths[1] < _DOMINATES * widths[0]
 
 
-def _informative(known: Posterior, history: Sequence[Point], limits: Limits) -> list[float]:
-    """The one x whose score tells most about x90, for its expected cost."""
+def _informative(
+    known: Posterior, history: Sequence[Point], limits: Limits, flying: Sequence[int]
+) -> float:
+    """The one x whose score tells most about x90, for its expected cost.
+
+    A flying run is thought to score the mean of the curve.
+    """
+    if flying:
+        thought = [Point(d, known.mean_score(math.log2(d))) for d in flying]
+        known = Posterior([*history, *thought], known.target, *limits.octaves)
     bottom, top = math.log2(limits.smallest), math.log2(limits.largest)
     # Where the curve may never cross, a quantile is infinite. Then the places end at the largest d.
     low, middle, high = (min(max(float(v), bottom - 1), top + 1) for v in known.quantile(TAILS))
@@ -225,20 +233,21 @@ def _informative(known: Posterior, history: Sequence[Point], limits: Limits) -> 
     # in seconds. A run's seconds hardly depend on d, and no decision may depend on the machine.
     far = [p.share for p in history if abs(math.log2(p.d) - middle) > NEAR]
     cost = fmean(far) if far else 1.0
-    return [
-        max(
-            dict.fromkeys(places),
-            key=lambda x: known.information(x) / (cost if abs(x - middle) > NEAR else 1.0),
-        )
-    ]
+    return max(
+        dict.fromkeys(places),
+        key=lambda x: known.information(x) / (cost if abs(x - middle) > NEAR else 1.0),
+    )
 
 
-def bisect(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
+def bisect(
+    history: Sequence[Point], target: Target, limits: Limits, flying: Sequence[int] = ()
+) -> Next | Stop:
     """Find a bracket by factors of four, then halve it in log d.
 
     The search begins at ``start``. It goes up while d fails, and down while d passes. Then it tries
     the middle of the bracket in log d, until high / low <= ``ratio`` or no whole number lies
-    between. The mean of ``repeats`` fresh runs decides whether a d passes.
+    between. The mean of ``repeats`` fresh runs decides whether a d passes. It decides only while no
+    run flies.
     """
     count = Counter(p.d for p in history)
     for d in sorted(count):
@@ -264,15 +273,17 @@ def bisect(history: Sequence[Point], target: Target, limits: Limits) -> Next | S
     return _ask(middle, 0, history, limits)
 
 
-def grid(history: Sequence[Point], target: Target, limits: Limits) -> Next | Stop:
-    """The published way: run every d of a grid ``repeats`` times."""
+def grid(
+    history: Sequence[Point], target: Target, limits: Limits, flying: Sequence[int] = ()
+) -> Next | Stop:
+    """The published way: run every d of a grid ``repeats`` times. It decides while no run flies."""
     count = Counter(p.d for p in history)
     wanted = tuple(Run(d, i) for d in limits.grid for i in range(count[d], limits.repeats))
     return Next(wanted) if wanted else Stop("the grid is done")
 
 
 #: Every design, by the name that the flag ``--design`` takes.
-DESIGNS: dict[str, Callable[[Sequence[Point], Target, Limits], Next | Stop]] = {
+DESIGNS: dict[str, Callable[[Sequence[Point], Target, Limits, Sequence[int]], Next | Stop]] = {
     "posterior": posterior,
     "quantiles": quantiles,
     "bisect": bisect,

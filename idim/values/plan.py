@@ -11,6 +11,7 @@ from idim.values.options import Options
 from idim.values.protocol import Protocol
 from idim.values.question import Question
 from idim.values.recipe import Recipe
+from idim.values.resources import Resources
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,9 @@ class Plan:
     #: The rates that the user gave for full fine-tuning and for the arm; 0 where none.
     full_rate: float = 0.0
     arm_rate: float = 0.0
-    #: What makes the runs, by its name.
+    #: What makes the runs, by its name, and with what.
     executor: str = "local"
+    resources: Resources = Resources()
     #: The size of a single run. A measurement chooses its sizes itself.
     size: int = 0
 

@@ -1,29 +1,34 @@
 """One JSON file a run, written atomically. What is in the store is finished; nothing else is.
 
-Beside the runs lie the questions that they answer (``searches``), and what is derived from both:
-``summaries`` and ``figures``.
+Beside the runs lie the questions that they answer (``searches``), what was in flight when a search
+decided (``decisions``), who makes which run (``claims``), what long runs need to go on
+(``partial``), and what is derived: ``summaries``, ``figures`` and ``index``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from idim import arms
 from idim.errors import IdimWarning, expected
+from idim.store import files
+from idim.store.claims import Claim, Claims
+from idim.store.index import Head, heads
+from idim.values import fields
 from idim.values.fields import Json, Unfit
 from idim.values.files import file_name, is_file_name, load
 from idim.values.question import Question
 from idim.values.record import Record, checksum
 
-_Kept = TypeVar("_Kept", Record, Question)
+_Kept = TypeVar("_Kept", Record, Question, tuple[str, ...])
 
 
 class Store:
@@ -44,7 +49,7 @@ class Store:
         self.skipped: dict[str, str] = {}
         try:
             if create:
-                self._runs.mkdir(parents=True, exist_ok=True)
+                files.make_folder(self._runs)
                 self._within(self._runs)
                 probe = self._runs / f".{secrets.token_hex(8)}.probe"
                 probe.touch()
@@ -55,7 +60,7 @@ class Store:
             raise expected(
                 "--out" if create else "store",
                 "a folder that can be written",
-                f"{root}: {_why(error)}",
+                f"{root}: {files.why(error)}",
             ) from None
 
     # Records.
@@ -69,24 +74,96 @@ class Store:
         self._warn()
         return found
 
-    def put(self, record: Record) -> None:
+    def put(self, record: Record, claim: Claim | None = None) -> None:
         """Keep a record, with a checksum of all that it holds.
 
         A file in its place that does not fit is set aside, not lost.
+
+        Args:
+            record: what to keep.
+            claim: the claim of its run, whose room it takes. Then a full disk loses nothing.
         """
         path = self._runs / f"{record.key}.json"
         if path.exists() and self._read(path, _record) is None:
             os.replace(path, path.with_name(f"{path.name}.unfit-{secrets.token_hex(4)}"))
             self.skipped.pop(str(path.relative_to(self.root)))
         kept = record.to_json()
-        write_json(path, kept | {"checksum": checksum(kept)})
+        data = files.encoded(kept | {"checksum": checksum(kept)})
+        if claim is None:
+            files.write(path, data)
+        else:
+            claim.publish(path, data)
 
     def all(self) -> list[Record]:
         """Every record that fits, in an order that does not depend on the file system."""
         paths = sorted(self._runs.glob("*.json"))
         found = [r for path in paths if (r := self._read(path, _record)) is not None]
         self._warn()
-        return sorted(found, key=lambda r: (r.origin.started, r.key))
+        return sorted(found, key=_when)
+
+    def some(self, keys: Iterable[str]) -> list[Record]:
+        """The records with these keys that there are, in the order of ``all``. Reads no other."""
+        paths = [self._runs / f"{key}.json" for key in dict.fromkeys(keys)]
+        found = [
+            r for path in paths if path.exists() and (r := self._read(path, _record)) is not None
+        ]
+        self._warn()
+        return sorted(found, key=_when)
+
+    def heads(self) -> list[Head]:
+        """One line of every record that fits, in the order of ``all``. Reads few files."""
+        found = heads(self._runs, self.root / "index", lambda p: self._read(p, _record))
+        self._warn()
+        return found
+
+    # Who works at what.
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Who makes which run."""
+        self._within(self.root / "claims")
+        return Claims(self.root / "claims")
+
+    def drop_save(self, key: str) -> None:
+        """Forget what a run needed to go on: it is done."""
+        with contextlib.suppress(OSError):
+            (self.root / "partial" / f"{key}.pt").unlink()
+
+    def decided(self, question: str, n: int) -> tuple[str, ...] | None:
+        """What was in flight when the search for a question decided for the n-th time.
+
+        Returns:
+            The keys of those runs; None where nothing is known of it.
+        """
+        path = self._decision(question, n)
+        found = self._read(path, _in_flight) if path.exists() else None
+        self._warn()
+        return found
+
+    def decide(self, question: str, n: int, in_flight: Sequence[str], anew: bool = False) -> None:
+        """Keep what is in flight at a decision, unless somebody has kept that before.
+
+        Searches for the same question so decide alike, and so does one that goes on later.
+
+        Args:
+            question: its id.
+            n: the number of the decision.
+            in_flight: the keys of the runs.
+            anew: whether what was kept before does not count.
+        """
+        path = self._decision(question, n)
+        value = {"in_flight": list(in_flight)}
+        try:
+            self._within(self.root / "decisions")
+            if anew:
+                files.write_json(path, value)
+            elif not files.create(path, files.encoded(value)) and self.decided(question, n) is None:
+                files.write_json(path, value)  # it is broken
+        except OSError as error:
+            raise files.not_written(path, error) from None
+
+    def _decision(self, question: str, n: int) -> Path:
+        return self.root / "decisions" / self._question(question).stem / f"{n}.json"
 
     # Questions.
 
@@ -98,7 +175,7 @@ class Store:
     def put_question(self, question: Question) -> None:
         """Keep a question beside the runs that answer it, so that it can be answered again."""
         self._within(self.root / "searches")
-        write_json(self._question(question.id), question.to_json())
+        files.write_json(self._question(question.id), question.to_json())
 
     def ask(self, question: Question) -> Question:
         """Take up a question, and keep it.
@@ -153,7 +230,7 @@ class Store:
         if not is_file_name(stem):
             raise expected("id", "a file's name", stem)
         path = self.root / folder / f"{file_name(stem)}.{ending}"
-        write(path, data)
+        files.write(path, data)
         return path
 
     def _within(self, folder: Path) -> None:
@@ -194,50 +271,18 @@ class Store:
             )
 
 
+def _when(record: Record) -> tuple[float, str]:
+    return record.origin.started, record.key
+
+
+def _in_flight(value: Json, stem: str) -> tuple[str, ...]:
+    fields.check(value, {"in_flight": fields.KEYS})
+    return tuple(value["in_flight"])
+
+
 def _record(value: Json, stem: str) -> Record:
     return arms.check_record(Record.from_json(value, stem))
 
 
 def _question(value: Json, stem: str) -> Question:
     return arms.check_question(Question.from_json(value, stem))
-
-
-def write_json(path: Path, value: Json) -> None:
-    """Write a JSON file as ``write`` does.
-
-    Raises:
-        ValueError: a number that JSON lacks.
-    """
-    write(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file at once: a reader sees the old one or the new one, also after a power cut.
-
-    Raises:
-        IdimError: there is no room, or no permission.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, data)
-    except (OSError, ValueError) as error:
-        raise expected(str(path), "a file that can be written", _why(error)) from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    # Not the process's number: two containers may have the same.
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

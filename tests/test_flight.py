@@ -1,0 +1,128 @@
+"""Searches whose runs end in any order: that crash, go on, and share a folder."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
+from imagined import Crash, Imagined, planned
+
+from idim import conductor, runs
+from idim.store import Store
+from idim.values.plan import Plan
+from idim.values.summary import Summary
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return planned(tune=False, checks=False)
+
+
+def searched(monkeypatch, plan: Plan, store: Store, executor: Imagined) -> Summary:
+    monkeypatch.setitem(runs.EXECUTORS, "local", lambda *_: executor)
+    return conductor.measure(plan, store)
+
+
+def told(summary: Summary) -> str:
+    return json.dumps(summary.to_json(), sort_keys=True)
+
+
+def keys(store: Store) -> set[str]:
+    return {r.key for r in store.all()}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_a_search_that_is_done_repeats_its_decisions_with_any_number_of_workers(
+    tmp_path, monkeypatch, plan, workers
+):
+    store, made = Store(tmp_path), Counter()
+    first = searched(monkeypatch, plan, store, Imagined(workers, 1, made))
+    assert first.verdict in ("reached", "budget_limited") and set(made.values()) == {1}
+    assert set(store.question(plan.id).keys) == keys(store)
+    kept = [json.loads(p.read_text())["in_flight"] for p in tmp_path.glob("decisions/*/*.json")]
+    assert kept and any(kept) == (workers > 1)  # one worker knows all at each decision
+    again = searched(monkeypatch, plan, Store(tmp_path), Imagined(3 - workers % 3, 2, made))
+    assert told(again) == told(first) and set(made.values()) == {1}
+
+
+def test_the_order_in_which_runs_end_is_all_that_workers_change(tmp_path, monkeypatch, plan):
+    found = {}
+    for seed in range(2):
+        store = Store(tmp_path / str(seed))
+        found[seed] = searched(monkeypatch, plan, store, Imagined(3, seed, Counter()))
+    one = found[0].interval, found[1].interval
+    assert one[0].low < one[1].estimate < one[0].high and one[1].low < one[0].estimate < one[1].high
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_search_that_crashes_often_trains_nothing_twice_but_what_flew(
+    tmp_path, monkeypatch, plan, workers
+):
+    draw, made, lost = random.Random(workers), Counter(), 0
+    store = Store(tmp_path / "o")
+    while True:
+        executor = Imagined(draw.randint(1, workers), draw.random(), made, draw.randint(0, 4))
+        try:
+            found = searched(monkeypatch, plan, Store(store.root), executor)
+            break
+        except Crash:
+            lost += 1
+    assert lost > 1 and set(made.values()) == {1}
+    assert not list((store.root / "claims").iterdir())
+    # The answer is that of a search which was never disturbed, given the same runs.
+    fresh = Store(tmp_path / "fresh")
+    shutil.copytree(store.root / "runs", fresh.root / "runs", dirs_exist_ok=True)
+    shutil.copytree(store.root / "decisions", fresh.root / "decisions")
+    again = searched(monkeypatch, plan, fresh, Imagined(1, 0, made))
+    assert told(again) == told(found) and set(made.values()) == {1}
+
+
+def test_a_record_that_is_gone_is_made_again_in_its_place(tmp_path, monkeypatch, plan):
+    store, made = Store(tmp_path), Counter()
+    first = searched(monkeypatch, plan, store, Imagined(3, 1, made))
+    for key in sorted(keys(store))[::4]:
+        (store.root / "runs" / f"{key}.json").unlink()
+    again = searched(monkeypatch, plan, Store(tmp_path), Imagined(2, 2, made))
+    strip = {"seconds", "cost"}
+    assert {k: v for k, v in again.to_json().items() if k not in strip} == {
+        k: v for k, v in first.to_json().items() if k not in strip
+    }
+    assert set(made.values()) == {1, 2}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("same", [True, False], ids=["one question", "two questions"])
+def test_searches_that_share_a_folder_train_nothing_twice(
+    tmp_path, monkeypatch, plan, same, workers
+):
+    """Two of each question, at once, in threads."""
+    made: Counter[str] = Counter()
+    plans = [plan, plan if same else planned(tune=False, checks=False, threshold=0.8)]
+    monkeypatch.setitem(
+        runs.EXECUTORS, "local", lambda *_: Imagined(workers, threading.get_ident(), made)
+    )
+    monkeypatch.setattr(runs, "_LOOK", 0.002)
+    found: dict[int, str] = {}
+
+    def search(i: int) -> None:
+        found[i] = told(conductor.measure(plans[i % 2], Store(tmp_path)))
+
+    threads = [threading.Thread(target=search, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 4 and set(made.values()) == {1}
+    assert found[0] == found[2] and found[1] == found[3]
+    # Each answer is that of its records.
+    for i, asked in enumerate(plans):
+        assert told(conductor.measure(asked, Store(tmp_path))) == found[i]
+    assert set(made.values()) == {1}
