@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from idim.cli.answers import as_text, table
+from idim.cli.answers import as_text, check_folder, table
 from idim.cli.flags import Asked, takes
 from idim.cli.terminal import answer
 from idim.errors import DONE, IdimError
@@ -22,22 +22,46 @@ def command(
     html: Annotated[
         str | None, typer.Option(help="Also write one page with everything in it.")
     ] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(
+            help="Also write every figure as PNG, SVG and PDF and every table as CSV, Markdown and "
+            "LaTeX into this folder."
+        ),
+    ] = None,
+    published: Annotated[
+        str | None,
+        typer.Option(help="JSON of published d90 by model, method and task, to stand beside ours."),
+    ] = None,
 ) -> int:
     """Derive every summary, table and figure again from a store's records."""
     from idim.answers import summary
+    from idim.answers.published import read
+    from idim.made import Made
     from idim.report import page
     from idim.store import Store
 
+    theirs = read(published) if published else None
+    check_folder(paper, "--paper")
     store = Store(folder, create=False)
-    summaries = summary.derive(store)
+    made = Made(store)
+    summaries = summary.derive(store, made)
     if not asked.as_json:
         answer(table(summaries))
-    summary.keep(store, summaries)
-    drawn = [made for _, made in page.draw(store, summaries)]
-    paths = [made for made in drawn if isinstance(made, Path)]
+    summary.keep(store, summaries, made)
+    drawn = [found for _, found in page.draw(store, summaries, made)]
+    paths = [found for found in drawn if isinstance(found, Path)]
     if html:
-        page.write_html(summaries, paths, Path(html))
+        command = f"idim report {folder} --html {html}"
+        text = page.page(store, summaries, Path(html).parent, command, made, theirs)
+        page.write_html(text, Path(html))
         paths.append(Path(html))
+    if paper:
+        from idim.report.paper import write_paper
+
+        found = list(write_paper(store, summaries, Path(paper), theirs))
+        paths += [path for path in found if isinstance(path, Path)]
+        drawn += [error for error in found if isinstance(error, IdimError)]
     if asked.as_json:
         kept = [s.to_json() for s in summaries]
         answer(as_text({"summaries": kept, "wrote": [str(p) for p in paths]}))
