@@ -151,6 +151,7 @@ class _Measurement:
         inquiry, plan = self.inquiry, self.plan
         design, protocol = DESIGNS[plan.protocol.design], plan.protocol
         while True:
+            inquiry.tell()
             if len(inquiry.full) < protocol.most_baselines and wants_baseline(
                 inquiry.points, inquiry.target, plan.limits
             ):

@@ -51,6 +51,7 @@ class Runs:
             record = dataclasses.replace(made, study=self._plan.study, arm_key=arm_key)
             store.put(record)
             done[spec.key] = record
+            self._watcher.finished(record)
             info = record.training
             score = record.reason if info.score is None else f"{info.score:.4f}"
             say(f"{_title(spec)}: {record.status}, {info.metric} {score}, {info.seconds:.0f} s")

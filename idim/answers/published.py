@@ -56,7 +56,7 @@ def read(path: str) -> Published:
     except (OSError, ValueError) as error:
         raise expected("--published", _FORM, f"{path}: {first_line(error)}") from None
     values = found.get("d90") if isinstance(found, dict) else None
-    if not _fits(values):
+    if values is None or not _fits(values):
         raise expected("--published", _FORM, path)
     return Published(str(found.get("source", path)), values)
 

@@ -63,7 +63,7 @@ def command(
     plans = [resolve(config) for config in configs]
     summaries: list[Summary] = []
     try:
-        with watching() as watcher:
+        with watching(configs[0].report_to, configs[0].out) as watcher:
             for plan, config in zip(plans, configs, strict=True):
                 summaries.append(conductor.measure(plan, Store(config.out), watcher))
     finally:
@@ -96,7 +96,7 @@ def _layout(summaries: list[Summary], published: Published | None) -> str:
     """A row a model, columns of methods and tasks, as the papers print it."""
     from idim.report.layout import layout_frame
 
-    text = layout_frame(summaries, published).to_string(index=False)
+    text = str(layout_frame(summaries, published).to_string(index=False))
     return text + (f"\npublished: {published.source}" if published else "")
 
 

@@ -65,9 +65,10 @@ def command(
         remark(f"idim: note: {reason}")
     if not plans:
         raise expected("--arms", "at least one that the model can carry", "; ".join(left))
-    store = Store(asked.config(arm=plans[0].arm).out)
+    config = asked.config(arm=plans[0].arm)
+    store = Store(config.out)
     times: dict[str, tuple[float, float | None]] = {}
-    with watching() as watcher:
+    with watching(config.report_to, config.out) as watcher:
         for plan in plans:
             conductor.measure(plan, store, watcher)
         for plan in plans if latency else ():

@@ -14,5 +14,5 @@ def measured(config: Config) -> Summary:
     from idim.resolve import resolve
     from idim.store import Store
 
-    with watching() as watcher:
+    with watching(config.report_to, config.out) as watcher:
         return conductor.measure(resolve(config), Store(config.out), watcher)

@@ -51,7 +51,7 @@ def command(
     from idim.store import Store
 
     config = asked.config(arm=SWEPT)
-    with watching() as watcher:
+    with watching(config.report_to, config.out) as watcher:
         plan = resolve(config)
         summary = conductor.measure(plan, Store(config.out), watcher, minutes=budget)
     assert isinstance(summary, SearchSummary)
