@@ -64,6 +64,8 @@ class Adapted:
     groups: tuple[Group, ...]
     #: What the arm says of itself in a record.
     info: dict[str, Any] = field(default_factory=dict)
+    #: Asked after training: what it learned that a record keeps beside ``info``.
+    learned: Callable[[], dict[str, Any]] = dict
     #: Told how many steps there will be, before the first.
     begin: Callable[[int], object] | None = None
     #: Added to each batch's loss.

@@ -46,7 +46,9 @@ def figure_against_size(records: Sequence[Record], summaries: Sequence[Summary])
         "d (trained numbers, scales included)" if over_d else f"{_size_name(first)} {first.letter}"
     )
     figure.supylabel(short(first.metric), fontsize=8)
-    figure.suptitle(f"{short(first.model)} × {short(first.task)}, {short(first.protocol)}")
+    figure.suptitle(
+        f"{short(first.model)} × {short(first.task)}, {short(first.protocol)}", fontsize=8
+    )
     legend(figure)
     return figure
 

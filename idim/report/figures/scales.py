@@ -31,7 +31,7 @@ def figure_of_scales(records: Sequence[Record], summary: Summary) -> Figure:
             alpha=0.25 + 0.6 * size_of(r) / largest,
         )  # fmt: skip
     axes.set_yticks(range(len(names)), [short(n)[-30:] for n in names], fontsize=6.5)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(f"learned scale (n = {len(runs)} runs; it starts at 1)")
     axes.set_title(f"{short(summary.model)} × {short(summary.task)}, {ARMS[summary.arm].shown}")
     return figure

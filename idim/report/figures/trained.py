@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -81,7 +81,7 @@ def figure_against_trained(
         draw_levels(each[0], levels, rule)
         for arm, fit in fits:
             each[0].plot([f.d for f in fit], [f.mean for f in fit], color=style(arm)[0], lw=1)
-        _ours(each[0], rows)
+        _ours(each[0], rows, {arm for arm, _ in fits})
         each[0].set_ylabel(short(metric))
         each[0].set_title(short(title))
         size_axis(each[0], [r.trained for r in rows])
@@ -92,10 +92,12 @@ def figure_against_trained(
     return figure
 
 
-def _ours(axes: Axes, rows: Sequence[Reached]) -> None:
+def _ours(axes: Axes, rows: Sequence[Reached], fitted: Collection[str]) -> None:
+    """Each arm's means and errors; joined where they are few and no curve is fitted to them."""
     for arm in dict.fromkeys(r.arm for r in rows):
         mine = [r for r in rows if r.arm == arm]
         colour, marker = style(arm)
+        joined = len(mine) <= _JOINED and arm not in fitted
         axes.errorbar(
             [r.trained for r in mine],
             [r.mean for r in mine],
@@ -103,8 +105,8 @@ def _ours(axes: Axes, rows: Sequence[Reached]) -> None:
             marker=marker,
             color=colour,
             # Many sizes with a run each are a cloud, and a line through it would be a scribble.
-            ls="-" if len(mine) <= _JOINED else "none",
-            alpha=1.0 if len(mine) <= _JOINED else 0.6,
+            ls="-" if joined else "none",
+            alpha=1.0 if joined else 0.6,
             lw=0.8,
             capsize=2,
             label=f"{ARMS[arm].shown} ({_counted(mine)})",

@@ -88,7 +88,7 @@ def _beside(s: Summary) -> str:
     if found is None:
         return ""
     middle = f"{found.estimate:,}, " if found.estimate else ""
-    return f" By the model of the curve it is {middle}{_interval(found)}."
+    return f" The same runs, by the model of the curve: {middle}{_interval(found)}."
 
 
 def _of_weights(s: Summary, estimate: int) -> str:
