@@ -55,13 +55,18 @@ def written(path: Path) -> str:
 
 
 def remade(folder: Path) -> list[Path]:
-    """Write the summaries and the figures of a store: those that are not what they were."""
+    """Write the summaries and the figures of a store, and name those that are not what they were.
+
+    A figure that nothing draws any more is removed.
+    """
     store = Store(folder, create=False)
     before = {p: p.read_bytes() for p in folder.glob("*/*-*.*")}
     made = Made(store)
     summaries = summary.derive(store, made)
     summary.keep(store, summaries, made)
     found = [path for _, path in draw(store, summaries, made)]
+    for path in {*(folder / "figures").glob("*.png")} - {*found}:
+        path.unlink()
     return [p for p in found if isinstance(p, Path) and before.get(p) != p.read_bytes()]
 
 

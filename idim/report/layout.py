@@ -34,7 +34,7 @@ def layout_frame(summaries: Sequence[Summary], published: Published | None = Non
             for task in tasks:
                 found = [s for s in summaries if (s.model, s.arm, s.task) == (model, arm, task)]
                 row[_head(arm, task)] = "; ".join(map(cell, found)) or _NONE
-                if _told(published, arm, tasks):
+                if _told(published, arm, task):
                     value = published and published.value(model, ARMS[arm].shown, task)
                     row[_head(arm, task) + ", published"] = f"{value:g}" if value else _NONE
         rows.append(row)
@@ -43,7 +43,7 @@ def layout_frame(summaries: Sequence[Summary], published: Published | None = Non
         for arm in arms:
             for task in tasks:
                 value = published and published.value(theirs, ARMS[arm].shown, task)
-                if _told(published, arm, tasks):
+                if _told(published, arm, task):
                     row[_head(arm, task)] = _NONE
                     row[_head(arm, task) + ", published"] = f"{value:g}" if value else _NONE
         if any(v != _NONE for k, v in row.items() if k != "model"):
@@ -56,12 +56,10 @@ def _head(arm: str, task: str) -> str:
     return f"{ARMS[arm].shown} {size.letter if size else ''}90, {task}"
 
 
-def _told(published: Published | None, arm: str, tasks: Sequence[str]) -> bool:
-    """Whether the publication has this method on one of these tasks."""
+def _told(published: Published | None, arm: str, task: str) -> bool:
+    """Whether the publication has this method on this task."""
     return published is not None and any(
-        published.value(model, ARMS[arm].shown, task) is not None
-        for model in published.values
-        for task in tasks
+        published.value(model, ARMS[arm].shown, task) is not None for model in published.values
     )
 
 

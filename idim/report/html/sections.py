@@ -76,6 +76,8 @@ class Study:
     runs: tuple[Run, ...]
 
 
+#: The most values of one setting that are listed. The records have them all.
+_SHOWN = 4
 RUN_HEADS = (
     "record", "purpose", "arm", "size", "score", "status", "rate", "steps", "seconds",
     *(f"seed: {name}" for name in SEEDS),
@@ -219,7 +221,8 @@ def _recipe(r: object) -> str:
 
 def _each(values: Iterable[str]) -> str:
     found = [v for v in dict.fromkeys(values) if v]
-    return "; ".join(found) or "not kept"
+    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ("; ".join(found[:_SHOWN]) or "not kept") + more
 
 
 def _dates(mine: Sequence[Record]) -> str:
