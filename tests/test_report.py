@@ -337,3 +337,25 @@ def test_a_page_with_published_values_names_their_source(tmp_path):
         store, summary.derive(store), tmp_path, made=Made(store), published=read(str(path))
     )
     assert "somebody, Table 1" in text
+
+
+def test_the_spectrum_on_the_page_is_that_of_the_projection_of_a_run(tmp_path):
+    import torch
+
+    import projections
+    from idim.report.figures.marked import nearest
+    from idim.spectra import eigenvalues
+
+    words = ["--model", "mlp:64-8-10", "--task", "digits", "--max-steps", 10, "--arm", "did"]
+    words += ["--learning-rate", 0.01, "--quick", "--grid", "20,80", "--out", tmp_path / "o"]
+    assert idim("search", *words)[0] in (0, 3)
+    store = Store(tmp_path / "o", create=False)
+    (found,) = summary.derive(store)
+    run = nearest(store.all(), found)
+    values, said = eigenvalues(run), run.training.adaptation["projection"]
+    p = projections.make(said["family"], said["D"], said["d"], seed=said["seed"])
+    matrix = p.as_matrix().double()
+    assert values == pytest.approx(torch.linalg.eigvalsh(matrix.T @ matrix).tolist(), abs=1e-4)
+    code, _, _ = idim("report", store.root, "--html", tmp_path / "page.html", "--spectra")
+    text = (tmp_path / "page.html").read_text()
+    assert code == 0 and f"{values[0]:.4f} to {values[-1]:.4f}" in text and "Spectrum of" in text

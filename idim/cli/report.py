@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,11 @@ from idim.cli.answers import as_text, check_folder, table
 from idim.cli.flags import Asked, takes
 from idim.cli.terminal import answer
 from idim.errors import DONE, IdimError
+
+if TYPE_CHECKING:
+    from idim.report.figures.catalogue import Spectra
+    from idim.store import Store
+    from idim.values.summary import Summary
 
 EXAMPLE = "idim report idim-out --html idim-out/report.html"
 
@@ -29,6 +34,14 @@ def command(
             "LaTeX into this folder."
         ),
     ] = None,
+    spectra: Annotated[
+        bool,
+        typer.Option(
+            "--spectra",
+            help="On the page, also show the eigenvalues of the projections nearest the answers; "
+            "it makes them again.",
+        ),
+    ] = False,
     published: Annotated[
         str | None,
         typer.Option(help="JSON of published d90 by model, method and task, to stand beside ours."),
@@ -53,7 +66,8 @@ def command(
     paths = [found for found in drawn if isinstance(found, Path)]
     if html:
         command = f"idim report {folder} --html {html}"
-        text = page.page(store, summaries, Path(html).parent, command, made, theirs)
+        seen = _spectra(store, summaries) if spectra else None
+        text = page.page(store, summaries, Path(html).parent, command, made, theirs, seen)
         page.write_html(text, Path(html))
         paths.append(Path(html))
     if paper:
@@ -71,3 +85,17 @@ def command(
         if isinstance(error, IdimError):
             raise error
     return DONE
+
+
+def _spectra(store: Store, summaries: list[Summary]) -> Spectra:
+    """The spectra of the projections that the runs nearest to each answer used."""
+    from idim.report.figures.marked import nearest
+    from idim.spectra import eigenvalues
+
+    records, found = store.all(), {}
+    for s in summaries:
+        run = nearest(records, s)
+        if run is not None and (values := eigenvalues(run)):
+            said = run.training.adaptation["projection"]
+            found[s.id] = (said["family"], said["D"], said["d"], values)
+    return found

@@ -17,7 +17,7 @@ from idim.answers.ratio import ratios
 from idim.arms import ARMS
 from idim.errors import IdimError, first_line, printable
 from idim.made import Made, code_of, digest_of, marks
-from idim.report.figures.catalogue import KEPT, Drawing, of_study, overview
+from idim.report.figures.catalogue import KEPT, Drawing, Spectra, of_study, overview
 from idim.report.figures.marked import by_master_seed
 from idim.store import Store, write
 from idim.values.record import Record
@@ -104,6 +104,7 @@ def page(
     command: str = "",
     made: Made | None = None,
     published: Published | None = None,
+    spectra: Spectra | None = None,
 ) -> str:
     """One page with nothing outside it, which tells all that the store knows.
 
@@ -114,6 +115,7 @@ def page(
         command: what made the page, in words.
         made: what is made already.
         published: values for the table of models.
+        spectra: of the projections, where somebody computed them.
 
     Cost: a tenth of a second for each figure that is not drawn yet.
     """
@@ -151,7 +153,7 @@ def page(
         title = f"{names[0]}, {first.protocol}" + (f", {steps:,} steps" if steps else "")
         titles.append(title)
         again = titles.count(title)
-        drawings = of_study(records, group)
+        drawings = of_study(records, group, spectra)
         main = [d for d in drawings if d.kind in (*KEPT, "trained")]
         return sections.Study(
             first.study or first.id,

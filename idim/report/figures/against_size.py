@@ -8,6 +8,7 @@ from statistics import stdev
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from idim.answers.evidence import size_of
 from idim.arms import ARMS
@@ -46,9 +47,8 @@ def figure_against_size(records: Sequence[Record], summaries: Sequence[Summary])
         "d (trained numbers, scales included)" if over_d else f"{_size_name(first)} {first.letter}"
     )
     figure.supylabel(short(first.metric), fontsize=8)
-    figure.suptitle(
-        f"{short(first.model)} × {short(first.task)}, {short(first.protocol)}", fontsize=8
-    )
+    what = f"{short(first.model)} × {short(first.task)}, {short(first.protocol)}"
+    figure.suptitle(f"{what}, D = {EngFormatter(places=1, sep='')(first.D)}", fontsize=8)
     legend(figure)
     return figure
 
@@ -145,7 +145,16 @@ def _answer(axes: Axes, summary: Summary, colour: str, marker: str) -> None:
             solid_capstyle="butt", zorder=3, label=f"{name}: {what}",
         )  # fmt: skip
     if (best := answer_of(summary)) and best.estimate and best.level:
-        axes.plot([best.estimate], [levels.tau], marker, color=INK, ms=6, mfc="none", zorder=4)
+        axes.plot(
+            [best.estimate],
+            [levels.tau],
+            marker,
+            color=INK,
+            ms=6,
+            mfc="none",
+            zorder=4,
+            label=f"{name}: {summary.letter}90, the middle",
+        )
 
 
 def draw_levels(axes: Axes, levels: Levels, rule: str = "") -> None:

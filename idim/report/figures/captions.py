@@ -120,6 +120,17 @@ def of_scales(s: Summary, runs: Sequence[Record]) -> str:
     )
 
 
+def of_spectrum(family: str, D: int, d: int, values: Sequence[float]) -> str:
+    """Of a spectrum: its ends, and what they mean."""
+    root = (d / D) ** 0.5
+    return (
+        f"Eigenvalues of PᵀP for the {family} projection from d = {d:,} to D = {D:,}, made again "
+        f"from the record of the run nearest to the answer: {values[0]:.4f} to {values[-1]:.4f}. "
+        "If all are equal, P moves all directions alike. A Gaussian matrix of that shape has "
+        f"{(1 - root) ** 2:.4f} to {(1 + root) ** 2:.4f}."
+    )
+
+
 def of_intervals(rows: Sequence[Summary]) -> str:
     """Of all answers: each in words."""
     each = "; ".join(f"{s.model} × {s.task}, {ARMS[s.arm].shown}: {_found(s)}" for s in rows)

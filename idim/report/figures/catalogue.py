@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -68,12 +68,19 @@ def overview(summaries: Sequence[Summary]) -> list[Drawing]:
     return found
 
 
-def of_study(records: Sequence[Record], summaries: Sequence[Summary]) -> list[Drawing]:
+#: Of a search, by its id: the family of P, D, d, and the eigenvalues of P^T P.
+Spectra = Mapping[str, tuple[str, int, int, tuple[float, ...]]]
+
+
+def of_study(
+    records: Sequence[Record], summaries: Sequence[Summary], spectra: Spectra | None = None
+) -> list[Drawing]:
     """The figures of one model, task and budget, each curve once.
 
     Args:
         records: all at hand.
         summaries: of one study.
+        spectra: of the projections that searches used, where somebody computed them.
     """
     group = [s for s in summaries if s.levels and s.curve]
     over_d = [s for s in group if s.letter == "d"]
@@ -83,6 +90,17 @@ def of_study(records: Sequence[Record], summaries: Sequence[Summary]) -> list[Dr
         found.append(_trained(records, group))
     for s in group:
         found += _training(records, s)
+        if spectra and s.id in spectra:
+            found.append(
+                Drawing(
+                    "spectrum",
+                    s.id,
+                    f"Spectrum of the projection, {ARMS[s.arm].shown}",
+                    captions.of_spectrum(*spectra[s.id]),
+                    (s,),
+                    partial(_drawn, "spectrum", "figure_of_spectrum", *spectra[s.id]),
+                )
+            )
     return found
 
 

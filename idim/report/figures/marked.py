@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from idim.answers.evidence import size_of
 from idim.arms import ARMS
+from idim.report.words import answer_of
 from idim.values.purpose import Purpose
 from idim.values.record import Record
 from idim.values.summary import Summary
@@ -49,6 +50,20 @@ def scaled(records: Iterable[Record]) -> list[Record]:
         and len(said) == len(names) > 0
         and all(isinstance(v, (int, float)) for v in said)
     ]
+
+
+def nearest(records: Sequence[Record], summary: Summary) -> Record | None:
+    """The run of a search nearest to its answer that says which P it used; None without one."""
+    found = answer_of(summary)
+    goal = found.estimate if found and found.estimate else 0
+    mine = [
+        r
+        for r in records
+        if r.key in summary.keys
+        and r.kind == Purpose.SEARCH
+        and isinstance(r.training.adaptation.get("projection"), dict)
+    ]
+    return min(mine, key=lambda r: abs(size_of(r) - goal), default=None)
 
 
 def point(axes: Axes, x: float, record: Record, y: float | None = None, **how: Any) -> None:
