@@ -20,6 +20,7 @@ from idim.cli import app
 from idim.errors import IdimError
 from idim.made import Made
 from idim.report import forms, page
+from idim.report.drawer import studies
 from idim.report.figures.catalogue import Drawing, of_study, overview
 from idim.report.layout import layout_frame
 from idim.report.paper import write_paper
@@ -180,7 +181,7 @@ def test_nothing_in_a_figure_lies_over_anything_else(name):
     """Labels of ticks keep apart, legends lie outside of the panels, and no text is cut off."""
     records, summaries = kept(name)
     drawings = overview(summaries)
-    drawings += [d for group in page.studies(summaries) for d in of_study(records, group)]
+    drawings += [d for group in studies(summaries) for d in of_study(records, group)]
     assert len(drawings) >= 4
     for drawing in drawings:
         lies_apart(drawing)

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from idim.answers.summary import summarise
+from idim.report.drawer import studies
 from idim.report.figures.catalogue import KEPT as DRAWN
 from idim.report.figures.catalogue import of_study
-from idim.report.page import studies
 from idim.report.style import png
 from idim.store import Store
 from idim.values.record import SCHEMA

@@ -11,10 +11,10 @@ from idim.answers.published import Published
 from idim.errors import IdimError
 from idim.report import forms
 from idim.report.curve_frame import curve_frame
+from idim.report.drawer import studies
 from idim.report.figures.catalogue import of_study, overview
 from idim.report.html import sections
 from idim.report.layout import layout_frame
-from idim.report.page import studies
 from idim.store import Store, write
 from idim.values.files import file_name
 from idim.values.summary import Summary

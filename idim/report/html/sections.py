@@ -6,19 +6,24 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from idim.answers.evidence import size_of
 from idim.arms import ARMS
 from idim.protocols import PROTOCOLS
 from idim.report.curve_frame import curve_frame
+from idim.report.figures.marked import CURVE
 from idim.report.html import sentences
 from idim.report.search_text import arm_text, checks_text, sentence, warnings_of
 from idim.report.tables import summary_text
 from idim.report.words import answer_of, answer_text, cost_text, interval_of, ratio_text
 from idim.values.findings import Comparison
+from idim.values.recipe import Recipe
 from idim.values.record import Record
 from idim.values.search_summary import SearchSummary
 from idim.values.spec import SEEDS
 from idim.values.summary import Summary
+from idim.values.training import Status
 
 #: A table: its heads, and its rows of cells.
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -157,13 +162,10 @@ def answered(s: Summary, records: Sequence[Record], seed: str = "") -> Answer:
     )
 
 
-def _cells(frame: object) -> Table:
+def _cells(frame: pd.DataFrame | None) -> Table:
     """A data frame as a table of text."""
     if frame is None:
         return (), []
-    import pandas as pd
-
-    assert isinstance(frame, pd.DataFrame)
     rows = [tuple(_cell(v) for v in row) for row in frame.itertuples(index=False, name=None)]
     return tuple(map(str, frame.columns)), rows
 
@@ -184,10 +186,10 @@ def _measured(s: Summary, mine: Sequence[Record]) -> Iterable[tuple[str, str]]:
         yield "threshold", f"{sentences.RULES.get(s.rule, s.rule)} (fraction: {fraction})"
         yield "how sizes are chosen", s.design
         yield "examples", ", ".join(f"{n:,} {split}" for split, n in s.examples.items())
-    recipes = {r.spec.recipe for r in mine if r.kind == "search" or r.kind == "sweep"}
+    recipes = {r.spec.recipe for r in mine if r.kind in CURVE}
     if recipes:
         yield "budget", _each(_recipe(r) for r in recipes)
-    yield "steps of a run", _each(f"{r.training.steps:,}" for r in mine if r.status == "ok")
+    yield "steps of a run", _each(f"{r.training.steps:,}" for r in mine if r.status == Status.OK)
     yield "device", _each(r.setting.device for r in mine)
     yield "threads", _each(str(r.setting.threads) for r in mine)
     packages = dict.fromkeys(
@@ -208,10 +210,7 @@ def _measured(s: Summary, mine: Sequence[Record]) -> Iterable[tuple[str, str]]:
     yield "record of the question", s.id
 
 
-def _recipe(r: object) -> str:
-    from idim.values.recipe import Recipe
-
-    assert isinstance(r, Recipe)
+def _recipe(r: Recipe) -> str:
     long = f"{r.max_steps:,} steps" if r.max_steps else f"{r.epochs:g} epochs"
     return (
         f"{long}, batches of {r.batch_size}, {r.optimizer}, schedule {r.schedule}, {r.precision}, "
