@@ -60,6 +60,8 @@ class _WhenPeftComes(importlib.abc.MetaPathFinder):
         return spec
 
 
+if "IPython" in sys.modules:
+    importlib.import_module("idim.jupyter").register()
 if "peft" in sys.modules:
     importlib.import_module("idim.peft_plugin")
 else:

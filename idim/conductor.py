@@ -159,6 +159,7 @@ class _Measurement:
         together = protocol.design not in ADAPTIVE
         while True:
             flying = inquiry.decide(together)
+            inquiry.tell()
             if len(inquiry.full) < protocol.most_baselines and wants_baseline(
                 inquiry.points, inquiry.target, plan.limits
             ):

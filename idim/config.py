@@ -21,6 +21,8 @@ from idim.values.protocol import Protocol
 from idim.values.recipe import CHOICES
 
 EXECUTORS = ("local", "ray")
+#: Trackers that accelerate knows, and none.
+REPORTS = ("none", "tensorboard", "wandb", "mlflow")
 ENGINES = ("auto", "plain", "native", "triton", "fht")
 
 #: The panels of the help, in the order in which it shows them.
@@ -192,6 +194,12 @@ class Config:
     )
     out: str = _flag(
         OUTPUT, "The store: a folder for records and figures. Default: idim-out.", "idim-out"
+    )
+    report_to: str = _flag(
+        OUTPUT,
+        "Also report every run to a tracker: tensorboard, wandb or mlflow. Default: to none.",
+        "none",
+        choices=REPORTS,
     )
     save: str = _flag(OUTPUT, "A folder for what was trained: an adapter, or a full model.", "")
     workers: int = _flag(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from idim import specs
 from idim.answers.evidence import baseline_of, belief_of, points_of, size_of_spec, target_of
+from idim.answers.outlook import BUDGET_CHECK, RATE_CHECK, outlook_of
 from idim.answers.summary import summarise
 from idim.errors import IdimError
 from idim.flight import Flight
@@ -40,7 +41,7 @@ class Inquiry:
     def __init__(
         self, plan: Plan, store: Store, watcher: Watcher = SILENT, source: Source = CATALOGUES
     ):
-        self.plan, self.say = plan, watcher.say
+        self.plan, self.say, self._watcher = plan, watcher.say, watcher
         self._store = store
         self._runs = Runs(plan, store, watcher, source)
         self.flight = Flight(plan, store, self._runs)
@@ -139,6 +140,16 @@ class Inquiry:
         """The size that the curve crosses tau at, as far as the runs tell."""
         found: int | None = self.belief.interval(self.target)["estimate"]
         return found
+
+    def tell(self) -> None:
+        """Tell the watcher what a stop now would answer, and what the rest will take."""
+        if self._watcher.knows and self.history:
+            protocol = self.plan.protocol
+            checks = BUDGET_CHECK * protocol.budget_check + RATE_CHECK * protocol.rate_check
+            asked = self.question, self.plan.limits, self.plan.letter
+            found = outlook_of(*asked, self.full, self.history, checks, self._runs.at_once)
+            if found:
+                self._watcher.knows(found)
 
     def answer(self, finished: bool) -> Summary:
         """Note how the question ends, and answer it from its records."""

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from idim.answers.summary import summarise
 from idim.errors import expected
 from idim.store import Store
-from idim.values.question import Question
 from idim.values.record import Record
-from idim.values.search_summary import SearchSummary
 from idim.values.summary import Summary
 
 if TYPE_CHECKING:  # it takes a second, and a measurement that is not drawn needs none
@@ -23,25 +20,20 @@ class Measurement(dict[str, Any]):
     ``print`` shows the text that the command line prints. A notebook shows text and figure.
     """
 
-    def __init__(
-        self, summary: Summary, records: Sequence[Record] = (), questions: Sequence[Question] = ()
-    ):
+    def __init__(self, summary: Summary, records: Sequence[Record] = ()):
         """Args:
         summary: what the search or the sweep found.
         records: the runs that the figure shows.
-        questions: the other questions of the same study.
         """
         super().__init__(summary.to_json())
         self.summary = summary
-        self._records, self._questions = list(records), list(questions)
+        self._records = list(records)
 
     @classmethod
     def read(cls, summary: Summary, out: str) -> Measurement:
         """With the runs that a store holds. They stay here when the store is deleted."""
         store = Store(out, create=False)
-        others = [q for q in store.questions() if q.study == summary.study and q.id != summary.id]
-        wanted = summary.keys.union(*(q.keys for q in others))
-        return cls(summary, [r for r in store.all() if r.key in wanted], others)
+        return cls(summary, [r for r in store.all() if r.key in summary.keys])
 
     def __str__(self) -> str:
         from idim.report import tables
@@ -49,31 +41,23 @@ class Measurement(dict[str, Any]):
         return tables.summary_text(self.summary)
 
     def figure(self) -> Figure:
-        """Draw the score against d, or against LoRA's rank with the store's other curves beside it.
+        """Draw the score against d, or against the size of another arm.
 
         Returns: a figure of matplotlib, for ``savefig`` or a notebook.
         Raises: IdimError where there is nothing to draw, because no full run ended well.
         """
-        from idim.report import figures
+        from idim.report.figures.against_size import figure_against_size
 
-        summary = self.summary
-        if not summary.levels:
-            raise expected("figure", "a full run that ended well", str(summary.verdict))
-        if summary.letter != "d":
-            others = [summarise(self._records, q) for q in self._questions]
-            over_d = [s for s in others if isinstance(s, SearchSummary) and s.letter == "d"]
-            searches = [s for s in over_d if s.levels and s.curve]
-            return figures.figure_against_rank(self._records, summary, searches)
-        assert isinstance(summary, SearchSummary)
-        return figures.figure_against_d(self._records, [summary])
+        if not self.summary.levels:
+            raise expected("figure", "a full run that ended well", str(self.summary.verdict))
+        return figure_against_size(self._records, [self.summary])
 
     def _repr_png_(self) -> bytes | None:
-        from idim.report import figures
+        from idim.report.style import png
 
-        return figures.png(self.figure()) if self.summary.levels else None
+        return png(self.figure()) if self.summary.levels else None
 
     def _repr_html_(self) -> str:
-        from idim.report import page
+        from idim.report import notebook
 
-        picture = self._repr_png_()
-        return page.text(str(self)) + (page.image(picture, self.summary.id) if picture else "")
+        return notebook.summary_html(self.summary, self._records)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 from idim.errors import printable
+from idim.values.outlook import Outlook
 from idim.watcher import Progress as Told
 from idim.watcher import Watcher
 
@@ -22,7 +24,7 @@ def shown(on_failure: Callable[[], None] = lambda: None) -> Iterator[Watcher]:
     training. A reader who went away does.
     """
     # Here, because rich takes a while to load, and a silent measurement does without it.
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import (
         BarColumn,
         Progress,
@@ -30,8 +32,19 @@ def shown(on_failure: Callable[[], None] = lambda: None) -> Iterator[Watcher]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
 
-    bar = Progress(
+    class Shown(Progress):
+        """The bar of the run at work, and below it what the search knows so far."""
+
+        known = ""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from super().get_renderables()
+            if self.known:
+                yield Text(self.known)
+
+    bar = Shown(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} steps"),
@@ -62,8 +75,17 @@ def shown(on_failure: Callable[[], None] = lambda: None) -> Iterator[Watcher]:
             on_failure()
             bar.console.quiet = True
 
+    began = time.monotonic()
+
+    def knows(outlook: Outlook) -> None:
+        line = known_text(outlook, time.monotonic() - began)
+        if bar.console.is_terminal:
+            bar.known = printable(line)
+        else:
+            say(line)
+
     try:
-        yield Watcher(say, run)
+        yield Watcher(say, run, knows)
     finally:
         if bar.live.is_started:
             bar.stop()
@@ -84,4 +106,33 @@ def watching(progress: bool | None, say: Callable[[str], None] | None) -> Iterat
         yield Watcher(say or LOGGER.info)
         return
     with shown() as watcher:
-        yield Watcher(say or watcher.say, watcher.run)
+        yield Watcher(say or watcher.say, watcher.run, watcher.knows)
+
+
+def known_text(known: Outlook, elapsed: float = 0.0) -> str:
+    """What a search knows so far, in a line.
+
+    Args:
+        known: after the latest decision.
+        elapsed: seconds since the beginning.
+    """
+    found, name = known.answer, f"{known.letter}90"
+    answer = "nothing yet"
+    if found and found.level:
+        low, high = found.low or "..", found.high or ".."
+        answer = f"{name} = {found.estimate or '..'} [{low}, {high}]"
+    elif found:
+        parts = (found.low and f"{found.low} < ", name, found.high and f" <= {found.high}")
+        answer = "".join(p for p in parts if p)
+    rest = f"about {known.more} more run" + "s" * (known.more != 1)
+    if known.seconds is not None:
+        rest += f", {duration(known.seconds)} left of {duration(elapsed + known.seconds)}"
+    runs = f"{known.runs} run" + "s" * (known.runs != 1)
+    return f"a stop now would answer, after {runs}: {answer}; {rest}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 40 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"

@@ -59,6 +59,7 @@ def execute(
         outcome = _outcome(spec, adapted, task, _watched(task, progress), saves)
         if adapted.sizes and outcome.status == "ok":
             adapted.info["by_size"] = _by_size(spec, adapted, task)
+        adapted.info |= adapted.learned()
         warnings = _finish(spec, adapted, outcome, save)
         locked = None
         if (

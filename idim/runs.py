@@ -192,6 +192,7 @@ class Runs:
         other = None if wanted.save or claim.path.exists() else self._store.get(spec.key)
         if other is None:
             self._store.put(record, claim)
+            self._watcher.finished(record)
         self._store.drop_save(spec.key)
         del self._claims[spec.key]
         self._store.claims.release(claim)

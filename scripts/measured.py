@@ -177,10 +177,11 @@ def glue(up: str) -> str:
 
 
 def glue_figures(up: str) -> str:
-    """Score against d and rank, one figure a task."""
-    found = [s for s in _summaries("minilm-glue") if s["arm"] == "lora"]
+    """Score against d and against rank, two figures a task."""
+    found = [s for s in _summaries("minilm-glue") if s["arm"] in ("did", "lora")]
+    size = {"did": "d", "lora": "rank"}
     return "\n\n".join(
-        _figure(up, f"score against d and rank, {s['task']}", "minilm-glue", s) for s in found
+        _figure(up, f"score against {size[s['arm']]}, {s['task']}", "minilm-glue", s) for s in found
     )
 
 

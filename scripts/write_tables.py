@@ -1,9 +1,11 @@
-"""Write what documents take from the records and from the code, between their markers.
+"""Write all that is made of records and code: summaries and figures of results/, then documents.
 
 python scripts/write_tables.py          # writes
 python scripts/write_tables.py --check  # exit code 1 where a document and the records differ
 
-A marker names a function of ``measured.py`` or ``told.py`` and stands on a line of its own:
+The summaries and figures of every store in results/ come first, where their records or the code
+that makes them changed. Documents take the rest between their markers. A marker names a function
+of ``measured.py`` or ``told.py`` and stands on a line of its own:
 
     <!-- study: python scripts/write_tables.py -->
     ... what the function returns ...
@@ -20,6 +22,11 @@ from pathlib import Path
 
 import measured
 import told
+
+from idim.answers import summary
+from idim.made import Made
+from idim.report.page import draw
+from idim.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The functions take the way from the document to the top folder: "" or "../".
@@ -47,6 +54,22 @@ def written(path: Path) -> str:
     return _MARKED.sub(lambda m: f"{m[1]}{MAKERS[m[2]](up)}\n{m[3]}", path.read_text())
 
 
+def remade(folder: Path) -> list[Path]:
+    """Write the summaries and the figures of a store, and name those that are not what they were.
+
+    A figure that nothing draws any more is removed.
+    """
+    store = Store(folder, create=False)
+    before = {p: p.read_bytes() for p in folder.glob("*/*-*.*")}
+    made = Made(store)
+    summaries = summary.derive(store, made)
+    summary.keep(store, summaries, made)
+    found = [path for _, path in draw(store, summaries, made)]
+    for path in {*(folder / "figures").glob("*.png")} - {*found}:
+        path.unlink()
+    return [p for p in found if isinstance(p, Path) and before.get(p) != p.read_bytes()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -54,6 +77,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing")
     asked = parser.parse_args()
     stale = []
+    for folder in sorted(p.parent for p in (ROOT / "results").glob("*/searches")):
+        if not asked.check:
+            stale += [str(path.relative_to(ROOT)) for path in remade(folder)]
     for path in documents():
         text = written(path)
         if text != path.read_text():

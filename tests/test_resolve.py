@@ -131,3 +131,18 @@ def test_a_whole_number_and_the_same_float_ask_for_the_same_runs():
         for way in (lambda v: v, lambda v: float(v) if isinstance(v, int) else v)
     )
     assert whole == real and json.dumps(asdict(whole.recipe)) == json.dumps(asdict(real.recipe))
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"arm": "did"}, "did-trust-efd118"),
+        ({"arm": "said", "protocol": "quick"}, "said-quick-140567"),
+        ({"arm": "bitfit"}, "bitfit-trust-8aec55"),
+        ({"arm": "did", "design": "grid", "grid": (8, 64), "seed": 1}, "did-trust-09e080"),
+        ({"arm": "did", "workers": 3, "report_to": "mlflow", "out": "x"}, "did-trust-efd118"),
+    ],
+)
+def test_a_question_keeps_its_name(more, name):
+    """A new flag, or one that changes neither runs nor answer, must not orphan kept answers."""
+    assert resolve(Config("mlp:64-16-10", "digits", **more)).id == f"mlp_64-16-10-digits-{name}"

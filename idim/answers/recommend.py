@@ -8,7 +8,7 @@ from idim.values.search_summary import SearchSummary
 from idim.values.verdict import Verdict
 
 #: What keeps the runs of a search from supporting a choice, by its verdict.
-_WHY = {
+WHY_NOT = {
     Verdict.NOT_REACHED: "no size that was tried reaches the threshold: full fine-tuning does more",
     Verdict.RATE_FAILED: "training failed even with all of D",
     Verdict.TRIVIAL: "guessing, or the untouched model, passes already: nothing has to be trained",
@@ -59,8 +59,8 @@ def recommend(summary: SearchSummary) -> Recommendation:
     letter, verdict = summary.letter, summary.verdict
     if verdict == Verdict.HEAD_ALONE:
         return Recommendation(0, "the head alone reaches the threshold: train nothing else")
-    if verdict in _WHY:
-        return Recommendation(None, _WHY[verdict])
+    if verdict in WHY_NOT:
+        return Recommendation(None, WHY_NOT[verdict])
     inner, outer = summary.answer, summary.interval_new_data or summary.answer
     if inner is None or outer is None or outer.high is None or not outer.level:
         what = f"nothing bounds {letter}90 from above: allow more runs, or more evaluation examples"

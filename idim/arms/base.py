@@ -66,6 +66,8 @@ class Adapted:
     info: dict[str, Any] = field(default_factory=dict)
     #: Given the task before anything else, where the arm reads its examples.
     read: Callable[[Any], object] | None = None
+    #: Asked after training: what it learned that a record keeps beside ``info``.
+    learned: Callable[[], dict[str, Any]] = dict
     #: Told how many steps there will be, before the first.
     begin: Callable[[int], object] | None = None
     #: Added to each batch's loss.

@@ -53,10 +53,14 @@ def adapted(
         save_subspace(sub, folder)
         models.save_labels(model, folder)
 
+    def learned() -> dict[str, Any]:
+        return {} if sub.scales is None else {"scales": sub.scales.detach().tolist()}
+
     return Adapted(
         _Called(sub),
         tuple(groups),
         info,
+        learned=learned,
         save=save if hasattr(model, "config") else None,
         merge=sub.bake,
         close=sub.undo,

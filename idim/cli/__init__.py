@@ -19,6 +19,7 @@ from idim.cli import (
     compare,
     doctor,
     export,
+    export_records,
     frontier,
     gc,
     import_,
@@ -36,7 +37,7 @@ __all__ = ["COMMANDS", "app", "main", "name_of"]
 #: Every command, in the panels of `idim --help`.
 COMMANDS: dict[str, tuple[ModuleType, ...]] = {
     "Measure": (search, sweep, train, compare, frontier, recommend),
-    "Use what was measured": (report, export, import_),
+    "Use what was measured": (report, export, export_records, import_),
     "Look around": (ls, doctor, gc),
 }
 
@@ -52,7 +53,7 @@ app = typer.Typer(
 
 def name_of(module: ModuleType) -> str:
     """The name of a command: that of its file, without the _ after a word of Python's own."""
-    return module.__name__.rpartition(".")[2].rstrip("_")
+    return module.__name__.rpartition(".")[2].rstrip("_").replace("_", "-")
 
 
 def _version(asked: bool) -> None:

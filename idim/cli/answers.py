@@ -37,19 +37,21 @@ def draw(out: Path) -> dict[str, Path]:
     A failure becomes a remark and stops nothing, because the answer is out already.
     """
     from idim.answers import summary
+    from idim.made import Made
     from idim.report import page
     from idim.store import Store
 
     figures: dict[str, Path] = {}
     try:
         store = Store(out, create=False)
-        summaries = summary.derive(store)
-        summary.keep(store, summaries)
-        for name, made in page.draw(store, summaries):
-            if isinstance(made, Path):
-                figures[name] = made
+        made = Made(store)
+        summaries = summary.derive(store, made)
+        summary.keep(store, summaries, made)
+        for name, found in page.draw(store, summaries, made):
+            if isinstance(found, Path):
+                figures[name] = found
             else:
-                remark(f"idim: warning: {made}")
+                remark(f"idim: warning: {found}")
     except Exception as error:
         remark(f"idim: warning: {error if isinstance(error, IdimError) else repr(error)}")
     return figures

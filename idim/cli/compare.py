@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from idim.answers.published import Published
 from idim.arms import ARMS, SIZES_FLAGS, measured, over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
@@ -33,13 +34,22 @@ def command(
         str,
         typer.Option(help="Arms, with commas between; see `idim ls arms`.", rich_help_panel=WHAT),
     ] = ",".join(over("d")),
+    published: Annotated[
+        str | None,
+        typer.Option(
+            help="JSON of published d90 by model, method and task, to stand beside ours.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
 ) -> int:
     """Make the table of d90 by model, task and arm. Runs only what the store does not hold yet."""
     from idim import conductor
+    from idim.answers.published import read
     from idim.report.words import comparison_text
     from idim.resolve import resolve
     from idim.store import Store
 
+    theirs = read(published) if published else None
     configs = [
         asked.config(model=model, task=task, arm=arm, **_not_for(arm))
         for model in names_in(models, "--models")
@@ -53,7 +63,7 @@ def command(
     plans = [resolve(config) for config in configs]
     summaries: list[Summary] = []
     try:
-        with watching() as watcher:
+        with watching(configs[0].report_to, configs[0].out) as watcher:
             for plan, config in zip(plans, configs, strict=True):
                 summaries.append(conductor.measure(plan, Store(config.out), watcher))
     finally:
@@ -68,10 +78,26 @@ def command(
                     }
                 )
                 if asked.as_json
-                else "\n".join([table(summaries), "", *map(comparison_text, found)]).rstrip()
+                else "\n".join(
+                    [
+                        table(summaries),
+                        "",
+                        *map(comparison_text, found),
+                        "",
+                        _layout(summaries, theirs),
+                    ]
+                ).rstrip()
             )
     draw(Path(configs[0].out))
     return code_of(*summaries)
+
+
+def _layout(summaries: list[Summary], published: Published | None) -> str:
+    """A row a model, columns of methods and tasks, as the papers print it."""
+    from idim.report.layout import layout_frame
+
+    text = str(layout_frame(summaries, published).to_string(index=False))
+    return text + (f"\npublished: {published.source}" if published else "")
 
 
 def _not_for(arm: str) -> dict[str, object]:

@@ -65,9 +65,10 @@ def command(
         remark(f"idim: note: {reason}")
     if not plans:
         raise expected("--arms", "at least one that the model can carry", "; ".join(left))
-    store = Store(asked.config(arm=plans[0].arm).out)
+    config = asked.config(arm=plans[0].arm)
+    store = Store(config.out)
     times: dict[str, tuple[float, float | None]] = {}
-    with watching() as watcher:
+    with watching(config.report_to, config.out) as watcher:
         for plan in plans:
             conductor.measure(plan, store, watcher)
         for plan in plans if latency else ():
@@ -79,8 +80,9 @@ def command(
     if not places or levels is None:
         answer("full fine-tuning gave nothing to hold the arms against")
         return NOT_REACHED
-    from idim.report.figures import png
-    from idim.report.frontier import frontier_figure, frontier_text
+    from idim.report.figures.trained import figure_against_trained, of_places
+    from idim.report.frontier import frontier_text
+    from idim.report.style import png
 
     first = plans[0]
     title = f"{first.model} × {first.task}, protocol {first.protocol.name}, {first.steps} steps"
@@ -101,7 +103,16 @@ def command(
     else:
         answer(frontier_text(title, places, levels, times))
     try:
-        drawn = png(frontier_figure(title, places, levels, first.data.metric, published))
+        drawn = png(
+            figure_against_trained(
+                f"{first.model} × {first.task}, {first.protocol.name}",
+                of_places(places),
+                levels,
+                first.protocol.rule,
+                first.data.metric,
+                published,
+            )
+        )
         path = store.keep("figures", f"frontier-{first.study}.png", drawn)
         if not asked.as_json:
             answer(f"figure: {path}")

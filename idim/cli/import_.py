@@ -40,9 +40,9 @@ def command(
 
         answer(imported_frame(results).to_string(index=False))
     if figure:
-        from idim.report.figures import png
-        from idim.report.frontier import frontier_figure
+        from idim.report.figures.trained import figure_against_trained
+        from idim.report.style import png
         from idim.store import write
 
-        write(Path(figure), png(frontier_figure("", [], None, results=results)))
+        write(Path(figure), png(figure_against_trained("", [], None, results=results)))
     return DONE

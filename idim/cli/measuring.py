@@ -24,7 +24,7 @@ def measured(config: Config) -> Summary:
     from idim.resolve import resolve
     from idim.store import Store
 
-    with watching() as watcher:
+    with watching(config.report_to, config.out) as watcher:
         found = conductor.measure(resolve(config), Store(config.out), watcher)
     known.note(config, found)
     return found

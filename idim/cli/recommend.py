@@ -54,7 +54,7 @@ def command(
 
     config = asked.config(arm=SWEPT)
     prepare(config)
-    with watching() as watcher:
+    with watching(config.report_to, config.out) as watcher:
         plan = resolve(config)
         summary = conductor.measure(plan, Store(config.out), watcher, minutes=budget)
     assert isinstance(summary, SearchSummary)

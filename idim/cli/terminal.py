@@ -7,6 +7,7 @@ standard error. A name never reaches the terminal as a command to it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import warnings
@@ -92,15 +93,24 @@ def aside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def watching() -> Iterator[Any]:
+def watching(report_to: str = "none", out: str = "") -> Iterator[Any]:
     """A Watcher that shows a measurement on standard error.
 
     What other packages print goes there too.
+
+    Args:
+        report_to: the tracker that gets every run, too; "none" for none.
+        out: the store, beside whose runs a tracker may keep what it gets.
     """
     # Here, because it loads torch, and a mistyped flag must not wait for that.
     from idim.progress import shown
 
     with aside(), shown(lambda: silence(sys.stderr)) as watcher:
+        if report_to != "none":
+            from idim.trackers import tracker
+
+            finished = tracker(report_to, os.path.join(out, report_to))
+            watcher = dataclasses.replace(watcher, finished=finished)
         yield watcher
 
 

@@ -39,7 +39,7 @@ def command(asked: Asked) -> int:
 
     config = asked.config()
     check_folder(config.save, "--save")
-    with watching() as watcher:
+    with watching(config.report_to, config.out) as watcher:
         plan = resolve_single(config)
         record = conductor.train_one(plan, Store(config.out), watcher, save=config.save)
     answer(as_text(record.to_json()) if asked.as_json else _line(record))

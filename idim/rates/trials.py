@@ -46,7 +46,7 @@ def scorer(plan: Plan, made: Callable[[Sequence[Spec]], Sequence[Record]], arm: 
     """
 
     def score(size: int | None, rates: Sequence[float], whole: bool = False) -> dict[float, float]:
-        budget, n, split = 1.0 if whole else TUNE_SHARE, _seeds(plan), plan.data.tuning_split
+        budget, n, split = 1.0 if whole else TUNE_SHARE, seeds(plan), plan.data.tuning_split
         records = made(
             [
                 specs.make(plan, Purpose.TUNE, size, i, rate, split=split, budget=budget, arm=arm)
@@ -68,7 +68,7 @@ def tunes(plan: Plan) -> bool:
 
 def noise(plan: Plan, gain: float) -> float:
     """What the mean score of one rate errs by at least, as a share of full's gain."""
-    n = plan.data.splits[plan.data.tuning_split] * _seeds(plan)
+    n = plan.data.splits[plan.data.tuning_split] * seeds(plan)
     return _PAIRED * metric(plan.data.metric).sampling_error(0.9, n) / max(gain, 1e-9)
 
 
@@ -77,7 +77,7 @@ def steps(plan: Plan) -> int:
     return specs.steps_of(plan, Purpose.TUNE, TUNE_SHARE)
 
 
-def _seeds(plan: Plan) -> int:
+def seeds(plan: Plan) -> int:
     """Seeds a rate, the same for every rate: a small split tells rates apart only by several."""
     examples = plan.data.splits[plan.data.tuning_split]
     return max(1, min(_SEEDS, math.ceil(_EXAMPLES / examples)))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
+from idim.report.curve_frame import curve_frame
 from idim.report.words import answer_text, cost_text, shown
 from idim.search.pairs import SURE
 from idim.values.findings import Checks, Levels, Moved
@@ -17,7 +16,7 @@ _FEW_STEPS, _FEW_EXAMPLES = 100, 500
 def search_text(s: SearchSummary) -> str:
     """The verdict, the scores by size, the answers, the checks and the cost."""
     lines = [
-        f"{s.model} × {s.task}, arm {s.arm}, protocol {s.protocol}: {s.verdict} — {_sentence(s)}"
+        f"{s.model} × {s.task}, arm {s.arm}, protocol {s.protocol}: {s.verdict} — {sentence(s)}"
     ]
     if not s.levels:
         return lines[0]
@@ -30,32 +29,14 @@ def search_text(s: SearchSummary) -> str:
     lines += [
         f"full fine-tuning {s.metric} {levels.full:.4f} {_spread(levels)}; "
         f"chance {levels.chance:.4f}; D = {s.D:,}; {s.steps} steps a run",
-        _arm_text(s),
+        arm_text(s),
         "examples: " + ", ".join(f"{n:,} {split}" for split, n in s.examples.items()),
         "",
     ]
     if s.curve:
-        frame = pd.DataFrame(
-            {
-                s.letter: t.size,
-                "d_total": t.trained,
-                "rate": t.rate,
-                "mean": t.mean,
-                "n": t.n,
-                "stopped": t.stopped,
-                "passes": "yes" if t.passes else "no",
-            }
-            for t in s.curve
-        )
-        if s.letter == "d":
-            frame = frame.drop(columns=["d_total", "rate"])
-        if not s.letter:
-            frame = frame.drop(columns=s.letter)
-        if not frame["stopped"].any():
-            frame = frame.drop(columns="stopped")
-        lines += [shown(frame), ""]
+        lines += [shown(curve_frame(s)), ""]
     answers = _answers(s, levels) if s.letter else []
-    lines += [*answers, *_checks_text(s.checks, s.letter), *_warnings(s)]
+    lines += [*answers, *checks_text(s.checks, s.letter), *warnings_of(s)]
     if s.locked:
         there, whole = s.locked.d90, s.locked.full
         lines.append(
@@ -68,14 +49,14 @@ def search_text(s: SearchSummary) -> str:
     return "\n".join(lines)
 
 
-def _sentence(s: SearchSummary) -> str:
+def sentence(s: SearchSummary) -> str:
     """What the verdict says, and what it would hide."""
     if s.verdict == Verdict.REACHED and s.remark:
         return s.remark
     return "; ".join(filter(None, [s.verdict.of(s.letter), s.remark]))
 
 
-def _arm_text(s: SearchSummary) -> str:
+def arm_text(s: SearchSummary) -> str:
     """How the arm was set up."""
     if s.letter == "d":
         scales = f"{s.m} (by {s.structure}), counted in d" if s.m else "none"
@@ -136,7 +117,8 @@ def _answers(s: SearchSummary, levels: Levels) -> list[str]:
     return lines
 
 
-def _checks_text(checks: Checks, letter: str) -> list[str]:
+def checks_text(checks: Checks, letter: str) -> list[str]:
+    """A line for each check that was made."""
     lines = []
     if full := checks.converged:
         lines.append(
@@ -181,7 +163,8 @@ def _moved(change: Moved, letter: str) -> str:
     )
 
 
-def _warnings(s: SearchSummary) -> list[str]:
+def warnings_of(s: SearchSummary) -> list[str]:
+    """What makes an answer say little."""
     lines, measured = [], s.examples.get("measure", 0)
     if 1 < s.steps < _FEW_STEPS:
         lines.append(f"warning: {s.steps} steps are few; full fine-tuning may not have converged")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from idim.report.curve_frame import curve_frame
 from idim.report.search_text import search_text
 from idim.report.words import answer_text, cost_text, shown
 from idim.values.fields import Json
@@ -27,17 +28,7 @@ def _sweep_text(s: SweepSummary) -> str:
     if not s.levels:
         return head
     levels = s.levels
-    frame = pd.DataFrame(
-        {
-            "rank": t.size,
-            "d_total": t.trained,
-            "rate": t.rate,
-            "mean": t.mean,
-            "n": t.n,
-            "passes": "yes" if t.passes else "no",
-        }
-        for t in s.curve
-    )
+    frame = curve_frame(s)
     chance, raw = answer_text(s.r90_chance), answer_text(s.r90_raw)
     return "\n".join(
         [

@@ -5,7 +5,27 @@ from __future__ import annotations
 import pandas as pd
 
 from idim.values.findings import Comparison, Crossing, Ratio
+from idim.values.search_summary import SearchSummary
 from idim.values.summary import Summary
+from idim.values.sweep_summary import SweepSummary
+
+
+def answer_of(s: Summary) -> Crossing | None:
+    """Where the threshold that was asked for is reached: an interval, or a bracket."""
+    if isinstance(s, SweepSummary):
+        return s.r90
+    return s.answer if isinstance(s, SearchSummary) else None
+
+
+def interval_of(s: Summary) -> Crossing | None:
+    """The 90 % interval by the model of the curve; None where there is none."""
+    return s.interval if isinstance(s, SearchSummary) else None
+
+
+def bracket_of(s: Summary) -> Crossing | None:
+    """The bracket, where the design of the search ends with one."""
+    found = answer_of(s)
+    return None if found is None or found.level else found
 
 
 def answer_text(found: Crossing | None) -> str:

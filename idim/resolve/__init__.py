@@ -25,7 +25,7 @@ from idim.values.resources import Resources
 
 #: What of a configuration changes neither the runs nor the answer.
 _SAME_ANSWER = (
-    *("out", "save", "data_dir", "engine", "lean"),
+    *("out", "save", "report_to", "data_dir", "engine", "lean"),
     *("workers", "runs_per_device", "executor", "ray_address"),
 )
 #: What names of questions were made of once, and does not count any more: it keeps its value.

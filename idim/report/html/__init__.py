@@ -1,0 +1,1 @@
+"""The page: what stands on it, in which words, and its template."""
