@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from idim import known
+from idim.cli import known
 from idim.cli.measuring import measured
 from idim.config import Config
 from idim.store import Store

@@ -13,7 +13,7 @@ from idim.values.summary import Summary
 def measured(config: Config) -> Summary:
     """Check what was asked for, and measure it."""
     # Here, because the command line must start without what the search loads.
-    from idim import known
+    from idim.cli import known
 
     if (found := known.answer(config)) is not None:
         remark("idim: every run of it is in the store")

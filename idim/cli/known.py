@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import idim
 from idim.answers.fit import check_answers
 from idim.answers.summary import summarise
 from idim.config import Config
@@ -95,8 +96,8 @@ def _places(config: Config) -> Iterator[Path]:
     Raises:
         ValueError: it may read something that is not on this machine.
     """
-    yield Path(__file__).parent
-    yield Path(__file__).parent.parent / "projections"
+    yield Path(idim.__file__).parent
+    yield Path(idim.__file__).parent.parent / "projections"
     for name, elsewhere in ((config.model, "/" in config.model), (config.task, True)):
         if Path(name).exists():
             yield Path(name)
