@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from idim.store import Store, write_json
@@ -33,11 +32,6 @@ def code_of(*rooms: str) -> str:
     return found.hexdigest()[:16]
 
 
-def marks(records: Iterable[Record]) -> dict[str, str]:
-    """A digest of what each record holds, by its key."""
-    return {r.key: checksum(r.to_json()) for r in records}
-
-
 class Made:
     """The files that are made of a store's records, and what each was made of.
 
@@ -52,6 +46,16 @@ class Made:
             self._noted = {str(k): str(v) for k, v in noted.items()}
         except (OSError, ValueError, AttributeError):
             self._noted = {}
+
+    @cached_property
+    def records(self) -> list[Record]:
+        """Every record of the store, read once."""
+        return self.store.all()
+
+    @cached_property
+    def marks(self) -> dict[str, str]:
+        """A digest of what each record holds, by its key."""
+        return {r.key: checksum(r.to_json()) for r in self.records}
 
     def kept(self, folder: str, name: str, of: str) -> bytes | None:
         """The content of a file, if it was made of ``of``; else None. Remembers ``of``."""

@@ -10,7 +10,7 @@ from idim.answers.fit import check_answers
 from idim.answers.search import search_summary
 from idim.answers.sweep import sweep_summary
 from idim.errors import expected
-from idim.made import Made, code_of, digest_of, marks
+from idim.made import Made, code_of, digest_of
 from idim.store import Store
 from idim.values.fields import Unfit
 from idim.values.question import Question
@@ -44,8 +44,8 @@ def derive(store: Store, made: Made | None = None) -> list[Summary]:
 
     Cost: two to ten posteriors for each question that is derived.
     """
-    records, summaries = store.all(), []
-    held = marks(records) if made else {}
+    records, summaries = made.records if made else store.all(), []
+    held = made.marks if made else {}
     for question in store.questions():
         try:
             check_answers(question, records)

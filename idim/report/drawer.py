@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from idim.errors import IdimError, first_line
-from idim.made import Made, code_of, digest_of, marks
+from idim.made import Made, code_of, digest_of
 from idim.report.figures.catalogue import Drawing
 from idim.store import Store
-from idim.values.record import Record
 from idim.values.summary import Summary
 
 
 class Drawer:
     """Draws the figures of a store, each in each form once, until what it shows changes."""
 
-    def __init__(self, store: Store, records: Sequence[Record], made: Made | None = None):
-        self.store, self.records = store, records
-        self.made = made or Made(store)
-        self._marks = marks(records)
+    def __init__(self, store: Store, made: Made | None = None):
+        self.store, self.made = store, made or Made(store)
+        self.records = self.made.records
 
     def drawn(self, drawing: Drawing, form: str) -> tuple[Path, bytes]:
         """A figure's file in the store, and its content.
@@ -31,7 +29,7 @@ class Drawer:
         keys = sorted(k for s in drawing.summaries for k in s.keys)
         of = digest_of(
             code_of("report", "arms"),
-            [self._marks.get(k, "") for k in keys],
+            [self.made.marks.get(k, "") for k in keys],
             [str(s.to_json()) for s in drawing.summaries],
         )
         if data := self.made.kept("figures", name, of):

@@ -26,10 +26,9 @@ def draw(
 
     One figure's failure leaves the others alone.
     """
-    records = store.all()
-    drawer = Drawer(store, records, made)
+    drawer = Drawer(store, made)
     for group in studies(summaries):
-        for drawing in of_study(records, group):
+        for drawing in of_study(drawer.records, group):
             if drawing.kind in KEPT:
                 try:
                     yield drawing.id, drawer.drawn(drawing, "png")[0]

@@ -42,9 +42,9 @@ class Builder:
 
     def __init__(self, store: Store, made: Made | None, home: Path, spectra: Spectra):
         self._store, self._home, self._spectra = store, home, spectra
-        self._records = store.all()
+        self.drawer = Drawer(store, made)
+        self._records = self.drawer.records
         self._by_key = {r.key: r for r in self._records}
-        self.drawer = Drawer(store, self._records, made)
 
     def page(self, summaries: Sequence[Summary], command: str, published: Published | None) -> str:
         """The page as text: a function of the store, the code and these arguments."""
