@@ -19,7 +19,7 @@ from pathlib import Path
 
 from idim.store import Store
 
-KEPT = Path(__file__).resolve().parent.parent / "results" / "digits"
+KEPT = Path(__file__).resolve().parent.parent / "results" / "quick"
 LIST = """
 import json, resource, sys, time
 began = time.perf_counter()

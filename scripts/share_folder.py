@@ -105,12 +105,14 @@ def on_ray() -> dict[str, object]:
         removed: dict[str, object] = {}
 
         def remove() -> None:
-            while counted.read(Path(folder) / "log").ended.total() < 6:
+            while True:  # until both nodes make a run
+                log = counted.read(Path(folder) / "log")
+                if log.ended.total() >= 6 and log.begun.total() - log.ended.total() == 2:
+                    break
                 time.sleep(0.05)
-            log = counted.read(Path(folder) / "log")
             removed["flew"] = log.begun.total() - log.ended.total()
             removed["after"] = log.ended.total()
-            cluster.remove_node(second)
+            cluster.remove_node(second, allow_graceful=False)
 
         threading.Thread(target=remove, daemon=True).start()
         config = asked(out, 0.9, executor="ray", ray_address=cluster.address, max_steps=1500)

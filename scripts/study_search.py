@@ -27,7 +27,7 @@ import pandas as pd
 from scipy import stats
 
 from idim.search import posterior
-from idim.search.design import DESIGNS, SURE, TAILS, Limits, Stop
+from idim.search.design import ADAPTIVE, DESIGNS, SURE, TAILS, Limits, Next, Run, Stop
 from idim.search.early import outlook
 from idim.search.isotonic import agrees, isotonic
 from idim.search.posterior import FAILED, PROJECTION, PROJECTION_ODDS, Posterior, misfit_variance
@@ -224,15 +224,26 @@ def search(
     design: str,
     run: Callable[[int, bool], Point],
     history: list[Point] | None = None,
+    workers: int = 1,
 ) -> tuple[list[Point], str]:
     """Make the runs that a design asks for, and append them to ``history``.
+
+    With several workers an adaptive design decides while runs fly. They come back in the order in
+    which they were asked for.
 
     Returns the history, and why the design stopped.
     """
     history = [] if history is None else history
-    while not isinstance(step := DESIGNS[design](history, target, limits), Stop):
-        history += [run(r.d, r.far) for r in step.runs]
-    return history, step.reason
+    flying: list[Run] = []
+    while True:
+        step = DESIGNS[design](history, target, limits, [r.d for r in flying])
+        if isinstance(step, Stop) and not flying:
+            return history, step.reason
+        flying += () if isinstance(step, Stop) else step.runs
+        few = workers if design in ADAPTIVE and isinstance(step, Next) else 1
+        while len(flying) >= few:
+            first = flying.pop(0)
+            history.append(run(first.d, first.far))
 
 
 def judge(
@@ -282,13 +293,13 @@ def simulate(name: str, design: str, workers: int, i: int) -> Result:
         for _ in range(scenario.baselines)
     ]
     base = Baseline.of(fulls, scenario.believed * scenario.unit)
-    limits = Limits(LIMITS.smallest, scenario.largest, workers=workers, repeats=3, grid=GRID)
+    limits = Limits(LIMITS.smallest, scenario.largest, repeats=3, grid=GRID)
 
     def run(d: int, far: bool) -> Point:
         return Point(d, scenario.score(curve, math.log2(d), x90, draw))
 
     target = Target(base, "chance")
-    history, stop = search(target, limits, design, run)
+    history, stop = search(target, limits, design, run, workers=workers)
     if design == "grid":
         return published(history, target, x90, draw)
     return judge(

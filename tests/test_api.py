@@ -28,7 +28,7 @@ from transformers import (
 import idim
 from idim import config, specs
 from idim.errors import IdimError
-from idim.executors import Local
+from idim.executors.here import Here
 from idim.resolve import resolve
 from idim.source import InMemory
 from idim.tasks.in_memory import InMemoryTask
@@ -499,7 +499,9 @@ def test_two_measurements_at_once_under_the_same_names_keep_apart():
     assert made[0][1].data.fingerprint != made[1][1].data.fingerprint
     for (source, plan), fingerprint in zip(made * 2, alone * 2, strict=True):
         spec = specs.make(plan, Purpose.SINGLE, 20, 0, 0.01)
-        ((_, record),) = Local(source=source).run([spec])
+        here = Here(source)
+        here.submit(spec)
+        _, record = here.wait()
         assert record.setting.model_fingerprint == fingerprint
         assert record.setting.task_fingerprint == plan.data.fingerprint
 

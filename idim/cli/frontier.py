@@ -10,6 +10,7 @@ import typer
 from idim.arms import ARMS, DEFAULT, SIZE_FLAGS, SIZES_FLAGS, measured
 from idim.cli.answers import as_text
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
+from idim.cli.measuring import prepare
 from idim.cli.terminal import answer, remark, watching
 from idim.config import BUDGET, WHAT, Config
 from idim.errors import DONE, NOT_REACHED, IdimError, expected, one_of
@@ -60,6 +61,7 @@ def command(
     from idim.store import Store
 
     published = read(imported) if imported else []
+    prepare(asked.config())
     plans, left = _plans(asked, _asked_for(arms))
     for reason in left:
         remark(f"idim: note: {reason}")
