@@ -59,19 +59,20 @@ class Made:
 
     def kept(self, folder: str, name: str, of: str) -> bytes | None:
         """The content of a file, if it was made of ``of``; else None. Remembers ``of``."""
-        where = f"{folder}/{name}"
+        path = self.store.place(folder, name)
+        where = f"{folder}/{path.name}"
         self._of[where] = of
         try:
-            data = (self.store.root / where).read_bytes()
+            data = path.read_bytes()
         except OSError:
             return None
         return data if self._noted.get(where) == _note(of, data) else None
 
     def keep(self, folder: str, name: str, data: bytes) -> Path:
         """Write a file, and note what it was made of. One that is the same is left alone."""
-        where = f"{folder}/{name}"
+        path = self.store.place(folder, name)
+        where = f"{folder}/{path.name}"
         of = self._of.get(where, "")
-        path = self.store.root / where
         if not of or self.kept(folder, name, of) != data:
             path = self.store.keep(folder, name, data)
         if of:

@@ -18,7 +18,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from idim.answers.evidence import size_of
-from idim.report.figures import png
+from idim.report.style import png
 from idim.store import Store
 from idim.values.purpose import Purpose
 from idim.values.record import Record

@@ -226,12 +226,16 @@ class Store:
             The file's path.
         """
         self._within(self.root / folder)
+        path = self.place(folder, name)
+        files.write(path, data)
+        return path
+
+    def place(self, folder: str, name: str) -> Path:
+        """Where ``keep`` writes a file: a long id has a shorter name there."""
         stem, ending = name.rsplit(".", 1)
         if not is_file_name(stem):
             raise expected("id", "a file's name", stem)
-        path = self.root / folder / f"{file_name(stem)}.{ending}"
-        files.write(path, data)
-        return path
+        return self.root / folder / f"{file_name(stem)}.{ending}"
 
     def _within(self, folder: Path) -> None:
         try:
