@@ -6,6 +6,11 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
+
+# Each worker has a core, not all of them. Before torch is loaded, and for the tests' own processes.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 
 # What was installed is what is tested. `python -m pytest` would put the checkout first, and that
