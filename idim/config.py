@@ -213,6 +213,12 @@ class Config:
     executor: str = _flag(
         RUNS, "Where runs are made: local, or ray. Default: local.", "local", choices=EXECUTORS
     )
+    deterministic: bool = _flag(
+        RUNS,
+        "Make each run on one thread, so that its record has the same bits whoever makes it. "
+        "It takes longer.",
+        False,
+    )
     ray_address: str = _flag(
         RUNS, "The address of a Ray cluster. Default: one that is started here.", ""
     )

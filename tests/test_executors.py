@@ -22,6 +22,7 @@ from idim.config import EXECUTORS as OFFERED
 from idim.config import Config
 from idim.errors import IdimError
 from idim.executors import EXECUTORS, Executor
+from idim.executors.same_bits import same_bits
 from idim.resolve import resolve_single
 from idim.runs import Runs
 from idim.source import CATALOGUES
@@ -72,7 +73,8 @@ def executing(monkeypatch, executor: str, execute) -> None:
 
 def made(tmp_path, workers: int = 2, **more) -> tuple[Plan, Runs, Store]:
     more = {"arm": "did", "max_steps": 4, "learning_rate": 0.01} | more
-    config = Config("mlp:64-16-10", "digits", workers=workers, out=str(tmp_path), **more)
+    model = more.pop("model", "mlp:64-16-10")
+    config = Config(model, "digits", workers=workers, out=str(tmp_path), **more)
     if config.arm != "full":
         config = dataclasses.replace(config, d=20, rank=2)
     plan, store = resolve_single(config), Store(tmp_path)
@@ -332,3 +334,41 @@ def test_every_executor_makes_the_same_records(tmp_path, executor):
         wanted = [specs.make(plan, Purpose.SEARCH, d, 0, 0.1) for d in (10, 20)]
         found.append([r.training.curve for r in runs.of(wanted, "c")])
     assert found[0] == found[1]
+
+
+def _bits(record) -> dict:
+    """All of a record but what says when and by whom it was made."""
+    plain = record.to_json()
+    del plain["run_info"]["started"], plain["meta_info"]["threads"]
+    for name in ("seconds", "peak_memory_bytes"):
+        del plain["train_info"][name]
+    return plain
+
+
+@pytest.mark.parametrize("arm", SORTS)
+def test_deterministic_records_have_the_same_bits_whoever_makes_them(tmp_path, executor, arm):
+    """On one thread or two, in this process, in workers or on a cluster."""
+    found = []
+    threads = torch.get_num_threads()
+    ways = [("local", 1, 1), ("local", 1, 2), (executor, 2, 2)]
+    for i, (where, workers, here) in enumerate(ways):
+        torch.set_num_threads(here)
+        more = {"model": "mlp:64-512-256-10", "arm": arm, "executor": where, "max_steps": 6}
+        more |= {"deterministic": True, "batch_size": 256}
+        plan, runs, _ = made(tmp_path / str(i), workers, **more)
+        kind, size = SORTS[arm]
+        specs_ = [specs.make(plan, kind, size, n, 0.01) for n in range(2)]
+        found.append([_bits(r) for r in runs.of(specs_, plan.arm_key)])
+        runs.close()
+    torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_an_operation_without_repeatable_bits_is_refused():
+    refused = pytest.raises(IdimError, match="--deterministic: expected operations that give the")
+    with refused, same_bits():
+        raise RuntimeError("median CUDA does not have a deterministic implementation")
+    assert not torch.are_deterministic_algorithms_enabled()
+    with same_bits(False):
+        assert not torch.are_deterministic_algorithms_enabled()

@@ -39,8 +39,8 @@ def _local(resources: Resources, source: Source, saves: str = "") -> Executor:
             workers,
         )
     if workers == 1:
-        return Here(source, saves)
-    return Retrying(Local(workers, source, saves, devices), source)
+        return Here(source, saves, resources.same_bits)
+    return Retrying(Local(workers, source, saves, devices, resources.same_bits), source)
 
 
 def _ray(resources: Resources, source: Source, saves: str = "") -> Executor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from idim.executors.base import Executor, Lost
+from idim.executors.same_bits import same_bits
 from idim.run import execute
 from idim.source import Source
 from idim.values.record import Record
@@ -13,8 +14,8 @@ from idim.watcher import Progress
 class Here(Executor):
     """This process. A run begins when somebody waits for it."""
 
-    def __init__(self, source: Source, saves: str = ""):
-        self._source, self._saves = source, saves
+    def __init__(self, source: Source, saves: str = "", same: bool = False):
+        self._source, self._saves, self._same = source, saves, same
         self._next: tuple[Spec, Progress | None, str] | None = None
 
     @property
@@ -32,7 +33,8 @@ class Here(Executor):
         if self._next is None:
             return None
         (spec, progress, save), self._next = self._next, None
-        return spec, execute(spec, progress, save, self._source, self._saves)
+        with same_bits(self._same):
+            return spec, execute(spec, progress, save, self._source, self._saves)
 
     def close(self) -> None:
         self._next = None

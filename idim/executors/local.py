@@ -46,12 +46,18 @@ class Local(Executor):
         source: gives models and tasks.
         saves: a folder for what long runs need to go on.
         devices: how many GPUs there are. Each worker gets one, in turn.
+        same: whether a run's bits must not depend on the number of threads.
     """
 
     def __init__(
-        self, workers: int, source: Source = CATALOGUES, saves: str = "", devices: int = 0
+        self,
+        workers: int,
+        source: Source = CATALOGUES,
+        saves: str = "",
+        devices: int = 0,
+        same: bool = False,
     ):
-        self._slots, self._source, self._devices = workers, source, devices
+        self._slots, self._source, self._devices, self._same = workers, source, devices, same
         self._saves = saves
         self._workers: list[_Worker] = []
         self._defects: list[BaseException] = []
@@ -132,7 +138,10 @@ class Local(Executor):
         threads = max(1, (os.cpu_count() or 1) // self._slots)
         device = number % self._devices if self._devices else None
         process = context.Process(
-            target=work, args=(orders, watched, threads, device), daemon=True, name=str(number)
+            target=work,
+            args=(orders, watched, threads, device, self._same),
+            daemon=True,
+            name=str(number),
         )
         process.start()
         orders.close()

@@ -13,6 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from idim.errors import expected, first_line
 from idim.executors.base import Executor, Lost
+from idim.executors.same_bits import same_bits
 from idim.run import execute
 from idim.source import Source
 from idim.values.record import Record
@@ -61,7 +62,8 @@ class OnRay(Executor):
 
     def submit(self, spec: Spec, progress: Progress | None = None, save: str = "") -> None:
         threads = 0 if "GPU" in self._per else 1
-        self._busy[self._task.remote(execute, spec, self._source, self._saves, threads)] = spec
+        given = execute, spec, self._source, self._saves, threads, self._resources.same_bits
+        self._busy[self._task.remote(*given)] = spec
 
     def wait(self, seconds: float | None = None) -> tuple[Spec, Record | Lost] | None:
         while self._busy:
@@ -105,9 +107,10 @@ def _start(resources: Resources) -> None:
         ) from None
 
 
-def _made(make: Any, spec: Spec, source: Source, saves: str, threads: int) -> Record:
+def _made(make: Any, spec: Spec, source: Source, saves: str, threads: int, same: bool) -> Record:
     """One run, in a process of the cluster."""
     if threads:
         torch.set_num_threads(threads)
-    record: Record = make(spec, None, "", source, saves)
+    with same_bits(same):
+        record: Record = make(spec, None, "", source, saves)
     return record

@@ -12,6 +12,7 @@ from threading import Thread
 
 import torch
 
+from idim.executors.same_bits import same_bits
 from idim.source import Source
 from idim.values.record import Record
 from idim.values.spec import Spec
@@ -24,7 +25,9 @@ Order = tuple[Execute, Spec, Source, str]
 Answer = Record | BaseException
 
 
-def work(orders: Connection, alive: Connection, threads: int, device: int | None) -> None:
+def work(
+    orders: Connection, alive: Connection, threads: int, device: int | None, same: bool = False
+) -> None:
     """Make the runs that come, until nobody sends any more.
 
     Args:
@@ -32,6 +35,7 @@ def work(orders: Connection, alive: Connection, threads: int, device: int | None
         alive: closes when the process that leads ends.
         threads: of torch.
         device: the number of the one GPU that it may use. None: all that there are.
+        same: whether a run's bits must not depend on the number of threads.
     """
     if device is not None:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -43,12 +47,13 @@ def work(orders: Connection, alive: Connection, threads: int, device: int | None
     with contextlib.suppress(EOFError, OSError):
         while True:
             order: Order = orders.recv()
-            _send(orders, _made(*order))
+            _send(orders, _made(*order, same))
 
 
-def _made(execute: Execute, spec: Spec, source: Source, saves: str) -> Answer:
+def _made(execute: Execute, spec: Spec, source: Source, saves: str, same: bool) -> Answer:
     try:
-        return execute(spec, None, "", source, saves)
+        with same_bits(same):
+            return execute(spec, None, "", source, saves)
     except BaseException as error:
         return error
 

@@ -26,7 +26,7 @@ from idim.values.resources import Resources
 #: What of a configuration changes neither the runs nor the answer.
 _SAME_ANSWER = (
     *("out", "save", "report_to", "data_dir", "engine", "lean"),
-    *("workers", "runs_per_device", "executor", "ray_address"),
+    *("workers", "runs_per_device", "executor", "ray_address", "deterministic"),
 )
 #: What names of questions were made of once, and does not count any more: it keeps its value.
 _ONCE = {"workers": 1}
@@ -126,7 +126,9 @@ def _plan(config: Config, source: Source) -> tuple[Plan, Task]:
         full_rate=config.learning_rate,
         arm_rate=given or _constant(protocol, arm),
         executor=config.executor,
-        resources=Resources(config.workers, config.runs_per_device, config.ray_address),
+        resources=Resources(
+            config.workers, config.runs_per_device, config.ray_address, config.deterministic
+        ),
     )
     return plan, task
 
