@@ -73,8 +73,8 @@ def executing(monkeypatch, executor: str, execute) -> None:
 
 def made(tmp_path, workers: int = 2, **more) -> tuple[Plan, Runs, Store]:
     more = {"arm": "did", "max_steps": 4, "learning_rate": 0.01} | more
-    model = more.pop("model", "mlp:64-16-10")
-    config = Config(model, "digits", workers=workers, out=str(tmp_path), **more)
+    more = {"model": "mlp:64-16-10", "task": "digits"} | more
+    config = Config(workers=workers, out=str(tmp_path), **more)
     if config.arm != "full":
         config = dataclasses.replace(config, d=20, rank=2)
     plan, store = resolve_single(config), Store(tmp_path)
@@ -345,24 +345,30 @@ def _bits(record) -> dict:
     return plain
 
 
-@pytest.mark.parametrize("arm", SORTS)
+@pytest.mark.parametrize("arm", ["said", "full"])
 def test_deterministic_records_have_the_same_bits_whoever_makes_them(tmp_path, executor, arm):
-    """On one thread or two, in this process, in workers or on a cluster."""
+    """On one thread or two, in this process or another one.
+
+    The scales of SAID show every bit. Without the flag they differ in the fifth digit after 40
+    steps at this rate.
+    """
     found = []
     threads = torch.get_num_threads()
-    ways = [("local", 1, 1), ("local", 1, 2), (executor, 2, 2)]
-    for i, (where, workers, here) in enumerate(ways):
+    for i, (where, workers, here) in enumerate(
+        (("local", 1, 1), ("local", 1, 2), (executor, 2, 2))
+    ):
         torch.set_num_threads(here)
-        more = {"model": "mlp:64-512-256-10", "arm": arm, "executor": where, "max_steps": 6}
-        more |= {"deterministic": True, "batch_size": 256}
+        more = {"model": "mlp:64-3000-256-10", "arm": arm, "executor": where, "max_steps": 40}
+        more |= {"deterministic": True, "batch_size": 512}
         plan, runs, _ = made(tmp_path / str(i), workers, **more)
-        kind, size = SORTS[arm]
-        specs_ = [specs.make(plan, kind, size, n, 0.01) for n in range(2)]
-        found.append([_bits(r) for r in runs.of(specs_, plan.arm_key)])
+        kind, size = (Purpose.SEARCH, 200) if arm == "said" else (Purpose.BASELINE, None)
+        made_here = runs.of([specs.make(plan, kind, size, 0, 0.3)], plan.arm_key)
+        found.append([_bits(r) for r in made_here])
         runs.close()
     torch.set_num_threads(threads)
     assert found[0] == found[1] == found[2]
-    assert not torch.are_deterministic_algorithms_enabled()
+    if arm == "said":
+        assert found[0][0]["train_info"]["adaptation"]["scales"]
 
 
 def test_an_operation_without_repeatable_bits_is_refused():
