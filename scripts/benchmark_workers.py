@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 DIGITS = ("--model", "mlp:64-32-10", "--task", "digits", "--arm", "did", "--max-steps", "3000")
-MNIST = ("--model", "mnist-fc", "--task", "mnist", "--arm", "did")
+MNIST = ("--model", "mnist-fc", "--task", "idx", "--arm", "did")
 
 
 def searched(words: tuple[str, ...], workers: int, seed: int) -> dict[str, float]:
@@ -30,8 +30,10 @@ def searched(words: tuple[str, ...], workers: int, seed: int) -> dict[str, float
         command = [sys.executable, "-m", "idim", "search", *words, "--out", f"{folder}/o"]
         command += ["--workers", str(workers), "--seed", str(seed), "--json"]
         began = time.perf_counter()
-        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, text=True)
         seconds = time.perf_counter() - began
+        if done.returncode not in (0, 3):
+            raise SystemExit(done.stderr)
         runs = len(list(Path(folder, "o", "runs").glob("*.json")))
     return {"workers": workers, "seed": seed, "seconds": round(seconds, 1), "runs": runs}
 
