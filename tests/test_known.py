@@ -47,7 +47,7 @@ def test_it_loads_no_torch(answered):
         "import sys; from idim.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", code, "search", *words, "--out", config.out, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=config.out, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     assert json.loads(done.stdout.splitlines()[0])["arm"] == "did"
 
