@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-DIGITS = ("--model", "mlp:64-32-10", "--task", "digits", "--arm", "did", "--max-steps", "3000")
+DIGITS = ("--model", "mlp:64-32-10", "--task", "digits", "--arm", "did", "--max-steps", "800")
 MNIST = ("--model", "mnist-fc", "--task", "idx", "--arm", "did")
 
 
