@@ -378,3 +378,32 @@ def test_an_operation_without_repeatable_bits_is_refused():
     assert not torch.are_deterministic_algorithms_enabled()
     with same_bits(False):
         assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_workers_have_the_packages_of_the_search_and_not_those_of_the_present_folder(tmp_path):
+    (tmp_path / "projections").mkdir()
+    (tmp_path / "projections" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    places = [place for place in sys.path if place]
+    code = f"""
+import sys
+sys.path[:] = {places!r}
+from idim.executors import forking
+import projections, os
+
+if __name__ == "__main__":
+    ours, theirs = forking.context().Pipe()
+    code = compile("import projections; print(projections.__file__)", "x", "exec")
+    worker = forking.context().Process(target=exec, args=(code.co_consts and \
+        "import projections; print(projections.__file__, flush=True)",))
+    worker.start()
+    worker.join()
+    print(projections.__file__)
+    assert "PYTHONSAFEPATH" not in os.environ
+"""
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-P", str(script)], cwd=tmp_path, capture_output=True, text=True
+    )
+    worker, here = done.stdout.splitlines()
+    assert worker == here, done.stderr

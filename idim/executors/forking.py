@@ -7,6 +7,8 @@ that the command line can begin before it loads torch, too.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext
@@ -20,9 +22,27 @@ _LOADED = (
 
 
 def context(also: Sequence[str] = ()) -> ForkServerContext:
-    """Where workers come from. ``also``: modules that it loads, if it does not run yet."""
+    """Where workers come from, with the packages that this process has.
+
+    ``also``: modules that it loads, if it does not run yet.
+    """
     found = get_context("forkserver")
     found.set_forkserver_preload([*_LOADED, *also])
+    # Python 3.11 would let it load what lies in the present folder before what is installed here.
+    path = {
+        "PYTHONPATH": os.pathsep.join(place or os.getcwd() for place in sys.path),
+        "PYTHONSAFEPATH": "1",
+    }
+    before = {name: os.environ.get(name) for name in path}
+    os.environ.update(path)
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
     return found
 
 
@@ -33,4 +53,3 @@ def begin(also: Sequence[str] = ()) -> None:
         also: modules that the runs will load. What is loaded before the fork is loaded once.
     """
     context(also)
-    forkserver.ensure_running()
