@@ -27,6 +27,11 @@ ASKED = {
 }
 
 
+def answer(config: Config):
+    """What the store answers to the call as it is now."""
+    return known.answer(config, known.name_of(config))
+
+
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory):
     out = tmp_path_factory.mktemp("known")
@@ -36,8 +41,8 @@ def answered(tmp_path_factory):
 
 def test_the_same_call_is_answered_from_its_records(answered):
     config, found = answered
-    assert known.answer(config) == found
-    assert known.answer(dataclasses.replace(config, workers=2, save="x")) == found
+    assert answer(config) == found
+    assert answer(dataclasses.replace(config, workers=2, save="x")) == found
 
 
 def test_it_loads_no_torch(answered):
@@ -77,24 +82,24 @@ def test_another_call_is_not(answered, field):
         other = (30,)
     changed = dataclasses.replace(config)
     object.__setattr__(changed, field, other)
-    assert known._digest(changed) != known._digest(config)
-    assert known.answer(changed) is None
+    assert known.name_of(changed) != known.name_of(config)
+    assert answer(changed) is None
 
 
 def test_nothing_is_known_where_anything_changed(answered, monkeypatch, tmp_path):
     config, _ = answered
     with monkeypatch.context() as patch:
         patch.setattr(known, "_version", lambda package: f"another {package}")
-        assert known.answer(config) is None
+        assert answer(config) is None
     table = tmp_path / "mine.csv"
     table.write_text("text,label\na,0\nb,1\n")
     own = dataclasses.replace(config, task=str(table))
-    before = known._digest(own)
-    assert before == known._digest(own)
+    before = known.name_of(own)
+    assert before == known.name_of(own)
     table.write_text("text,label\na,1\nb,1\n")
-    assert known._digest(own) not in (before, None)
+    assert known.name_of(own) not in (before, None)
     for elsewhere in ({"task": "sst2"}, {"model": "somebody/something"}):
-        assert known._digest(dataclasses.replace(config, **elsewhere)) is None
+        assert known.name_of(dataclasses.replace(config, **elsewhere)) is None
 
 
 @pytest.mark.parametrize("harm", ["a run is gone", "it is unfinished", "a note of nonsense"])
@@ -109,14 +114,14 @@ def test_an_answer_that_lost_something_is_measured_again(harm, tmp_path):
     else:
         (path,) = (tmp_path / "known").iterdir()
         path.write_text("{")
-    assert known.answer(config) is None
+    assert answer(config) is None
     assert measured(config).answer == found.answer
-    assert known.answer(config) is not None
+    assert answer(config) is not None
 
 
 def test_pinned_tasks_are_those_that_come_with_a_package():
     assert set(known.PINNED) < set(CATALOGUE)
     for name in set(CATALOGUE) - set(known.PINNED):
         config = Config("mlp:64-16-10", name, arm="did")
-        assert known._digest(config) is None
-        assert known._digest(dataclasses.replace(config, data_dir=str(Path(__file__).parent)))
+        assert known.name_of(config) is None
+        assert known.name_of(dataclasses.replace(config, data_dir=str(Path(__file__).parent)))

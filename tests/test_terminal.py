@@ -428,7 +428,7 @@ def test_json_has_no_number_that_json_lacks(known, monkeypatch, value):
     made = dataclasses.replace(
         SearchSummary.from_json(answer), interval=Crossing(None, value, None, 0.9)
     )
-    monkeypatch.setattr(known_answers, "answer", lambda config: None)
+    monkeypatch.setattr(known_answers, "answer", lambda config, name: None)
     monkeypatch.setattr(conductor, "measure", lambda *_: made)
     _, stdout, _ = idim(*SEARCH, "--out", out, "--json")
     found = json.loads(stdout, parse_constant=lambda c: pytest.fail(c))

@@ -38,13 +38,16 @@ _FOLDER = "known"
 _MOST_FILES = 10_000
 
 
-def answer(config: Config) -> Summary | None:
+def answer(config: Config, name: str | None) -> Summary | None:
     """What the store answers to this call.
+
+    Args:
+        config: what was asked for.
+        name: of the call, as ``name_of`` gives it.
 
     Returns:
         None where it has no finished answer, or where it cannot be told that nothing changed.
     """
-    name = _digest(config)
     root = Path(config.out)
     note = root / _FOLDER / f"{name}.json"
     if name is None or not note.is_file():
@@ -54,8 +57,8 @@ def answer(config: Config) -> Summary | None:
         question = store.question(json.loads(note.read_text())["question"])
         if question is None or not question.finished:
             return None
-        records = store.all()
-        if {r.key for r in question.of(records)} != set(question.keys):
+        records = store.some(question.keys)
+        if {r.key for r in records} != set(question.keys):
             return None
         check_answers(question, records)
         return summarise(records, question)
@@ -63,9 +66,11 @@ def answer(config: Config) -> Summary | None:
         return None  # whatever is wrong with it, the whole way says so
 
 
-def note(config: Config, found: Summary) -> None:
-    """Keep which question this call led to. A note that cannot be kept stops nothing."""
-    name = _digest(config)
+def note(config: Config, name: str | None, found: Summary) -> None:
+    """Keep which question this call led to. A note that cannot be kept stops nothing.
+
+    ``name``: of the call as it was before the measurement, which may have taken hours.
+    """
     if name is None:
         return
     try:
@@ -77,7 +82,7 @@ def note(config: Config, found: Summary) -> None:
         return
 
 
-def _digest(config: Config) -> str | None:
+def name_of(config: Config) -> str | None:
     """Of all that decides which runs a call asks for; None where that cannot be told."""
     files: list[tuple[str, int, int]] = []
     try:

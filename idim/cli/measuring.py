@@ -15,7 +15,8 @@ def measured(config: Config) -> Summary:
     # Here, because the command line must start without what the search loads.
     from idim.cli import known
 
-    if (found := known.answer(config)) is not None:
+    name = known.name_of(config)
+    if (found := known.answer(config, name)) is not None:
         remark("idim: every run of it is in the store")
         return found
     prepare(config)
@@ -26,7 +27,7 @@ def measured(config: Config) -> Summary:
 
     with watching(config.report_to, config.out) as watcher:
         found = conductor.measure(resolve(config), Store(config.out), watcher)
-    known.note(config, found)
+    known.note(config, name, found)
     return found
 
 
