@@ -242,6 +242,8 @@ class Config:
             choices, value = field.metadata["choices"], getattr(self, field.name)
             if choices and value not in choices:
                 raise one_of(_flag_name(field.name), choices, value)
+        if self.alpha_twice_rank and self.lora_alpha:
+            raise expected("--lora-alpha", "none with --alpha-twice-rank", self.lora_alpha)
         if self.ray_address and self.executor != "ray":
             raise expected("--ray-address", "--executor ray with it", self.ray_address)
         # Here, because the search loads NumPy and SciPy, and a flag's help must not wait for them.

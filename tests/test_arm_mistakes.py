@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from idim import arms
 from idim.cli import app
+from idim.config import Config
+from idim.errors import IdimError
 
 MODEL = ("--model", "mlp:64-16-10", "--task", "digits", "--max-steps", "2")
 SIZED = [arm.name for arm in arms.ARMS.values() if arm.size]
@@ -82,3 +84,8 @@ def test_a_kind_of_model_without_a_head(tmp_path):
         BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     )
     assert arms.heads(model) == ["classifier"]
+
+
+def test_two_rules_for_alpha_are_refused_at_the_door():
+    with pytest.raises(IdimError, match="--lora-alpha: expected none with --alpha-twice-rank"):
+        Config("mlp:64-10", "digits", arm="lora", lora_alpha=8, alpha_twice_rank=True)

@@ -18,6 +18,7 @@ import torch
 
 from idim import run, specs
 from idim.answers.evidence import points_of
+from idim.cli.measuring import prepare
 from idim.config import EXECUTORS as OFFERED
 from idim.config import Config
 from idim.errors import IdimError
@@ -407,3 +408,16 @@ if __name__ == "__main__":
     )
     worker, here = done.stdout.splitlines()
     assert worker == here, done.stderr
+
+
+def test_without_ray_whoever_asks_for_it_is_told(tmp_path, monkeypatch):
+    """The commands that look before they load torch, and all others that make runs."""
+    monkeypatch.setattr("idim.executors.find_spec", lambda name: None)
+    config = Config("mlp:64-16-10", "digits", executor="ray")
+    for asked in (
+        lambda: EXECUTORS["ray"](Resources(), CATALOGUES, ""),
+        lambda: prepare(config),
+        lambda: Runs(resolve_single(dataclasses.replace(config, d=20)), Store(tmp_path)),
+    ):
+        with pytest.raises(IdimError, match=r"--executor ray: expected Ray: pip install .*ray"):
+            asked()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from idim.cli.terminal import remark, watching
 from idim.config import Config
-from idim.errors import expected
+from idim.executors import check_ray
 from idim.values.summary import Summary
 
 
@@ -37,8 +35,8 @@ def prepare(config: Config) -> None:
     Raises:
         IdimError: what makes the runs is not installed.
     """
-    if config.executor == "ray" and find_spec("ray") is None:
-        raise expected("--executor ray", "Ray: pip install 'idim-lab[ray]'", "no such package")
+    if config.executor == "ray":
+        check_ray()
     if config.executor == "local" and max(config.workers, config.runs_per_device) > 1:
         from idim.executors import forking
 

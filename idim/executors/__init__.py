@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from idim.errors import expected
@@ -43,12 +44,19 @@ def _local(resources: Resources, source: Source, saves: str = "") -> Executor:
     return Retrying(Local(workers, source, saves, devices, resources.same_bits), source)
 
 
+def check_ray() -> None:
+    """Raise IdimError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise expected("--executor ray", "Ray: pip install 'idim-lab[ray]'", "no such package")
+
+
 def _ray(resources: Resources, source: Source, saves: str = "") -> Executor:
     """A Ray cluster.
 
     Raises:
         IdimError: Ray is not installed, or the cluster cannot be reached.
     """
+    check_ray()
     from idim.executors.ray import OnRay
     from idim.executors.retrying import Retrying
 

@@ -61,8 +61,6 @@ def fits(module: nn.Module, task: Task, name: str) -> None:
 def measurable(config: Config) -> None:
     """The arm is one that is held against full fine-tuning. A list of sizes is for its own arm."""
     size = arms.ARMS[config.arm].size
-    if config.alpha_twice_rank and config.lora_alpha:
-        raise expected("--lora-alpha", "none with --alpha-twice-rank", config.lora_alpha)
     if config.arm not in arms.measured():
         raise one_of("--arm", arms.measured(), config.arm)
     for flag in arms.SIZES_FLAGS:
