@@ -444,6 +444,24 @@ QUESTION = Question(
 FULL = [record("baseline", s) for s in (0.9, 0.91, 0.89)]
 
 
+@pytest.mark.parametrize("design", ["bisect", "posterior"])
+@pytest.mark.parametrize("level", [0.5, 0.75, 0.9, 0.95])
+def test_an_absolute_threshold_moves_no_other_level(design, level):
+    """What 50 to 95 % of the gain take does not depend on the score that was asked for."""
+    runs = [record("search", 0.1 + 0.09 * i, 2**i, seed=i) for i in range(1, 9)]
+    asked = replace(QUESTION, rule="absolute", absolute=0.42, design=design)
+    found = summarise([*FULL, *runs], asked).to_json()
+    same = replace(QUESTION, threshold=level, design="bisect")
+    alone = summarise([*FULL, *runs], same).to_json()["answer"]
+    got = found[f"d{level * 100:.0f}"]
+    if design == "bisect":
+        assert got == alone and found["d90_chance"] == found["d90"]
+    else:
+        low, high = alone["low"] or 1, alone["high"] or 1000
+        assert low / 1.5 <= (got["estimate"] or 1000) <= high * 1.5
+    assert found["answer"] != found["d95"]
+
+
 @pytest.mark.parametrize(
     ("records", "finished", "verdict"),
     [

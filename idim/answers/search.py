@@ -87,7 +87,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
     )
 
     def reached(rule: str, fraction: float = 0.9) -> Crossing | None:
-        asked = dataclasses.replace(target, rule=rule, fraction=fraction)
+        asked = dataclasses.replace(target, rule=rule, fraction=fraction, absolute=None)
         return crossing_of(points, asked, adaptive)
 
     by = q.rule if q.rule != "absolute" else "chance"
