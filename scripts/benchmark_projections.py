@@ -27,12 +27,12 @@ import time
 from pathlib import Path
 from statistics import median
 
+import kept
 import pandas as pd
 import torch
 
 import projections
 from idim import memory
-from idim.store import write_json
 
 SIZES = (200_000, 22_713_986, 120_000_000)
 DIMENSIONS = (100, 1_000, 10_000, 100_000)
@@ -193,6 +193,21 @@ def table(rows: list[dict]) -> str:
     return "\n".join([text, *refused])
 
 
+def text(record: dict) -> str:
+    """The ratios of every case, and how they grow with d."""
+    growth = [
+        f"  {r['family']:<14} D = {r['D']:>10,}: "
+        f"forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}"
+        for r in record["growth"]
+    ]
+    head = (
+        f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, "
+        f"torch {record['torch']}."
+    )
+    tail = "d = 100,000 over d = 1,000, side by side:"
+    return "\n".join([head, table(record["rows"]), tail, *growth]) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -237,20 +252,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
         "torch": torch.__version__,
     }
-    write_json(path, record)
-    lines = [
-        f"Ratio to a copy of the same floats, {record['threads']} threads, {record['device']}, "
-        f"torch {record['torch']}.",
-        table(rows),
-    ]
-    lines.append("d = 100,000 over d = 1,000, side by side:")
-    lines += [
-        f"  {r['family']:<14} D = {r['D']:>10,}: "
-        f"forward {r['forward']:.2f}, adjoint {r['adjoint']:.2f}"
-        for r in record["growth"]
-    ]
-    Path(args.out, f"{name}.txt").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    kept.write(path, record, text)
 
 
 if __name__ == "__main__":

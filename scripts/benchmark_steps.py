@@ -32,7 +32,6 @@ import torch
 from torch import nn
 
 from idim import Subspace, memory, models
-from idim.store import write_json
 
 
 @dataclass(frozen=True)
@@ -231,6 +230,14 @@ def alone(case: Case, name: str, device: torch.device) -> dict:
     return {"peak_bytes": memory.peak(device), "step_ms": 1e3 * median(seconds[1:])}
 
 
+def text(record: dict) -> str:
+    """Steps and peaks of every case."""
+    import pandas as pd  # here for the same reason
+
+    table = pd.DataFrame(record["rows"]).to_string(index=False, float_format=lambda x: f"{x:.3f}")
+    return f"{record['threads']} threads, {record['device']}, torch {record['torch']}\n{table}\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -247,11 +254,11 @@ def main() -> None:
         print(json.dumps(alone(CASES[args.alone[0]], args.alone[1], device)))
         return
     name = "steps" if device.type == "cpu" else f"steps-{device.type}"
-    kept = Path(args.out, f"{name}.json")
+    path = Path(args.out, f"{name}.json")
     # The cases that are not measured now stay.
     rows = (
-        [r for r in json.loads(kept.read_text())["rows"] if r["case"] not in args.cases.split(",")]
-        if kept.exists()
+        [r for r in json.loads(path.read_text())["rows"] if r["case"] not in args.cases.split(",")]
+        if path.exists()
         else []
     )
     for key in args.cases.split(","):
@@ -295,14 +302,9 @@ def main() -> None:
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
     }
-    write_json(kept, record)
-    import pandas as pd  # here for the same reason
+    import kept  # here for the same reason
 
-    text = pd.DataFrame(rows).to_string(index=False, float_format=lambda x: f"{x:.3f}")
-    Path(args.out, f"{name}.txt").write_text(
-        f"{record['threads']} threads, {record['device']}, torch {record['torch']}\n{text}\n"
-    )
-    print(text)
+    kept.write(path, record, text)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import argparse
 import random
 from pathlib import Path
 
+import kept
 import pandas as pd
 from scipy.stats import beta
 
@@ -25,7 +26,7 @@ from idim.arms import FLOOR
 from idim.config import Config
 from idim.progress import watching
 from idim.resolve import resolve
-from idim.store import Store, write_json
+from idim.store import Store
 from idim.tasks import reviews, trec
 from idim.values.purpose import Purpose
 
@@ -59,6 +60,12 @@ def dealt(found: list[tuple[str, str]], most: int, folder: Path) -> dict[str, Pa
         for file, rows in (("test", part[:test]), ("train", part[test:])):
             pd.DataFrame(rows, columns=["text", "label"]).to_csv(place / f"{file}.csv", index=False)
     return places
+
+
+def text(rows: list[dict]) -> str:
+    """A row for each task."""
+    shown = pd.DataFrame(rows).drop(columns="scores", errors="ignore")
+    return shown.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}") + "\n"
 
 
 def main() -> None:
@@ -111,11 +118,7 @@ def main() -> None:
             row |= {"passed": passed, "runs": len(scores)}
             row |= {"low": beta.ppf(_TAIL, a, b), "high": beta.ppf(1 - _TAIL, a, b)}
             rows.append(row)
-    write_json(args.out / "recommended.json", rows)
-    shown = pd.DataFrame(rows).drop(columns="scores", errors="ignore")
-    text = shown.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.3g}")
-    (args.out / "recommended.txt").write_text(text + "\n")
-    print(text)
+    kept.write(args.out / "recommended.json", rows, text)
 
 
 if __name__ == "__main__":

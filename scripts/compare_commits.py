@@ -26,8 +26,6 @@ from statistics import median
 import pandas as pd
 import torch
 
-from idim.store import write_json
-
 HERE = Path(__file__).resolve().parents[1]
 _SAID = ("orthonormal+said", "fastfood+said", "onehot+said", "orthonormal+said+lean")
 #: The arms that are compared, and the rounds.
@@ -153,6 +151,15 @@ def commit(checkout: Path) -> str:
     return done.stdout.strip()
 
 
+def text(record: dict) -> str:
+    """The ratio of every case."""
+    table = pd.DataFrame(record["rows"]).to_string(index=False, float_format=lambda x: f"{x:.3g}")
+    return (
+        f"Time at {record['this']} over {record['other']}, {record['threads']} threads, "
+        f"torch {record['torch']}.\n{table}\n"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -188,15 +195,8 @@ def main() -> None:
         asked = {(r["case"], r["arm"]) for r in rows}
         if (before["this"], before["other"]) == (record["this"], record["other"]):
             kept = [r for r in before["rows"] if (r["case"], r["arm"]) not in asked]
-            record["rows"] = rows = [*kept, *rows]
-    write_json(path, record)
-    text = pd.DataFrame(rows).to_string(index=False, float_format=lambda x: f"{x:.3g}")
-    head = (
-        f"Time at {record['this']} over {record['other']}, {record['threads']} threads, "
-        f"torch {record['torch']}."
-    )
-    Path(args.out, "compared.txt").write_text(f"{head}\n{text}\n")
-    print(f"{head}\n{text}")
+            record["rows"] = [*kept, *rows]
+    kept.write(path, record, text)
 
 
 if __name__ == "__main__":

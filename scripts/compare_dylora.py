@@ -3,8 +3,8 @@
     python scripts/compare_dylora.py results/frontier
 
 The store holds runs of both, as `idim frontier --arms lora:1/2/4/8,dylora:8` makes them. The script
-writes dylora.txt and dylora.png beside the store's runs. A difference is DyLoRA's mean less LoRA's
-at the same rank, with the error of both.
+writes dylora.json, dylora.txt and dylora.png beside the store's runs. A difference is DyLoRA's mean
+less LoRA's at the same rank, with the error of both.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import argparse
 import math
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
+import kept
 import pandas as pd
 from matplotlib.figure import Figure
 
 from idim.answers.evidence import size_of
-from idim.report.style import png
 from idim.store import Store
 from idim.values.purpose import Purpose
 from idim.values.record import Record
 
 
-def by_rank(records: list[Record], arm: str) -> dict[int, list[float]]:
-    """The scores of an arm at each rank: a run may give several."""
-    found: dict[int, list[float]] = {}
+def by_rank(records: list[Record], arm: str) -> dict[str, list[float]]:
+    """The scores of an arm at each rank: a run may give several. Ranks are text, as in JSON."""
+    found: dict[str, list[float]] = {}
     for record in records:
         if record.spec.arm != arm or record.kind != Purpose.SEARCH or record.score is None:
             continue
         curve = record.training.adaptation.get("by_size") or {size_of(record): record.score}
         for rank, score in curve.items():
-            found.setdefault(int(rank), []).append(score)
-    return dict(sorted(found.items()))
+            found.setdefault(str(rank), []).append(score)
+    return dict(sorted(found.items(), key=lambda item: int(item[0])))
 
 
 def error(scores: list[float]) -> float:
@@ -47,8 +48,21 @@ def main() -> None:
     )
     parser.add_argument("store", type=Path)
     args = parser.parse_args()
-    records = Store(args.store, create=False).all()
-    one, each = by_rank(records, "dylora"), by_rank(records, "lora")
+    found = compared(Store(args.store, create=False))
+    if not set.intersection(*map(set, found.values())):
+        raise SystemExit(f"{args.store}: expected runs of dylora and lora at a rank of both")
+    kept.write(args.store / "dylora.json", found, text, figure)
+
+
+def compared(store: Store, before: Any = None) -> dict[str, dict[str, list[float]]]:
+    """The scores of both at every rank. ``before``: what an older call gave; it does not count."""
+    records = store.all()
+    return {name: by_rank(records, arm) for name, arm in (("DyLoRA", "dylora"), ("LoRA", "lora"))}
+
+
+def text(found: dict[str, dict[str, list[float]]]) -> str:
+    """A line for each rank that both have."""
+    one, each = found["DyLoRA"], found["LoRA"]
     rows = [
         {
             "rank": rank,
@@ -64,31 +78,30 @@ def main() -> None:
         for rank in one
         if rank in each
     ]
-    if not rows:
-        raise SystemExit(f"{args.store}: expected runs of dylora and lora at a rank of both")
-    text = pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3f}")
-    (args.store / "dylora.txt").write_text(text + "\n")
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for name, found, colour, marker in (
-        ("DyLoRA, all ranks from each run", one, "#0072B2", "o"),
-        ("LoRA, a run a rank", each, "#D55E00", "s"),
+    return pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3f}") + "\n"
+
+
+def figure(found: dict[str, dict[str, list[float]]]) -> Figure:
+    """Score against rank, for both."""
+    drawn = Figure(figsize=(5.2, 3.6), layout="constrained")
+    axes = drawn.subplots()
+    for name, label, colour, marker in (
+        ("DyLoRA", "DyLoRA, all ranks from each run", "#0072B2", "o"),
+        ("LoRA", "LoRA, a run a rank", "#D55E00", "s"),
     ):
-        means, errors = [fmean(v) for v in found.values()], [error(v) for v in found.values()]
-        runs = max(len(v) for v in found.values())
+        ranks, scores = list(map(int, found[name])), list(found[name].values())
         axes.errorbar(
-            list(found), means, errors, marker=marker, color=colour, ms=4, lw=1, capsize=2,
-            label=f"{name} (n = {runs})",
+            ranks, list(map(fmean, scores)), list(map(error, scores)), marker=marker, color=colour,
+            ms=4, lw=1, capsize=2, label=f"{label} (n = {max(map(len, scores))})",
         )  # fmt: skip
-    ranks = sorted({*one, *each})
+    ranks = sorted({int(rank) for by in found.values() for rank in by})
     axes.set_xscale("log", base=2)
     axes.set_xticks(ranks, [str(rank) for rank in ranks])
     axes.set_xlabel("rank r")
     axes.set_ylabel("score (mean and its error)")
     axes.grid(alpha=0.2)
     axes.legend(fontsize=8, loc="best")
-    (args.store / "dylora.png").write_bytes(png(figure))
-    print(text)
+    return drawn
 
 
 if __name__ == "__main__":

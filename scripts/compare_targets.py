@@ -15,6 +15,7 @@ import argparse
 import json
 from pathlib import Path
 
+import kept
 import pandas as pd
 from torch import nn
 
@@ -25,7 +26,7 @@ from idim.config import Config
 from idim.errors import expected
 from idim.progress import watching
 from idim.resolve import resolve
-from idim.store import Store, write_json
+from idim.store import Store
 from idim.values.options import Options
 
 #: What the matrices of an attention are called.
@@ -71,6 +72,12 @@ def published(path: Path | None) -> dict[str, dict[str, float]]:
         row: {task: table[task][i] for task in ("WikiSQL", "MultiNLI")}
         for i, row in enumerate(table["targets"])
     }
+
+
+def text(rows: list[dict]) -> str:
+    """A row for each list of targets."""
+    frame = pd.DataFrame(rows)
+    return frame.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.4g}") + "\n"
 
 
 def main() -> None:
@@ -122,11 +129,7 @@ def main() -> None:
                 }
             )
     name = f"targets-{args.model}-{args.task}".replace(":", "-").replace("/", "-")
-    write_json(args.out / f"{name}.json", rows)
-    frame = pd.DataFrame(rows)
-    text = frame.to_string(index=False, na_rep="", float_format=lambda v: f"{v:.4g}")
-    (args.out / f"{name}.txt").write_text(text + "\n")
-    print(text)
+    kept.write(args.out / f"{name}.json", rows, text)
 
 
 if __name__ == "__main__":

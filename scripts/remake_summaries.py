@@ -13,12 +13,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import kept
 import pandas as pd
 
 from idim.answers.summary import derive, keep
 from idim.report.page import draw
 from idim.report.words import answer_text
-from idim.store import Store, write_json
+from idim.store import Store
 from idim.values.findings import Crossing
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,10 +62,12 @@ def main() -> None:
                         "new interval": _text(new.get("interval")) if rule == new["rule"] else "",
                     }
                 )
-    write_json(args.out / "changes.json", {"old": args.old, "rows": rows})
-    text = pd.DataFrame(rows).to_string(index=False, na_rep="")
-    (args.out / "changes.txt").write_text(text + "\n")
-    print(text)
+    kept.write(args.out / "changes.json", {"old": args.old, "rows": rows}, text)
+
+
+def text(found: dict) -> str:
+    """Old and new beside each other."""
+    return pd.DataFrame(found["rows"]).to_string(index=False, na_rep="") + "\n"
 
 
 def _text(found: dict | None) -> str:

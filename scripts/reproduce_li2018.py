@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
+import kept
 import pandas as pd
 
 from idim import conductor
@@ -22,17 +25,17 @@ from idim.config import Config
 from idim.report.page import draw
 from idim.report.words import answer_text
 from idim.resolve import resolve
-from idim.store import Store, write_json
+from idim.store import Store
 from idim.values.purpose import Purpose
+from idim.values.record import Record
+from idim.values.search_summary import SearchSummary
 from idim.watcher import Watcher
 
 CURVES = {"mnist-fc": "mnist_fc_784_200_200_10", "mnist-lenet": "mnist_lenet"}
 
 
-def published_at(rows: list[list[float]], d: int) -> float | None:
+def published_at(rows: list[list[float]], d: int) -> float:
     """The published mean score at d. If d was not run, it is interpolated in log d."""
-    import math
-
     by_d: dict[int, list[float]] = {}
     for x, y in rows:
         if x:
@@ -79,9 +82,26 @@ def main() -> None:
     keep(store, summaries)
     list(draw(store, summaries))
     published = json.loads(Path(args.published).read_text())["curves"][CURVES[args.model]]
-    runs = [r for r in store.all() if r.kind == Purpose.SEARCH and r.key in summary.keys]
+    found = {"id": summary.id, "model": args.model, "epochs": args.epochs}
+    found |= compared(summary, store.all(), {d: published_at(published, d) for d in grid})
+    kept.write(Path(args.out, f"{args.model}.json"), found, text)
+
+
+def again(store: Store, found: dict[str, Any]) -> dict[str, Any]:
+    """What the records say today, beside the published scores of then."""
+    (summary,) = [s for s in derive(store) if s.id == found["id"]]
+    assert isinstance(summary, SearchSummary)
+    published = {row["d"]: row["published"] for row in found["rows"]}
+    return found | compared(summary, store.all(), published)
+
+
+def compared(
+    summary: SearchSummary, records: list[Record], published: dict[int, float]
+) -> dict[str, Any]:
+    """Our scores beside the published ones at every d of these, and what the search answers."""
+    runs = [r for r in records if r.kind == Purpose.SEARCH and r.key in summary.keys]
     rows = []
-    for d in grid:
+    for d in published:
         scores = [r.score for r in runs if r.training.d_total == d]
         late = [[p.score for p in r.training.curve] for r in runs if r.training.d_total == d]
         gain = fmean(c[-1] - c[int(0.8 * (len(c) - 1))] for c in late)
@@ -92,26 +112,32 @@ def main() -> None:
                 "ours": fmean(scores),
                 "lowest": min(scores),
                 "highest": max(scores),
-                "published": published_at(published, d),
+                "published": published[d],
+                "difference": fmean(scores) - published[d],
                 "gain in the last fifth": gain,
             }
         )
-    frame = pd.DataFrame(rows)
-    frame.insert(6, "difference", frame["ours"] - frame["published"])
-    text = frame.to_string(index=False, float_format=lambda v: f"{v:.4f}")
-    lines = [
-        f"{args.model}, {args.epochs:g} epochs, "
-        f"full {summary.levels.full:.4f} (n = {summary.levels.n})",
-        text,
-        f"d at accuracy > 0.900: {answer_text(summary.answer)}; "
-        f"by the model of the curve {answer_text(summary.interval)}",
-        f"d90 of the own baseline, threshold {summary.levels.tau_raw:.4f}: "
-        f"{answer_text(summary.crossing('raw'))}",
-    ]
-    print("\n".join(lines))
-    Path(args.out, f"{args.model}.txt").write_text("\n".join(lines) + "\n")
-    write_json(
-        Path(args.out, f"{args.model}.json"), {"rows": json.loads(frame.to_json(orient="records"))}
+    return {
+        "rows": rows,
+        "full": summary.levels.full,
+        "n": summary.levels.n,
+        "answer": answer_text(summary.answer),
+        "interval": answer_text(summary.interval),
+        "tau of the own baseline": summary.levels.tau_raw,
+        "d90 of the own baseline": answer_text(summary.crossing("raw")),
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """The table, and the answers."""
+    table = pd.DataFrame(found["rows"]).to_string(index=False, float_format=lambda v: f"{v:.4f}")
+    return (
+        f"{found['model']}, {found['epochs']:g} epochs, "
+        f"full {found['full']:.4f} (n = {found['n']})\n{table}\n"
+        f"d at accuracy > 0.900: {found['answer']}; "
+        f"by the model of the curve {found['interval']}\n"
+        f"d90 of the own baseline, threshold {found['tau of the own baseline']:.4f}: "
+        f"{found['d90 of the own baseline']}\n"
     )
 
 

@@ -13,13 +13,13 @@ import argparse
 import math
 from pathlib import Path
 
+import kept
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from idim.answers.checks import MOVES
 from idim.search.pairs import FIRST, MOST, SURE, UNLIKELY, Change
-from idim.store import write_json
 
 #: The noise of one run, in octaves of d90: on an easy task, a middling one, and one of MRPC's size.
 NOISES = {"easy": 0.15, "middling": 0.4, "like MRPC": 1.0}
@@ -53,6 +53,12 @@ def checked(
         if not UNLIKELY < odds < SURE:
             break
     return odds >= SURE
+
+
+def text(found: dict) -> str:
+    """How often a check says so, in each case."""
+    frame = pd.DataFrame(found["rows"])
+    return frame.to_string(index=False, float_format="{:.4f}".format) + "\n"
 
 
 def main() -> None:
@@ -90,12 +96,8 @@ def main() -> None:
                             stats.beta.ppf(0.95, said + 1, args.replicates - said)
                         )
                 rows.append(row)
-    text = pd.DataFrame(rows).to_string(index=False, float_format="{:.4f}".format)
-    write_json(
-        args.out / "checks.json", {"replicates": args.replicates, "octaves": MOVES, "rows": rows}
-    )
-    (args.out / "checks.txt").write_text(text + "\n")
-    print(text)
+    found = {"replicates": args.replicates, "octaves": MOVES, "rows": rows}
+    kept.write(args.out / "checks.json", found, text)
 
 
 if __name__ == "__main__":

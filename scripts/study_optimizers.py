@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
+import kept
 import pandas as pd
 import torch
 
@@ -32,7 +33,7 @@ from idim.resolve import resolve
 from idim.runs import Runs
 from idim.search.answer import Belief
 from idim.search.threshold import Target
-from idim.store import Store, write_json
+from idim.store import Store
 from idim.values.purpose import Purpose
 from idim.values.recipe import CHOICES
 from idim.values.record import Record
@@ -206,8 +207,8 @@ def measure(config: Config, sizes: tuple[int, ...], seeds: int) -> Iterator[dict
         }
 
 
-def shown(rows: list[dict]) -> str:
-    """The rows as a table of text."""
+def text(found: dict) -> str:
+    """d90 by every pair of optimiser and schedule."""
 
     def cell(answer: dict) -> str:
         bounds = [f"{answer[k]:,}" if answer[k] else "-" for k in ("estimate", "low", "high")]
@@ -223,7 +224,7 @@ def shown(rows: list[dict]) -> str:
                 **{f"x {f}": cell(a) for f, a in r["d90"].items()},
                 "seconds": round(r["seconds"], 1),
             }
-            for r in rows
+            for r in found["rows"]
         ]
     )
     return (
@@ -245,10 +246,7 @@ def main() -> None:
     for config, sizes, seeds in tasks(args.data_dir, args.store, args.workers):
         for row in measure(config, sizes, seeds):
             rows.append(row)
-            write_json(args.out / "study.json", {"rows": rows})
-            text = shown(rows)
-            (args.out / "study.txt").write_text(text)
-            print(text, flush=True)
+            kept.write(args.out / "study.json", {"rows": rows}, text)
 
 
 if __name__ == "__main__":

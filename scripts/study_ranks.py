@@ -18,13 +18,14 @@ import math
 from pathlib import Path
 from statistics import fmean
 
+import kept
 import numpy as np
 import pandas as pd
 
 from idim import conductor
 from idim.config import Config
 from idim.resolve import resolve_single
-from idim.store import Store, write_json
+from idim.store import Store
 
 #: By the rule's name: the arm, and its alpha; 0 is twice the rank.
 RULES = {
@@ -49,6 +50,13 @@ def best(scores: dict[float, float]) -> float:
     x = np.log(rates[at - 1 : at + 2])
     a, b, _ = np.polyfit(x, [scores[r] for r in rates[at - 1 : at + 2]], 2)
     return float(np.clip(-b / (2 * a), x[0], x[-1])) if a < 0 else float(x[1])
+
+
+def text(found: dict) -> str:
+    """The best rate of every rank, and how it moves with the rank."""
+    table = pd.DataFrame(found["rows"]).to_string(index=False, float_format=lambda v: f"{v:.3g}")
+    slopes = [f"{rule}: best rate ~ rank^{v:+.2f}" for rule, v in found["slopes"].items()]
+    return "\n".join([table, "", *slopes]) + "\n"
 
 
 def main() -> None:
@@ -113,11 +121,8 @@ def main() -> None:
         x, y = np.log([r["rank"] for r in mine]), np.log([r["best rate"] for r in mine])
         slopes[rule] = float(np.polyfit(x, y, 1)[0]) if len(mine) > 1 else math.nan
     name = f"ranks-{args.model}-{args.task}".replace(":", "-").replace("/", "-")
-    write_json(args.out / f"{name}.json", {"rows": rows, "slopes": slopes, "seeds": args.seeds})
-    text = pd.DataFrame(rows).to_string(index=False, float_format=lambda v: f"{v:.3g}")
-    told = "\n".join(f"{rule}: best rate ~ rank^{slope:+.2f}" for rule, slope in slopes.items())
-    (args.out / f"{name}.txt").write_text(f"{text}\n\n{told}\n")
-    print(f"{text}\n\n{told}")
+    found = {"rows": rows, "slopes": slopes, "seeds": args.seeds}
+    kept.write(args.out / f"{name}.json", found, text)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
+import kept
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy import stats
 
 from idim.search import posterior
@@ -33,9 +34,6 @@ from idim.search.isotonic import agrees, isotonic
 from idim.search.posterior import FAILED, PROJECTION, PROJECTION_ODDS, Posterior, misfit_variance
 from idim.search.threshold import Baseline, Point, Target
 from idim.store import write_json
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 LIMITS = Limits(smallest=1, largest=199_210)
 #: What a curve reaches at large d, minus full fine-tuning, as a fraction of the gain.
@@ -509,9 +507,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     args = parser.parse_args()
     n, file = args.replicates, args.out / "study.json"
-    kept = json.loads(file.read_text()) if file.is_file() else {}
-    if kept.get("code") != code():
-        kept = {"code": code(), "rows": {}}
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    if found.get("code") != code():
+        found = {"code": code(), "rows": {}}
     jobs = [(name, "posterior", 1) for name in args.scenarios.split(",")]
     jobs += [
         (name, design, workers)
@@ -524,14 +522,14 @@ def main() -> None:
             return list(pool.map(function, *([v] * n for v in fixed), range(n), chunksize=10))
 
         def keep(key: str, make: Callable[[], dict]) -> None:
-            before, world = kept["rows"].get(key, {}), _world(key)
+            before, world = found["rows"].get(key, {}), _world(key)
             if before.get("n", 0) < n or before.get("world", "") != world:
-                kept["rows"][key] = make() | ({"world": world} if world else {})
-                write_json(file, kept)
+                found["rows"][key] = make() | ({"world": world} if world else {})
+                write_json(file, found)
                 print(
                     {
                         k: round(v, 3) if isinstance(v, float) else v
-                        for k, v in kept["rows"][key].items()
+                        for k, v in found["rows"][key].items()
                     },
                     flush=True,
                 )
@@ -547,21 +545,30 @@ def main() -> None:
         for design, early in REPLAYED if args.table.is_file() else ():
             label = f"{design}{', early stopping' if early else ''}"
             keep(f"replay/{label}", lambda: replayed(label, many(replay, design, early)))
-    rows = [v for k, v in kept["rows"].items() if k != "calibration"]
-    frame, ranks = pd.DataFrame(rows), kept["rows"]["calibration"]
-    # Where there is no d90, no interval can hold it. There "reached" is what counts.
-    without = [r["scenario"] in BY_NAME and not BY_NAME[r["scenario"]].reachable for r in rows]
-    frame.loc[without, ["coverage", "lower", "within 1.25", "bias", "half width"]] = np.nan
-    shown = frame.drop(columns=["specified", "vision", "world"]).to_string(
-        index=False, float_format="{:.3f}".format, na_rep=""
+    kept.write(file, found, text, figure)
+
+
+def text(found: dict) -> str:
+    """A line for each row, and the ranks."""
+    ranks = found["rows"]["calibration"]
+    shown = (
+        frame(found)
+        .drop(columns=["specified", "vision", "world"])
+        .to_string(index=False, float_format="{:.3f}".format, na_rep="")
     )
-    text = (
+    return (
         f"{shown}\n\nranks of x90 in 20 bins, n = {ranks['n']}: chi-squared p = {ranks['p']:.3f}\n"
-        f"{' '.join(map(str, ranks['counts']))}"
+        f"{' '.join(map(str, ranks['counts']))}\n"
     )
-    print(text)
-    (args.out / "study.txt").write_text(text + "\n")
-    draw(frame, np.array(ranks["counts"]), args.out / "study.png")
+
+
+def frame(found: dict) -> pd.DataFrame:
+    """The rows. Where there is no d90, no interval can hold it; there "reached" is what counts."""
+    rows = [v for k, v in found["rows"].items() if k != "calibration"]
+    made = pd.DataFrame(rows)
+    without = [r["scenario"] in BY_NAME and not BY_NAME[r["scenario"]].reachable for r in rows]
+    made.loc[without, ["coverage", "lower", "within 1.25", "bias", "half width"]] = np.nan
+    return made
 
 
 #: What is compared with the default design: the simple design, several workers, the published way.
@@ -599,7 +606,7 @@ def _world(key: str) -> str:
 
 
 #: What of this file decides no result, or only that of some rows.
-_SHOWING = ("main", "draw", "code", "_world", "_bare")
+_SHOWING = ("main", "text", "frame", "figure", "code", "_world", "_bare")
 _TABLES = ("OLD", "NEW", "MRPC", "VISION", "SCENARIOS", "BY_NAME", "_SHOWING", "_TABLES")
 
 
@@ -645,43 +652,43 @@ def replayed(label: str, results: list[Result]) -> dict:
     )
 
 
-def draw(frame: pd.DataFrame, counts: np.ndarray, path: Path) -> None:
-    """Draw coverage and runs of every row, and the ranks, into one file."""
-    figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(13, 0.19 * len(frame)), width_ratios=(3, 3, 2), layout="constrained"
-    )
+def figure(found: dict) -> Figure:
+    """Coverage and runs of every row, and the ranks."""
+    rows, counts = frame(found), np.array(found["rows"]["calibration"]["counts"])
+    drawn = Figure(figsize=(13, 0.19 * len(rows)), layout="constrained")
+    left, middle, right = drawn.subplots(1, 3, width_ratios=(3, 3, 2))
     names = [
         f"{r.scenario} ({r.design})" if r.design != "posterior" else r.scenario
-        for r in frame.itertuples()
+        for r in rows.itertuples()
     ]
-    y = np.arange(len(frame))[::-1]
+    y = np.arange(len(rows))[::-1]
     left.errorbar(
-        frame["coverage"],
+        rows["coverage"],
         y,
-        xerr=[frame["coverage"] - frame["lower"], np.zeros(len(frame))],
+        xerr=[rows["coverage"] - rows["lower"], np.zeros(len(rows))],
         fmt="o",
         ms=4,
         color="#0072B2",
     )
     left.axvline(0.9, color="0.3", ls="--", lw=1)
     left.set_yticks(y, names, fontsize=8)
-    left.set_ylim(-1, len(frame))
+    left.set_ylim(-1, len(rows))
     left.set_xlabel("coverage of the 90 % interval (bar: lower 95 % limit)")
-    middle.plot(frame["runs"], y, "s", ms=4, color="#D55E00", label="mean")
-    middle.plot(frame["runs p95"], y, "|", color="#D55E00", label="95 of 100 need fewer")
+    middle.plot(rows["runs"], y, "s", ms=4, color="#D55E00", label="mean")
+    middle.plot(rows["runs p95"], y, "|", color="#D55E00", label="95 of 100 need fewer")
     middle.axvline(78 / 4, color="0.3", ls="--", lw=1, label="a quarter of 78")
     middle.set_yticks([])
     middle.set_xlabel("runs, baselines counted")
     middle.set_xscale("log", base=2)
     middle.set_xticks([8, 16, 32, 64], ["8", "16", "32", "64"])
     middle.legend(fontsize=8, loc="lower right")
-    middle.set_ylim(-1, len(frame))
+    middle.set_ylim(-1, len(rows))
     right.bar((np.arange(20) + 0.5) / 20, counts, width=0.045, color="#009E73")
     right.axhline(counts.sum() / 20, color="0.3", ls="--", lw=1)
     right.set_xlabel("rank of the true x90 in its posterior")
     for axes in (left, middle):
         axes.grid(alpha=0.2)
-    figure.savefig(path, dpi=130)
+    return drawn
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ import argparse
 import json
 from pathlib import Path
 
+import kept
 import pandas as pd
 
 from idim import conductor
 from idim.config import Config
 from idim.report.words import answer_text
 from idim.resolve import resolve
-from idim.store import Store, write_json
+from idim.store import Store
 from idim.values.findings import Crossing
 
 LINES = {"grid": {"design": "grid", "grid": (32, 64, 128, 256), "repeats": 3}, "trust": {}}
@@ -57,19 +58,21 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    frame = pd.DataFrame(rows)
+    kept.write(args.out / "seeds.json", {"truth": truth, "rows": rows}, text)
+
+
+def text(found: dict) -> str:
+    """Every search, and how many hold the truth."""
+    frame, truth = pd.DataFrame(found["rows"]), found["truth"]
     counts = frame.groupby("line").agg(
         overlap=("overlaps", "sum"),
         n=("overlaps", "size"),
         not_reached=("verdict", lambda v: int((v == "not_reached").sum())),
     )
-    text = (
+    return (
         f"{frame.to_string(index=False)}\n\nheld against d90 = {truth['estimate']:.0f} "
-        f"[{truth['low']:.0f}, {truth['high']:.0f}]\n{counts.to_string()}"
+        f"[{truth['low']:.0f}, {truth['high']:.0f}]\n{counts.to_string()}\n"
     )
-    write_json(args.out / "seeds.json", {"truth": truth, "rows": rows})
-    (args.out / "seeds.txt").write_text(text + "\n")
-    print(text)
 
 
 if __name__ == "__main__":

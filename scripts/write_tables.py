@@ -1,10 +1,11 @@
-"""Write all that is made of records and code: summaries and figures of results/, then documents.
+"""Write all that is made of records and numbers in results/: first there, then in documents.
 
 python scripts/write_tables.py          # writes
 python scripts/write_tables.py --check  # exit code 1 where a document and the records differ
 
 The summaries and figures of every store in results/ come first, where their records or the code
-that makes them changed. Documents take the rest between their markers. A marker names a function
+that makes them changed. Then the texts and figures of the studies are made of their numbers (see
+``derived.py``). Documents take the rest between their markers. A marker names a function
 of ``measured.py`` or ``told.py`` and stands on a line of its own:
 
     <!-- study: python scripts/write_tables.py -->
@@ -20,13 +21,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import derived
 import measured
 import told
 
 from idim.answers import summary
 from idim.made import Made
 from idim.report.page import draw
-from idim.store import Store
+from idim.report.style import png
+from idim.store import Store, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 #: The functions take the way from the document to the top folder: "" or "../".
@@ -70,23 +73,38 @@ def remade(folder: Path) -> list[Path]:
     return [p for p in found if isinstance(p, Path) and before.get(p) != p.read_bytes()]
 
 
+def told_of_studies(results: Path) -> list[Path]:
+    """Write the numbers, texts and figures of studies, and name those that changed."""
+    before = {p: p.read_bytes() for p in results.glob("*/*.*")}
+    for path, numbers in derived.numbers(results):
+        write_json(path, numbers)
+    for path, text in derived.texts(results):
+        path.write_text(text)
+    for path, figure in derived.figures(results):
+        path.write_bytes(png(figure))
+    return [p for p in sorted(results.glob("*/*.*")) if before.get(p) != p.read_bytes()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing")
     asked = parser.parse_args()
-    stale = []
+    stale: list[Path] = []
     for folder in sorted(p.parent for p in (ROOT / "results").glob("*/searches")):
         if not asked.check:
-            stale += [str(path.relative_to(ROOT)) for path in remade(folder)]
+            stale += remade(folder)
+    if not asked.check:
+        stale += told_of_studies(ROOT / "results")
     for path in documents():
         text = written(path)
         if text != path.read_text():
-            stale.append(str(path.relative_to(ROOT)))
+            stale.append(path)
             if not asked.check:
                 path.write_text(text)
-    print("\n".join(f"{'differs' if asked.check else 'wrote'}: {name}" for name in stale))
+    word = "differs" if asked.check else "wrote"
+    print("\n".join(f"{word}: {path.relative_to(ROOT)}" for path in stale))
     sys.exit(bool(stale) and asked.check)
 
 

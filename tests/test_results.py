@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from idim.answers.summary import summarise
@@ -22,7 +24,12 @@ from idim.values.record import SCHEMA
 from idim.values.search_summary import SearchSummary
 from idim.values.sweep_summary import SweepSummary
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results"
+sys.path.insert(0, str(ROOT / "scripts"))
+import derived  # noqa: E402 # it lies among the scripts
+
+AGAIN = "run python scripts/write_tables.py"
 KEPT = sorted(RESULTS.glob("*/summaries/*.json"))
 
 
@@ -45,7 +52,6 @@ def test_a_summary_follows_from_its_records(path):
 
 @pytest.mark.parametrize("folder", sorted({p.parent.parent for p in KEPT}), ids=lambda p: p.name)
 def test_a_figure_shows_what_its_records_say(folder):
-    """Dot by dot, but for what another version of a font moves."""
     records, summaries = Store(folder, create=False).all(), []
     for path in (folder / "summaries").glob("*.json"):
         question = Store(folder, create=False).question(path.stem)
@@ -61,12 +67,31 @@ def test_a_figure_shows_what_its_records_say(folder):
     }
     assert {p.name for p in (folder / "figures").glob("*.png")} == set(drawings)
     for name, drawing in drawings.items():
-        kept, now = (
-            np.asarray(Image.open(source).convert("L"), dtype=float)
-            for source in (folder / "figures" / name, io.BytesIO(png(drawing.make())))
-        )
-        assert kept.shape == now.shape, "run python scripts/write_tables.py"
-        assert np.sqrt(np.mean((kept - now) ** 2)) < 6, "run python scripts/write_tables.py"
+        assert looks_like(folder / "figures" / name, drawing.make()), AGAIN
+
+
+def looks_like(kept: Path, figure: Figure) -> bool:
+    """Dot by dot, but for what another version of a font moves."""
+    old, new = (
+        np.asarray(Image.open(source).convert("L"), dtype=float)
+        for source in (kept, io.BytesIO(png(figure)))
+    )
+    return old.shape == new.shape and bool(np.sqrt(np.mean((old - new) ** 2)) < 6)
+
+
+def test_a_study_tells_its_numbers():
+    """Numbers of records, texts and figures are those that one command writes."""
+    made = {path: json.dumps(found) for path, found in derived.numbers(RESULTS)}
+    assert made and all(json.loads(t) == json.loads(p.read_text()) for p, t in made.items()), AGAIN
+    texts, figures = dict(derived.texts(RESULTS)), dict(derived.figures(RESULTS))
+    for path, text in texts.items():
+        assert path.read_text() == text, AGAIN
+    for path, figure in figures.items():
+        assert looks_like(path, figure), AGAIN
+    # What no study tells was printed by a command of idim.
+    printed = {RESULTS / "huggingface" / "export.txt"}
+    assert {*RESULTS.glob("*/*.txt")} - printed == set(texts)
+    assert {*RESULTS.glob("*/*.png")} == set(figures)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/runs/*.json")), ids=lambda p: p.stem)
