@@ -64,7 +64,7 @@ def test_r90_is_found_by_the_posterior_and_a_sweep_shares_its_runs(tmp_path):
     again = SearchSummary.from_json(found)
     assert again.to_json() == found
     text = summary_text(again)
-    assert "r90, chance-corrected" in text and "r90 smaller by" in text and "d90" not in text
+    assert "r90, chance-corrected" in text and "; smaller by 0.32" in text and "d90" not in text
 
     near = [r for r in store.all() if r.kind == Purpose.SEARCH and r.spec.stop is None]
     ranks = sorted({r.spec.settings["rank"] for r in near})[:2]

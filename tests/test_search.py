@@ -12,6 +12,7 @@ import pytest
 from idim.answers.checks import rate_loss
 from idim.answers.evidence import baseline_of, points_of, target_of
 from idim.answers.summary import summarise
+from idim.report.search_text import checks_text
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
 from idim.search.early import outlook
@@ -19,7 +20,7 @@ from idim.search.isotonic import agrees, isotonic
 from idim.search.pairs import Change, lost
 from idim.search.posterior import Posterior
 from idim.search.threshold import Baseline, Bracket, Point, Target, bracket, means, signal
-from idim.values.findings import Crossing
+from idim.values.findings import Checks, Crossing, Moved
 from idim.values.options import Options
 from idim.values.purpose import Purpose
 from idim.values.question import Question
@@ -589,3 +590,17 @@ def test_runs_that_the_search_did_not_ask_for_do_not_count():
     found = [*FULL, record("search", 0.7, 64), record("search", 0.88, 128)]
     stranger = record("search", 0.1, 128, key="stranger")
     assert summarise([*found, stranger], QUESTION) == summarise(found, QUESTION)
+
+
+@pytest.mark.parametrize(
+    ("octaves", "told"),
+    [
+        (0.64, "d90 smaller by 0.64 octaves"),
+        (-0.2, "d90 larger by 0.20 octaves"),
+        (-65.5, "d90 larger by more than 10 octaves"),
+    ],
+)
+def test_a_check_says_which_way_the_answer_moves(octaves, told):
+    checks = Checks(rate={"2": Moved(pairs=2, octaves=octaves, probability=0.1)})
+    (line,) = checks_text(checks, "d")
+    assert line.startswith(f"check, 2 times the rate (2 pairs): {told}; smaller by 0.32 or more")

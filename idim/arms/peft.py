@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -172,7 +173,9 @@ class Peft(Arm):
             del given["target_modules"]
         config = make(**self.options(asked), **{k: v for k, v in given.items() if k in takes})
         # peft draws from torch's generator. It is forked, so no other draw moves.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # Of norms, which an arm trains on purpose.
+            warnings.filterwarnings("ignore", "Unsupported layer type")
             torch.manual_seed(seed)
             try:
                 wrapped = peft.get_peft_model(model, config)

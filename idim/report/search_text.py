@@ -11,6 +11,8 @@ from idim.values.verdict import Verdict
 
 #: Below these numbers of steps and examples an answer says little.
 _FEW_STEPS, _FEW_EXAMPLES = 100, 500
+#: So many octaves at most are told of a change.
+_MOST_OCTAVES = 10
 
 
 def search_text(s: SearchSummary) -> str:
@@ -155,11 +157,14 @@ def checks_text(checks: Checks, letter: str) -> list[str]:
 
 
 def _moved(change: Moved, letter: str) -> str:
-    """Octaves by which the answer falls, and how sure it is that it falls by a quarter."""
+    """Octaves by which the answer moves, and how sure it is that it falls by a quarter."""
     shown = "yes" if change.probability >= SURE else "not shown"
+    by = abs(change.octaves)
+    # Runs that fail are worth no number of octaves.
+    many = f"{by:.2f}" if by <= _MOST_OCTAVES else f"more than {_MOST_OCTAVES}"
     return (
-        f"{letter}90 smaller by {change.octaves:.2f} octaves; by 0.32 or more: {shown} "
-        f"(probability {change.probability:.2f})"
+        f"{letter}90 {'larger' if change.octaves < 0 else 'smaller'} by {many} octaves; "
+        f"smaller by 0.32 or more: {shown} (probability {change.probability:.2f})"
     )
 
 
