@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from idim import arms, memory
 from idim.arms.base import Adapted
 from idim.errors import expected, first_line, is_out_of_memory
+from idim.ranks import ALONE, Ranks
 from idim.saves import MOST, NONE, Saves
 from idim.search.early import outlook
 from idim.source import CATALOGUES, Source
@@ -40,12 +41,15 @@ def execute(
     save: str = "",
     source: Source = CATALOGUES,
     saves: str = "",
+    ranks: Ranks = ALONE,
 ) -> Record:
     """Train and score one run. A run that diverges or runs out of memory is a record too.
 
     ``save``: a folder for what was trained. ``source``: gives the model and the task. ``saves``: a
-    folder for what a long run needs to go on where it was.
-    Errors: ``IdimError`` for a score that its metric cannot have, before training.
+    folder for what a long run needs to go on where it was. ``ranks``: the processes that make the
+    run together. The first one's record counts.
+    Errors: ``IdimError`` for a score that its metric cannot have, before training; one of several
+    processes that runs out of memory raises that, for the others wait for it.
     """
     began, adapted, known = time.time(), None, None
     try:
@@ -56,10 +60,13 @@ def execute(
         known = loaded.D, loaded.fingerprint  # before LoRA adds its factors to the module
         model = loaded.module.to(device)
         adapted = arms.build(spec.arm, model, spec.settings, spec.seeds["projection"])
-        outcome = _outcome(spec, adapted, task, _watched(task, progress), saves)
+        ranks.check(adapted.module)
+        outcome = _outcome(spec, adapted, task, _watched(task, progress), saves, ranks)
         if adapted.sizes and outcome.status == "ok":
             adapted.info["by_size"] = _by_size(spec, adapted, task)
         adapted.info |= adapted.learned()
+        if ranks.count > 1:
+            adapted.info["processes"] = ranks.count
         warnings = _finish(spec, adapted, outcome, save)
         locked = None
         if (
@@ -83,7 +90,7 @@ def execute(
         )
         return _record(spec, outcome, began, training, _about(known, task, device))
     except (MemoryError, RuntimeError, OSError) as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or ranks.count > 1:
             raise
         why = f"out of memory: {first_line(error)}"
     finally:
@@ -99,6 +106,7 @@ def _outcome(
     task: Task,
     progress: Callable[[int, int, float], None],
     saves: str,
+    ranks: Ranks,
 ) -> Outcome:
     if adapted.read:
         adapted.read(task)
@@ -118,6 +126,7 @@ def _outcome(
         penalty=adapted.penalty,
         after_step=adapted.after_step,
         saves=_saves(spec, adapted, saves),
+        ranks=ranks,
     )
 
 

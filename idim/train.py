@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from idim.groups import Group
+from idim.ranks import ALONE, Ranks
 from idim.saves import NONE, Saves
 from idim.values.recipe import Recipe
 
@@ -36,6 +37,7 @@ class Data(Protocol):
     def batches(self, batch_size: int, seed: int) -> Iterator[object]: ...
     def loss(self, module: nn.Module, batch: object) -> torch.Tensor: ...
     def score(self, module: nn.Module, split: str) -> float: ...
+    def terms(self, module: nn.Module, batch: object) -> int: ...
     def tokens(self, batch: object) -> int: ...
 
 
@@ -111,6 +113,7 @@ def train(
     penalty: Callable[[], torch.Tensor] | None = None,
     after_step: Callable[[int], object] | None = None,
     saves: Saves = NONE,
+    ranks: Ranks = ALONE,
 ) -> Outcome:
     """Train a module, and score it before, during and after.
 
@@ -132,6 +135,7 @@ def train(
         after_step: called after each step of the optimiser with its number, while the gradients
             are there.
         saves: where to go on, and what keeps that.
+        ranks: the processes that make this run together. The first one scores.
     """
     out = Outcome()
     began = time.perf_counter()
@@ -150,6 +154,7 @@ def train(
     # fp16's gradients would underflow; the factor is taken out again before the step.
     scaler = torch.amp.GradScaler(device.type, enabled=compute == torch.float16)
 
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     held = _Held(module, optimizer, schedule, scaler)
 
     def position() -> dict[str, Any]:
@@ -161,14 +166,14 @@ def train(
         } | held.state()
 
     def evaluate(step: int) -> None:
-        score = score_once(module, data, recipe, split)
+        score = ranks.of_first(lambda: score_once(module, data, recipe, split))
         module.train()
         out.learning_curve.append({"step": step, "score": score})
         if progress:
             progress(step, steps, score)
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed_dropout)
+        torch.manual_seed(seed_dropout + ranks.rank)
         if begin:
             begin(steps)
         batches = _endless(data, recipe.batch_size, seed_data)
@@ -184,21 +189,26 @@ def train(
         out.untouched = out.learning_curve[0]["score"]
         for step in range(out.steps + 1, steps + 1):
             batch = next(batches)
+            mine, share = ranks.part(data, module, batch)
             with amp:
-                loss = data.loss(module, batch)
-            if not torch.isfinite(loss):
-                out.status, out.reason = "diverged", f"loss {loss.item()} at step {step} of {steps}"
+                loss = data.loss(module, mine)
+            if share != 1:
+                loss = loss * share
+            whole = ranks.total(loss)
+            if not torch.isfinite(whole):
+                out.status = "diverged"
+                out.reason = f"loss {whole.item()} at step {step} of {steps}"
                 break
+            # What depends on the weights alone is the same in each process.
             if penalty:
-                loss = loss + penalty()
+                loss = loss + penalty() / ranks.count
             if recipe.l2:
-                loss = loss + recipe.l2 * sum(w.square().sum() for w in weights)
+                loss = loss + recipe.l2 / ranks.count * sum(w.square().sum() for w in weights)
             scaler.scale(loss).backward()
+            ranks.add_up(trained)
             if recipe.clip:
                 scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(
-                    [p for g in optimizer.param_groups for p in g["params"]], recipe.clip
-                )
+                nn.utils.clip_grad_norm_(trained, recipe.clip)
             scaler.step(optimizer)
             scaler.update()
             if after_step:

@@ -31,6 +31,7 @@ from idim.cli import (
     train,
 )
 from idim.cli.terminal import OneLine, answer, guarded
+from idim.executors import torchrun
 
 __all__ = ["COMMANDS", "app", "main", "name_of"]
 
@@ -93,4 +94,7 @@ def main() -> None:
         warnings.filterwarnings("ignore", category=FutureWarning)
         # bitsandbytes names a package that it would like to have on a CPU.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    app()
+    if torchrun.launched():
+        torchrun.lead_or_follow(app)
+    else:
+        app()

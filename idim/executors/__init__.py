@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from idim.errors import expected
+from idim.executors import torchrun
 from idim.executors.base import Executor, Lost
 from idim.values.resources import Resources
 
@@ -20,11 +21,16 @@ __all__ = ["EXECUTORS", "Executor", "Lost"]
 
 
 def _local(resources: Resources, source: Source, saves: str = "") -> Executor:
-    """This process, or several of this machine.
+    """This process, several of this machine, or all that torchrun started.
 
     Raises:
-        IdimError: more workers than the GPUs have room for.
+        IdimError: more workers than there is room for.
     """
+    if torchrun.launched():
+        if max(resources.workers, resources.per_device) > 1:
+            what = "one run at a time where torchrun starts idim"
+            raise expected("--workers", what, max(resources.workers, resources.per_device))
+        return torchrun.Together(source, resources.same_bits)
     import torch
 
     from idim.executors.here import Here

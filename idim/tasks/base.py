@@ -77,6 +77,10 @@ class Task(ABC):
         """
         raise expected("task", "prompts and completions, for examples in a text", self.name)
 
+    def terms(self, module: nn.Module, batch: Any) -> int:
+        """Of how many terms the loss of a batch is the mean: its examples."""
+        return len(batch)
+
     def tokens(self, batch: Any) -> int:
         return 0
 

@@ -164,6 +164,12 @@ class Completion(Task):
     def tokens(self, batch: Any) -> int:
         return min(self._most, int(self._lengths["train"][batch].max())) * len(batch)
 
+    def terms(self, module: nn.Module, batch: Any) -> int:
+        """The completions' tokens."""
+        both = is_encoder_decoder(module)
+        wanted = (self.example("train", i, both)[1] for i in batch.tolist())
+        return sum(int((row != _IGNORED).sum()) for row in wanted)
+
     def loss(self, module: nn.Module, batch: Any) -> torch.Tensor:
         logits, wanted, _ = self._predicted(module, "train", batch)
         return F.cross_entropy(logits, wanted)
