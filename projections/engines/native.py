@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_double, c_int, c_int64, c_uint32, c_void_p
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +91,8 @@ _LIBRARY = _load()
 PARTS = _number(_LIBRARY, "idim_parts")
 
 
-def as_array(ranges: list[Ranges]) -> ctypes.Array[_Ranges]:
+@lru_cache(maxsize=64)  # each step names the same ranges, and the loops only read them
+def as_array(ranges: tuple[Ranges, ...]) -> ctypes.Array[_Ranges]:
     """The ranges in a row in memory, as the loops read them."""
     # ctypes makes structures of tuples, which its types do not know.
     rows: list[Any] = list(ranges)

@@ -56,7 +56,7 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
         return out
 
     def _read(self, values: torch.Tensor, work: int, ranges: list[Ranges]) -> None:
-        self._call("form", work, values, *self._middle, as_array(ranges), len(ranges))
+        self._call("form", work, values, *self._middle, as_array(tuple(ranges)), len(ranges))
 
     def _add(
         self,
@@ -66,7 +66,7 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
         values: torch.Tensor | None,
         inner: torch.Tensor | None,
     ) -> None:
-        given = values, *self._middle, as_array(ranges), len(ranges), sums, inner
+        given = values, *self._middle, as_array(tuple(ranges)), len(ranges), sums, inner
         self._call("fold", work, *given)
 
     def _call(self, loop: str, work: int, *arguments: Argument) -> None:
