@@ -604,3 +604,20 @@ def test_a_check_says_which_way_the_answer_moves(octaves, told):
     checks = Checks(rate={"2": Moved(pairs=2, octaves=octaves, probability=0.1)})
     (line,) = checks_text(checks, "d")
     assert line.startswith(f"check, 2 times the rate (2 pairs): {told}; smaller by 0.32 or more")
+
+
+@pytest.mark.parametrize("ratio", [0.3, 1, 3, 10, 30, 100])
+def test_a_few_runs_are_as_sure_as_they_may_be(ratio):
+    """However much an arm's runs scatter beside those of full fine-tuning, who is sure is right."""
+    draw, known = np.random.default_rng(int(10 * ratio)), 0.003
+    noise, sure, right = ratio * known, [], []
+    for _ in range(1000):
+        truth = draw.uniform(-4, 4) * noise
+        runs = truth + noise * draw.standard_normal(3)
+        odds = Change.of_runs(runs, known, most=0.7).above(0.0)
+        sure.append(max(odds, 1 - odds))
+        right.append((odds > 0.5) == (truth > 0))
+    for bound, least in ((0.95, 0.975), (0.999, 0.99)):
+        found = [r for s, r in zip(sure, right, strict=True) if s > bound]
+        assert not found or np.mean(found) > least
+        assert len(found) > 300 or bound > 0.95

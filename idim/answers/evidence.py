@@ -132,12 +132,13 @@ def passes_of(runs: Sequence[Record], target: Target) -> Passes | None:
     """What runs of one size score, and how likely their mean passes; None where there is no gain.
 
     The runs are thought to scatter as those of full fine-tuning do, until they show otherwise.
+    They may scatter as far as the gain.
     """
     base, gain = target.baseline, target.baseline.mean - target.baseline.chance
     if not runs or gain <= 0:
         return None
     scores = [base.chance if r.score is None else r.score for r in runs]
-    over = Change.of([score - target.tau for score in scores], spread_of(base))
+    over = Change.of_runs([score - target.tau for score in scores], spread_of(base), gain)
     mean = over.mean + target.tau
     return Passes(mean, len(runs), (mean - base.chance) / gain, over.above(0.0))
 

@@ -1,4 +1,4 @@
-"""What a few pairs of runs say of a change: the posterior of their mean difference.
+"""What a few pairs of runs say of a change, or a few runs of a score: the posterior of the mean.
 
 The two runs of a pair share P, the start and the data order, so that they differ by the change
 alone. The noise of a pair is not known. Its prior is centred on the noise that the search saw in
@@ -54,11 +54,33 @@ class Change:
             differences: for each pair, the score with the change minus the score without.
             noise: the standard deviation of one run, in the unit of the differences.
         """
-        n, mean = len(differences), fmean(differences)
         z = np.linspace(-_REACH, _REACH, _NODES)
         scale = math.sqrt(2) * max(noise, 1e-12) * np.exp(_SPREAD * z)
+        return cls._after(differences, scale, -0.5 * z**2)
+
+    @classmethod
+    def of_runs(cls, differences: Sequence[float], noise: float, most: float) -> Change:
+        """The posterior after some single runs, each held against the same score.
+
+        Their noise may be unlike any that was seen: runs that fail now and then scatter a hundred
+        times more than runs that learn. So its prior has the tail of Student's t with two degrees.
+
+        Args:
+            differences: for each run, its score minus that score.
+            noise: the standard deviation that runs of another kind have.
+            most: the largest one that is possible.
+        """
+        noise = max(noise, 1e-12)
+        reach = max(_REACH, math.log(max(most / noise, 1.0)) / _SPREAD)
+        z = np.linspace(-_REACH, reach, math.ceil(_NODES * (_REACH + reach) / (2 * _REACH)))
+        return cls._after(differences, noise * np.exp(_SPREAD * z), -1.5 * np.log1p(z**2 / 2))
+
+    @classmethod
+    def _after(cls, differences: Sequence[float], scale: np.ndarray, prior: np.ndarray) -> Change:
+        """``prior``: the logarithm of the odds of each scale before the differences were seen."""
+        n, mean = len(differences), fmean(differences)
         square = sum((v - mean) ** 2 for v in differences)
-        log = -0.5 * z**2 - (n - 1) * np.log(scale) - square / (2 * scale**2)
+        log = prior - (n - 1) * np.log(scale) - square / (2 * scale**2)
         odds = np.exp(log - log.max())
         return cls(mean, n, scale / math.sqrt(n), odds / odds.sum())
 
