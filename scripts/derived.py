@@ -17,6 +17,7 @@ import check_recommendation
 import compare_commits
 import compare_dylora
 import compare_targets
+import keep_frontier
 import plot_spectra
 import remake_summaries
 import reproduce_li2018
@@ -33,10 +34,12 @@ _Make = TypeVar("_Make")
 #: By a pattern of the JSON's place in ``results/``: of a store and the JSON, the JSON anew.
 NUMBERS: dict[str, Callable[[Store, Any], Any]] = {
     "*/dylora": compare_dylora.compared,
+    "*/frontier": keep_frontier.again,
     "li2018/mnist-*": reproduce_li2018.again,
 }
 TEXTS: dict[str, Callable[[Any], str]] = {
     "*/dylora": compare_dylora.text,
+    "*/frontier": keep_frontier.text,
     "*/recommended": check_recommendation.text,
     "*/targets-*": compare_targets.text,
     "digits/seeds": try_seeds.text,
@@ -53,6 +56,7 @@ TEXTS: dict[str, Callable[[Any], str]] = {
 }
 FIGURES: dict[str, Callable[[Any], Figure]] = {
     "*/dylora": compare_dylora.figure,
+    "*/frontier": keep_frontier.figure,
     "projections/spectra": plot_spectra.figure,
     "search/study": study_search.figure,
 }

@@ -83,17 +83,22 @@ def command(
         answer("full fine-tuning gave nothing to hold the arms against")
         return NOT_REACHED
     from idim.report.figures.trained import figure_against_trained, of_places
-    from idim.report.frontier import frontier_text
+    from idim.report.frontier import frontier_text, title
     from idim.report.style import png
 
     first = plans[0]
-    title = f"{first.model} × {first.task}, protocol {first.protocol.name}, {first.steps} steps"
+    named = first.model, first.task, first.protocol.name, first.steps
     if asked.as_json:
         answer(
             as_text(
                 {
                     "model": first.model,
                     "task": first.task,
+                    "protocol": first.protocol.name,
+                    "rule": first.protocol.rule,
+                    "metric": first.data.metric,
+                    "steps": first.steps,
+                    "questions": [q.id for q in questions],
                     "levels": levels.to_json(),
                     "places": [dataclasses.asdict(p) for p in places],
                     "latency": {a: {"unmerged": u, "merged": m} for a, (u, m) in times.items()},
@@ -103,7 +108,7 @@ def command(
             )
         )
     else:
-        answer(frontier_text(title, places, levels, times))
+        answer(frontier_text(title(*named), places, levels, times))
     try:
         drawn = png(
             figure_against_trained(

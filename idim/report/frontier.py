@@ -11,13 +11,18 @@ from idim.answers.imported import Imported
 from idim.values.findings import Levels
 
 
+def title(model: str, task: str, protocol: str, steps: int) -> str:
+    """What was measured."""
+    return f"{model} × {task}, protocol {protocol}, {steps} steps"
+
+
 def frontier_text(
-    title: str, found: Sequence[Place], levels: Levels, times: dict[str, tuple[float, float | None]]
+    head: str, found: Sequence[Place], levels: Levels, times: dict[str, tuple[float, float | None]]
 ) -> str:
     """Every arm at every size, what each costs, and which passes with the fewest numbers.
 
     Args:
-        title: what was measured.
+        head: what was measured.
         found: smallest first.
         levels: full fine-tuning and the thresholds.
         times: of an arm, its evaluation unmerged and merged, over that of the untouched model.
@@ -53,7 +58,7 @@ def frontier_text(
         answer = f"the fewest numbers that surely pass: {least.trained:,}, by {least.arm}{at}"
     return "\n".join(
         [
-            title,
+            head,
             f"full fine-tuning {levels.full:.4f} (n = {levels.n}); chance {levels.chance:.4f}; "
             f"a run passes from {levels.tau:.4f}",
             "",
