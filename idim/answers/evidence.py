@@ -138,7 +138,9 @@ def passes_of(runs: Sequence[Record], target: Target) -> Passes | None:
     if not runs or gain <= 0:
         return None
     scores = [base.chance if r.score is None else r.score for r in runs]
-    over = Change.of_runs([score - target.tau for score in scores], spread_of(base), gain)
+    # The threshold is as sure as the full runs that it follows from.
+    error = (target.at(1.0) - target.at(0.0)) * (base.se or 0.0)
+    over = Change.of_runs([s - target.tau for s in scores], spread_of(base), gain, error)
     mean = over.mean + target.tau
     return Passes(mean, len(runs), (mean - base.chance) / gain, over.above(0.0))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -59,7 +59,9 @@ class Change:
         return cls._after(differences, scale, -0.5 * z**2)
 
     @classmethod
-    def of_runs(cls, differences: Sequence[float], noise: float, most: float) -> Change:
+    def of_runs(
+        cls, differences: Sequence[float], noise: float, most: float, error: float = 0.0
+    ) -> Change:
         """The posterior after some single runs, each held against the same score.
 
         Their noise may be unlike any that was seen: runs that fail now and then scatter a hundred
@@ -69,11 +71,13 @@ class Change:
             differences: for each run, its score minus that score.
             noise: the standard deviation that runs of another kind have.
             most: the largest one that is possible.
+            error: the standard error of the score that they are held against.
         """
         noise = max(noise, 1e-12)
         reach = max(_REACH, math.log(max(most / noise, 1.0)) / _SPREAD)
         z = np.linspace(-_REACH, reach, math.ceil(_NODES * (_REACH + reach) / (2 * _REACH)))
-        return cls._after(differences, noise * np.exp(_SPREAD * z), -1.5 * np.log1p(z**2 / 2))
+        found = cls._after(differences, noise * np.exp(_SPREAD * z), -1.5 * np.log1p(z**2 / 2))
+        return replace(found, error=np.hypot(found.error, error))
 
     @classmethod
     def _after(cls, differences: Sequence[float], scale: np.ndarray, prior: np.ndarray) -> Change:
