@@ -25,12 +25,18 @@ from idim.search.pairs import FIRST, MOST, SURE, UNLIKELY, Change
 NOISES = {"easy": 0.15, "middling": 0.4, "like MRPC": 1.0}
 #: The fraction of a run's variance that the two runs of a pair share.
 SHARED = (0.0, 0.5, 0.9)
+#: What full fine-tuning gains, in octaves of d90 by the slope of the curve there.
+GAIN = 10.0
 #: By how many octaves d90 truly falls.
 SHIFTS = (0.0, 0.32, 1.0)
 
 
+#: The laws of a pair's noise: degrees of freedom of a Student's t, and how often a run fails.
+LAWS = {"normal": (math.inf, 0.0), "Student t4": (4.0, 0.0), "1 in 10 fails": (math.inf, 0.1)}
+
+
 def checked(
-    draw: np.random.Generator, noise: float, shared: float, shift: float, tails: float
+    draw: np.random.Generator, noise: float, shared: float, shift: float, tails: float, fails: float
 ) -> bool:
     """Whether one check says that d90 falls by a factor 1.25, with as many pairs as it asks for.
 
@@ -40,6 +46,7 @@ def checked(
         shared: the fraction of a run's variance that a pair shares.
         shift: by how many octaves d90 truly falls.
         tails: the degrees of freedom of the noise, a Student's t. Infinite for normal noise.
+        fails: the fraction of runs that score what chance does.
     """
     told = noise * math.exp(0.3 * draw.standard_normal())
     spread = noise * math.sqrt(2 * (1 - shared))
@@ -48,8 +55,9 @@ def checked(
     while len(differences) < MOST:
         for _ in range(FIRST if not differences else 1):
             error = draw.standard_t(tails) if math.isfinite(tails) else draw.standard_normal()
-            differences.append(shift + scale * float(error))
-        odds = Change.of(differences, told).above(MOVES)
+            lost = GAIN * (draw.binomial(1, fails) - draw.binomial(1, fails)) if fails else 0.0
+            differences.append(shift + scale * float(error) + lost)
+        odds = Change.of(differences, told, GAIN).above(MOVES)
         if not UNLIKELY < odds < SURE:
             break
     return odds >= SURE
@@ -71,25 +79,19 @@ def main() -> None:
     rows = []
     for name, noise in NOISES.items():
         for shared in SHARED:
-            for tails in (math.inf, 4.0):
-                row = {
-                    "task": name,
-                    "noise, octaves": noise,
-                    "shared": shared,
-                    "tails": "normal" if math.isinf(tails) else "Student t4",
-                }
+            for law, (tails, fails) in LAWS.items():
+                row = {"task": name, "noise, octaves": noise, "shared": shared, "noise": law}
                 for shift in SHIFTS:
                     draw = np.random.default_rng(
                         [
                             int(100 * noise),
                             int(10 * shared),
                             int(100 * shift),
-                            int(math.isinf(tails)),
+                            int(math.isinf(tails)) + 2 * int(fails > 0),
                         ]
                     )
-                    said = sum(
-                        checked(draw, noise, shared, shift, tails) for _ in range(args.replicates)
-                    )
+                    asked = noise, shared, shift, tails, fails
+                    said = sum(checked(draw, *asked) for _ in range(args.replicates))
                     row[f"says so at {shift:g}"] = said / args.replicates
                     if shift == 0.0:
                         row["upper 95 %"] = float(

@@ -66,3 +66,15 @@ def test_the_table_of_targets_wants_an_attention():
 
     with pytest.raises(IdimError, match="--model: expected an attention with matrices called quer"):
         compare_targets.adapted(nn.Sequential(nn.Linear(2, 2)), "q,v")
+
+
+@pytest.mark.parametrize("noise", [0.15, 0.4, 1.0])
+def test_runs_that_fail_by_chance_make_no_check_speak(noise):
+    """One run in ten fails, whichever its rate or budget. The study has 4,000 of each."""
+    import numpy as np
+    import study_checks
+
+    draw = np.random.default_rng(0)
+    asked = noise, 0.5, 0.0, float("inf"), 0.1
+    said = sum(study_checks.checked(draw, *asked) for _ in range(400))
+    assert said < 0.05 * 400

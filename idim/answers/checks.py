@@ -54,7 +54,7 @@ def checks_of(
     moves = MOVES * steep
     moved = None
     if budget := pairs_of(records, base.chance, Purpose.CHECK, question.arm):
-        change = Change.of([b - a for a, b, _ in budget], noise)
+        change = Change.of([b - a for a, b, _ in budget], noise, gain)
         weight = target.at(1.0) - target.at(0.0)
         moved = Moved(
             change.n,
@@ -62,7 +62,7 @@ def checks_of(
             change.above(moves, full, weight),
         )
     rates = None
-    if changes := _rate_changes(records, base, belief, question):
+    if changes := _rate_changes(records, base, belief, question, gain):
         rates = {
             f"{factor:g}": Moved(change.n, change.mean / steep, change.above(moves))
             for factor, change in changes.items()
@@ -94,13 +94,13 @@ def rate_loss(
 
 
 def _rate_changes(
-    records: Sequence[Record], base: Baseline, belief: Belief, question: Question
+    records: Sequence[Record], base: Baseline, belief: Belief, question: Question, most: float = 0.0
 ) -> dict[float, Change]:
-    """How the score changes with the rate, by the factor on the rate."""
+    """How the score changes with the rate, by the factor on it. ``most``: as of ``Change.of``."""
     made = pairs_of(records, base.chance, Purpose.RATE, question.arm)
     noise = belief.known.sigma * (base.mean - base.chance)
     return {
-        factor: Change.of([b - a for a, b, f in made if f == factor], noise)
+        factor: Change.of([b - a for a, b, f in made if f == factor], noise, most)
         for factor in sorted({f for *_, f in made})
     }
 

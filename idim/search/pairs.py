@@ -15,9 +15,10 @@ from statistics import fmean
 import numpy as np
 from scipy.special import ndtr
 
-#: The prior of log(a pair's noise / sqrt(2) of one run's) is normal about 0. It has this standard
-#: deviation, and a grid out to so many standard deviations, of so many nodes. The ratio is not 1
-#: for sure, because the two runs of a pair share some noise.
+#: The prior of log(the noise / what was seen elsewhere) is normal about 0, with this standard
+#: deviation: the two runs of a pair share some noise. Where runs may fail now and then they scatter
+#: a hundred times more than runs that learn, and it is Student's t of two degrees. The grid reaches
+#: out to so many of these units, above at least to the largest possible noise; so many nodes.
 _SPREAD, _REACH, _NODES = 0.6, 2.5, 25
 #: A check says that something changed only if it is this sure. The answer promises 95 %. A check
 #: must be surer, because it looks at two factors or budgets and adds pairs while it is unsure.
@@ -47,16 +48,15 @@ class Change:
     odds: np.ndarray  # (S,)
 
     @classmethod
-    def of(cls, differences: Sequence[float], noise: float) -> Change:
+    def of(cls, differences: Sequence[float], noise: float, most: float = 0.0) -> Change:
         """The posterior after some pairs. The prior of the mean difference is flat.
 
         Args:
             differences: for each pair, the score with the change minus the score without.
             noise: the standard deviation of one run, in the unit of the differences.
+            most: the largest one that is possible, where runs may fail now and then.
         """
-        z = np.linspace(-_REACH, _REACH, _NODES)
-        scale = math.sqrt(2) * max(noise, 1e-12) * np.exp(_SPREAD * z)
-        return cls._after(differences, scale, -0.5 * z**2)
+        return cls._after(differences, math.sqrt(2) * noise, math.sqrt(2) * most)
 
     @classmethod
     def of_runs(
@@ -64,25 +64,23 @@ class Change:
     ) -> Change:
         """The posterior after some single runs, each held against the same score.
 
-        Their noise may be unlike any that was seen: runs that fail now and then scatter a hundred
-        times more than runs that learn. So its prior has the tail of Student's t with two degrees.
-
         Args:
             differences: for each run, its score minus that score.
             noise: the standard deviation that runs of another kind have.
             most: the largest one that is possible.
             error: the standard error of the score that they are held against.
         """
-        noise = max(noise, 1e-12)
-        reach = max(_REACH, math.log(max(most / noise, 1.0)) / _SPREAD)
-        z = np.linspace(-_REACH, reach, math.ceil(_NODES * (_REACH + reach) / (2 * _REACH)))
-        found = cls._after(differences, noise * np.exp(_SPREAD * z), -1.5 * np.log1p(z**2 / 2))
+        found = cls._after(differences, noise, most)
         return replace(found, error=np.hypot(found.error, error))
 
     @classmethod
-    def _after(cls, differences: Sequence[float], scale: np.ndarray, prior: np.ndarray) -> Change:
-        """``prior``: the logarithm of the odds of each scale before the differences were seen."""
-        n, mean = len(differences), fmean(differences)
+    def _after(cls, differences: Sequence[float], noise: float, most: float) -> Change:
+        """``noise``, ``most``: of a difference."""
+        n, mean, noise = len(differences), fmean(differences), max(noise, 1e-12)
+        reach = max(_REACH, math.log(max(most / noise, 1.0)) / _SPREAD)
+        z = np.linspace(-_REACH, reach, round((_NODES - 1) * (_REACH + reach) / (2 * _REACH)) + 1)
+        prior = -1.5 * np.log1p(z**2 / 2) if most else -0.5 * z**2
+        scale = noise * np.exp(_SPREAD * z)
         square = sum((v - mean) ** 2 for v in differences)
         log = prior - (n - 1) * np.log(scale) - square / (2 * scale**2)
         odds = np.exp(log - log.max())
