@@ -136,7 +136,7 @@ def answers(up: str) -> str:
                 continue
             shown.add((s["model"], task, s["arm"], s["protocol"]))
             letter = "r" if s["arm"] == "lora" else "d"
-            held = s.get("interval") if s["arm"] != "lora" else None
+            held = s.get("interval")
             answer = s.get("answer") or s.get(f"{letter}90_chance")
             # An answer with a level is the middle of the interval, which stands beside it.
             shorter = str(answer["estimate"]) if answer and answer["level"] else _crossing(answer)

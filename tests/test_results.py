@@ -45,7 +45,7 @@ def test_a_summary_follows_from_its_records(path):
     made = summarise(store.all(), question)
     text = json.dumps(made.to_json(), indent=1, allow_nan=False) + "\n"
     assert text.encode() == path.read_bytes() and not store.skipped
-    kind = SweepSummary if question.arm == "lora" else SearchSummary
+    kind = SearchSummary if question.tuned is None else SweepSummary
     kept = kind.from_json(json.loads(text))
     assert kept == replace(made, keys=frozenset()) and kept.to_json() == made.to_json()
 
