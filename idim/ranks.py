@@ -98,7 +98,7 @@ class Ranks:
                 what = "a model without batch normalisation, whose batches are not divided"
                 raise expected("torchrun", what, type(layer).__name__)
         with torch.no_grad():
-            sums = torch.stack([p.double().sum() for p in module.parameters()])
+            sums = torch.stack([p.sum(dtype=torch.float64) for p in module.parameters()])
         first = self.of_first(lambda: sums.cpu())
         differs = torch.tensor(float(not torch.equal(first, sums.cpu())), device=sums.device)
         if self.total(differs) > 0:

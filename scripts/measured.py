@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from idim.answers.ratio import ratio
@@ -287,6 +289,85 @@ def published_figures(up: str) -> str:
     return "\n\n".join(
         _figure(up, f"score against d, {s['model']}", "li2018", s) for s in _summaries("li2018")
     )
+
+
+# Every method on one scale.
+
+
+def frontier(up: str) -> str:
+    """Every arm at every size, and the one that passes with the fewest numbers."""
+    found = _json("frontier/frontier.json")
+    levels, least = found["levels"], found["cheapest"]
+    rows = []
+    for p in found["places"]:
+        times = found["latency"].get(p["arm"], {"unmerged": None, "merged": None})
+        rows.append(
+            [
+                f"`{p['arm']}`",
+                f"{p['letter']} = {p['size']:,}" if p["letter"] else "–",
+                f"{p['trained']:,}",
+                f"{p['mean']:.3f} ± {p['error']:.3f}",
+                str(p["n"]),
+                f"{p['probability']:.2f}",
+                f"{4e-6 * p['trained']:.2g}",
+                f"{p['memory'] / 1e6:,.0f}",
+                f"{1e3 * p['seconds']:.0f}",
+                *("–" if v is None else f"{v:.2f}" for v in times.values()),
+            ]
+        )
+    head = (
+        "| arm | size | trained | accuracy | n | passes | file MB | peak MB | ms a step "
+        "| latency | merged |"
+    )
+    at = f" at {least['letter']} = {least['size']:,}" if least["letter"] else ""
+    return (
+        f"{_table(head, rows)}\n\nFull fine-tuning has {levels['full']['mean']:.3f} "
+        f"(n = {levels['full']['n']}), chance {levels['chance']:.3f}. "
+        f"A run passes from {levels['tau']:.3f}.\nThe fewest numbers that surely pass: "
+        f"{least['trained']:,}, by `{least['arm']}`{at}."
+    )
+
+
+def dylora(up: str) -> str:
+    """DyLoRA's one-run curve beside separate runs."""
+    found = _json("frontier/dylora.json")
+    one, each = found["DyLoRA"], found["LoRA"]
+    rows, apart = [], []
+    for rank in sorted({*one} & {*each}, key=int):
+        means = [fmean(scores[rank]) for scores in (one, each)]
+        errors = [stdev(s[rank]) / math.sqrt(len(s[rank])) for s in (one, each)]
+        apart.append(means[0] - means[1])
+        rows.append(
+            [
+                rank,
+                *(f"{m:.3f} ± {e:.3f}" for m, e in zip(means, errors, strict=True)),
+                f"{apart[-1]:+.3f} ± {math.hypot(*errors):.3f}",
+            ]
+        )
+    table = _table("| r | `dylora` | `lora` | difference |", rows)
+    return f"{table}\n\nThe mean difference is {fmean(apart):+.3f}."
+
+
+def recommended(up: str) -> str:
+    """How often runs at a recommended rank reach the threshold on other data."""
+    found = _json("recommend/recommended.json")
+    rows = [
+        [
+            _NAMES.get(r["task"], r["task"]),
+            "–" if r["rank"] is None else str(r["rank"]),
+            *(
+                [f"{r['tau']:.3f}", f"{fmean(r['scores']):.3f}", f"{r['passed']} of {r['runs']}",
+                 f"[{r['low']:.2f}, {r['high']:.2f}]"]
+                if r["rank"] is not None
+                else ["–"] * 4
+            ),
+        ]
+        for r in found
+    ]  # fmt: skip
+    head = "| task | rank | to reach | mean of the fresh runs | reach it | share, 90 % interval |"
+    made = [r for r in found if r["rank"] is not None]
+    passed, runs = (sum(r[k] for r in made) for k in ("passed", "runs"))
+    return f"{_table(head, rows)}\n\nOf all {runs} fresh runs {passed} reach it."
 
 
 # Single runs.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from idim.errors import IdimError, expected
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: What torchrun, and whoever does as it does, tells each process.
 _TOLD = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+#: How long a process waits for the others. The first one may wait for a run that another search
+#: makes; where a process dies, torchrun ends the others at once.
+_PATIENCE = timedelta(days=7)
 #: What this process met in the midst of a run. The others are in it still, and hear nothing; they
 #: are ended when this process ends.
 _PARTED: list[BaseException] = []
@@ -158,5 +162,5 @@ def _joined() -> Ranks:
             torch.cuda.set_device(here)
         elif "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // beside))
-        distributed.init_process_group("nccl" if gpus else "gloo")
+        distributed.init_process_group("nccl" if gpus else "gloo", timeout=_PATIENCE)
     return Ranks(distributed.get_rank(), several)
