@@ -499,7 +499,7 @@ def test_two_measurements_at_once_under_the_same_names_keep_apart():
     assert made[0][1].data.fingerprint != made[1][1].data.fingerprint
     for (source, plan), fingerprint in zip(made * 2, alone * 2, strict=True):
         spec = specs.make(plan, Purpose.SINGLE, 20, 0, 0.01)
-        here = Here(source)
+        here = Here.alone(source)
         here.submit(spec)
         _, record = here.wait()
         assert record.setting.model_fingerprint == fingerprint

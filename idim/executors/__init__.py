@@ -30,7 +30,7 @@ def _local(resources: Resources, source: Source, saves: str = "") -> Executor:
         if max(resources.workers, resources.per_device) > 1:
             what = "one run at a time where torchrun starts idim"
             raise expected("--workers", what, max(resources.workers, resources.per_device))
-        return torchrun.Together(source, resources.same_bits)
+        return torchrun.together(source, resources.same_bits)
     import torch
 
     from idim.executors.here import Here
@@ -46,7 +46,7 @@ def _local(resources: Resources, source: Source, saves: str = "") -> Executor:
             workers,
         )
     if workers == 1:
-        return Here(source, saves, resources.same_bits)
+        return Here.alone(source, saves, resources.same_bits)
     return Retrying(Local(workers, source, saves, devices, resources.same_bits), source)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from idim.executors.base import Executor, Lost
 from idim.executors.same_bits import same_bits
 from idim.run import execute
@@ -12,11 +14,31 @@ from idim.watcher import Progress
 
 
 class Here(Executor):
-    """This process. A run begins when somebody waits for it."""
+    """This process. A run begins when somebody waits for it.
 
-    def __init__(self, source: Source, saves: str = "", same: bool = False):
-        self._source, self._saves, self._same = source, saves, same
+    Args:
+        make: makes a run, as ``submit`` is told of it.
+    """
+
+    def __init__(self, make: Callable[[Spec, Progress | None, str], Record]):
+        self._make = make
         self._next: tuple[Spec, Progress | None, str] | None = None
+
+    @classmethod
+    def alone(cls, source: Source, saves: str = "", same: bool = False) -> Here:
+        """This process alone.
+
+        Args:
+            source: gives models and tasks.
+            saves: a folder for what long runs need to go on.
+            same: whether a run's bits must not depend on the number of threads.
+        """
+
+        def make(spec: Spec, progress: Progress | None, save: str) -> Record:
+            with same_bits(same):
+                return execute(spec, progress, save, source, saves)
+
+        return cls(make)
 
     @property
     def slots(self) -> int:
@@ -32,9 +54,8 @@ class Here(Executor):
     def wait(self, seconds: float | None = None) -> tuple[Spec, Record | Lost] | None:
         if self._next is None:
             return None
-        (spec, progress, save), self._next = self._next, None
-        with same_bits(self._same):
-            return spec, execute(spec, progress, save, self._source, self._saves)
+        asked, self._next = self._next, None
+        return asked[0], self._make(*asked)
 
     def close(self) -> None:
         self._next = None

@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from idim.errors import IdimError, expected
-from idim.executors.base import Executor, Lost
 
 if TYPE_CHECKING:
+    from idim.executors.base import Executor
     from idim.ranks import Ranks
     from idim.source import Source
     from idim.values.record import Record
@@ -55,43 +55,25 @@ def lead_or_follow(command: Callable[[], None]) -> None:
         raise
 
 
-class Together(Executor):
+def together(source: Source, same: bool = False) -> Executor:
     """All processes, for one run after another. It lives in the first one.
 
     A run that does not fit into one's memory ends them all: they cannot go on without it.
     """
+    from idim.executors.here import Here
 
-    def __init__(self, source: Source, same: bool = False):
-        self._source, self._same = source, same
-        self._next: tuple[Spec, Progress | None, str] | None = None
-
-    @property
-    def slots(self) -> int:
-        return 1
-
-    @property
-    def free(self) -> int:
-        return int(self._next is None)
-
-    def submit(self, spec: Spec, progress: Progress | None = None, save: str = "") -> None:
-        self._next = spec, progress, save
-
-    def wait(self, seconds: float | None = None) -> tuple[Spec, Record | Lost] | None:
-        if self._next is None:
-            return None
-        (spec, progress, save), self._next = self._next, None
+    def make(spec: Spec, progress: Progress | None, save: str) -> Record:
         ranks = _joined()
-        _tell((spec, self._source, self._same))
+        _tell((spec, source, same))
         try:
-            return spec, _made(ranks, spec, self._source, self._same, progress, save)
+            return _made(ranks, spec, source, same, progress, save)
         except IdimError:  # every process meets it
             raise
         except BaseException as error:
             _PARTED.append(error)
             raise
 
-    def close(self) -> None:
-        self._next = None
+    return Here(make)
 
 
 def _made(
