@@ -116,7 +116,7 @@ def known_text(known: Outlook, elapsed: float = 0.0) -> str:
         known: after the latest decision.
         elapsed: seconds since the beginning.
     """
-    found, name = known.answer, f"{known.letter}90"
+    found, name = known.answer, known.name
     answer = "nothing yet"
     if found and found.level:
         low, high = found.low or "..", found.high or ".."

@@ -17,6 +17,7 @@ from idim.report.words import answer_text, ratio_text
 from idim.store import Store
 from idim.values.findings import Crossing
 from idim.values.search_summary import SearchSummary
+from idim.values.summary import asked_name
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 _WIDE = 100
@@ -140,6 +141,7 @@ def answers(up: str) -> str:
                 continue
             shown.add((s["model"], task, s["arm"], s["protocol"]))
             letter = "r" if s["arm"] == "lora" else "d"
+            name = asked_name(letter, s["rule"], s.get("threshold", 0.9), s["tau"])
             held = s.get("interval")
             answer = s.get("answer") or s.get(f"{letter}90_chance")
             # An answer with a level is the middle of the interval, which stands beside it.
@@ -149,7 +151,7 @@ def answers(up: str) -> str:
                     f"{_NAMES.get(s['model'], s['model'])} × {task}",
                     f"`{s['arm']}`, `{s['protocol']}`",
                     f"`{s['verdict']}`",
-                    f"{letter}90 {shorter}",
+                    f"{name} {shorter}",
                     _crossing(held) if held else "–",
                     str(sum(s["runs"].values())),
                 ]

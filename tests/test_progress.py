@@ -91,7 +91,7 @@ def test_expected_runs_lie_between_the_least_and_the_most(design):
     ],
 )
 def test_a_line_says_what_is_known(answer, said):
-    line = known_text(Outlook("d", answer, 5, 1, 30.0), 60.0)
+    line = known_text(Outlook("d90", answer, 5, 1, 30.0), 60.0)
     assert f"after 5 runs: {said};" in line and "about 1 more run, 30 s left of 90 s" not in line
     assert line.endswith("about 1 more run, 30 s left of 2 min")
 

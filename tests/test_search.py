@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import replace
@@ -12,7 +13,10 @@ import pytest
 from idim.answers.checks import rate_loss
 from idim.answers.evidence import baseline_of, points_of, target_of
 from idim.answers.summary import summarise
-from idim.report.search_text import checks_text
+from idim.report.html import sentences
+from idim.report.layout import layout_frame
+from idim.report.search_text import checks_text, search_text
+from idim.report.words import answer_text
 from idim.search.answer import Belief
 from idim.search.design import ADAPTIVE, DESIGNS, Limits, Next, Run, Stop, bisect, grid
 from idim.search.early import outlook
@@ -26,6 +30,7 @@ from idim.values.purpose import Purpose
 from idim.values.question import Question
 from idim.values.recipe import Recipe
 from idim.values.record import Record, Setting
+from idim.values.search_summary import SearchSummary
 from idim.values.spec import Spec
 from idim.values.training import Status, Training
 
@@ -601,8 +606,9 @@ def test_runs_that_the_search_did_not_ask_for_do_not_count():
     ],
 )
 def test_a_check_says_which_way_the_answer_moves(octaves, told):
+    found = summarise([*FULL, record("search", 0.7, 64)], QUESTION)
     checks = Checks(rate={"2": Moved(pairs=2, octaves=octaves, probability=0.1)})
-    (line,) = checks_text(checks, "d")
+    (line,) = checks_text(replace(found, checks=checks))
     assert line.startswith(f"check, 2 times the rate (2 pairs): {told}; smaller by 0.32 or more")
 
 
@@ -621,3 +627,29 @@ def test_a_few_runs_are_as_sure_as_they_may_be(ratio):
         found = [r for s, r in zip(sure, right, strict=True) if s > bound]
         assert not found or np.mean(found) > least
         assert len(found) > 300 or bound > 0.95
+
+
+@pytest.mark.parametrize("design", ["bisect", "posterior"])
+@pytest.mark.parametrize("rule", ["chance", "raw", "absolute"])
+@pytest.mark.parametrize("fraction", [0.5, 0.75, 0.8, 0.9, 0.925, 0.99])
+def test_an_answer_goes_by_the_name_of_what_was_asked(design, rule, fraction):
+    """No text calls d90 what reaches another level, or a level what reaches a given score."""
+    runs = [record("search", 0.1 + 0.09 * i, 2**i, seed=i) for i in range(1, 10)]
+    absolute = 0.72 if rule == "absolute" else None
+    asked = replace(QUESTION, rule=rule, threshold=fraction, absolute=absolute, design=design)
+    found = summarise([*FULL, *runs], asked)
+    level = f"d{100 * fraction:g}"
+    assert found.level == level and found.asked == ("d at 0.72" if absolute else level)
+    if not absolute:
+        assert found.answer == found.crossing(rule) == found.found[level]
+    assert SearchSummary.from_json(json.loads(json.dumps(found.to_json()))) == replace(
+        found, keys=frozenset()
+    )
+    (line,) = [row for row in search_text(found).splitlines() if "the rule of this search" in row]
+    assert answer_text(found.answer) in line and f"{found.levels.tau:.4f}" in line
+    assert line.startswith(f"{level}," if not absolute else "d at the absolute")
+    told = sentences.answer(found)
+    assert f"{found.asked} " in told
+    assert f"{found.asked} " in layout_frame([found]).columns[1].replace(",", " ")
+    for text in (line, told):
+        assert level == "d90" or "d90" not in text

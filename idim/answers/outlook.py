@@ -12,6 +12,7 @@ from idim.search.expected import runs_left
 from idim.values.outlook import Outlook
 from idim.values.question import Question
 from idim.values.record import Record
+from idim.values.summary import asked_name
 
 #: Runs of the checks after a search, in runs of the whole budget: pairs at twice the budget, and
 #: at other rates.
@@ -56,4 +57,5 @@ def outlook_of(
         width = max(math.log2(found.high / found.estimate), math.log2(found.estimate / found.low))
     more = runs_left(question.design, limits, len(history), width) + checks
     each = fmean(r.training.seconds for r in history)
-    return Outlook(letter, found, len(history), more, more * each / max(workers, 1))
+    name = asked_name(letter, question.rule, question.threshold, question.absolute)
+    return Outlook(name, found, len(history), more, more * each / max(workers, 1))

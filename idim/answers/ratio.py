@@ -14,6 +14,7 @@ from idim.search.design import LEVEL, TAILS
 from idim.values.findings import Comparison, Ratio
 from idim.values.question import Question
 from idim.values.record import Record
+from idim.values.summary import asked_name
 
 #: Quantiles of each x90 that stand for its distribution.
 _NODES = np.linspace(0.0005, 0.9995, 1000)
@@ -59,7 +60,7 @@ def ratio(records: Iterable[Record], one: Question, other: Question) -> Ratio:
 def ratios(
     records: Iterable[Record], questions: Sequence[Question], letters: Mapping[str, str]
 ) -> list[Comparison]:
-    """The ratio of every two questions on one model, task and budget, whose sizes have one unit.
+    """The ratio of every two questions on one model, task and budget that ask for the same.
 
     Args:
         records: all at hand.
@@ -74,13 +75,15 @@ def ratios(
     mine, found = list(records), []
     for one, other in combinations(questions, 2):
         unit = letters.get(one.arm)
-        if one.study != other.study or not unit or letters.get(other.arm) != unit:
+        name = asked_name(unit or "", one.rule, one.threshold, one.absolute)
+        same = asked_name(letters.get(other.arm, ""), other.rule, other.threshold, other.absolute)
+        if one.study != other.study or not unit or name != same:
             continue
         try:
             times = ratio(mine, one, other)
         except IdimError:  # one of them has no curve, and its summary says so
             continue
-        found.append(Comparison(one.model, one.task, unit, one.arm, other.arm, times))
+        found.append(Comparison(one.model, one.task, name, one.arm, other.arm, times))
     return found
 
 

@@ -56,14 +56,14 @@ def recommend(summary: SearchSummary) -> Recommendation:
     The interval for other examples of the same kind is taken where there is one, because the model
     will see others. Without an upper end there is no choice.
     """
-    letter, verdict = summary.letter, summary.verdict
+    letter, verdict, asked = summary.letter, summary.verdict, summary.asked
     if verdict == Verdict.HEAD_ALONE:
         return Recommendation(0, "the head alone reaches the threshold: train nothing else")
     if verdict in WHY_NOT:
         return Recommendation(None, WHY_NOT[verdict])
     inner, outer = summary.answer, summary.interval_new_data or summary.answer
     if inner is None or outer is None or outer.high is None or not outer.level:
-        what = f"nothing bounds {letter}90 from above: allow more runs, or more evaluation examples"
+        what = f"nothing bounds {asked} from above: allow more runs, or more evaluation examples"
         return Recommendation(None, what)
     size = outer.high
     nearest = min(summary.curve, key=lambda t: abs(t.size - size), default=None)
@@ -76,7 +76,7 @@ def recommend(summary: SearchSummary) -> Recommendation:
         notes.append("the evaluation split is small: most of the interval comes from that")
     return Recommendation(
         size,
-        f"the upper end of the 90 % interval of {letter}90",
+        f"the upper end of the 90 % interval of {asked}",
         nearest.rate if nearest else None,
         outer.low,
         outer.estimate,

@@ -30,6 +30,7 @@ from idim.values.purpose import Purpose
 from idim.values.question import Question
 from idim.values.record import Record
 from idim.values.search_summary import SearchSummary
+from idim.values.summary import level_name
 from idim.values.verdict import Verdict
 
 #: The shares of full fine-tuning at which d is told.
@@ -93,12 +94,14 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
     by = q.rule if q.rule != "absolute" else "chance"
     found, answer = {}, None
     if size:
-        found = {f"{letter}{level * 100:.0f}": reached(by, level) for level in LEVELS}
-        found |= {f"{letter}90_{rule}": reached(rule) for rule in ("raw", "chance")}
-        # What was asked for. It is d90 unless another threshold or an absolute one was asked for.
+        found = {level_name(letter, level): reached(by, level) for level in LEVELS}
+        for fraction in dict.fromkeys((0.9, q.threshold)):
+            name = level_name(letter, fraction)
+            found |= {f"{name}_{rule}": reached(rule, fraction) for rule in ("raw", "chance")}
+        # What was asked for. It is a level unless an absolute score was asked for.
         found["answer"] = answer = crossing_of(points, target, adaptive)
-        if q.rule != "absolute" and math.isclose(q.threshold, 0.9):
-            found[f"{letter}90"] = answer
+        if q.rule != "absolute":
+            found[level_name(letter, q.threshold)] = answer
     checks = checks_of(mine, base, target, belief, answer, q)
     sampling = sampling_error(base, q.n_scored, q.metric, q.threshold)
     # For other examples than those of this evaluation split.

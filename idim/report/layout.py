@@ -24,42 +24,46 @@ def layout_frame(summaries: Sequence[Summary], published: Published | None = Non
         summaries: of any models, tasks and arms. Several of one cell stand beside each other.
         published: what to compare with.
     """
-    arms = list(dict.fromkeys(s.arm for s in summaries if s.letter))
+    arms = list(dict.fromkeys((s.arm, s.asked) for s in summaries if s.letter))
     tasks = list(dict.fromkeys(s.task for s in summaries))
     models = list(dict.fromkeys(s.model for s in summaries))
     rows = []
     for model in models:
         row = {"model": model}
-        for arm in arms:
+        for arm, asked in arms:
             for task in tasks:
-                found = [s for s in summaries if (s.model, s.arm, s.task) == (model, arm, task)]
-                row[_head(arm, task)] = "; ".join(map(cell, found)) or _NONE
-                if _told(published, arm, task):
+                of = model, arm, asked, task
+                found = [s for s in summaries if (s.model, s.arm, s.asked, s.task) == of]
+                row[_head(arm, asked, task)] = "; ".join(map(cell, found)) or _NONE
+                if _told(published, arm, asked, task):
                     value = published and published.value(model, ARMS[arm].shown, task)
-                    row[_head(arm, task) + ", published"] = f"{value:g}" if value else _NONE
+                    row[_head(arm, asked, task) + ", published"] = f"{value:g}" if value else _NONE
         rows.append(row)
     for theirs in published.values if published else ():
         row = {"model": f"{theirs} (published)"}
-        for arm in arms:
+        for arm, asked in arms:
             for task in tasks:
                 value = published and published.value(theirs, ARMS[arm].shown, task)
-                if _told(published, arm, task):
-                    row[_head(arm, task)] = _NONE
-                    row[_head(arm, task) + ", published"] = f"{value:g}" if value else _NONE
+                if _told(published, arm, asked, task):
+                    row[_head(arm, asked, task)] = _NONE
+                    row[_head(arm, asked, task) + ", published"] = f"{value:g}" if value else _NONE
         if any(v != _NONE for k, v in row.items() if k != "model"):
             rows.append(row)
     return pd.DataFrame(rows).fillna(_NONE)
 
 
-def _head(arm: str, task: str) -> str:
-    size = ARMS[arm].size
-    return f"{ARMS[arm].shown} {size.letter if size else ''}90, {task}"
+def _head(arm: str, asked: str, task: str) -> str:
+    return f"{ARMS[arm].shown} {asked}, {task}"
 
 
-def _told(published: Published | None, arm: str, task: str) -> bool:
-    """Whether the publication has this method on this task."""
-    return published is not None and any(
-        published.value(model, ARMS[arm].shown, task) is not None for model in published.values
+def _told(published: Published | None, arm: str, asked: str, task: str) -> bool:
+    """Whether the publication has this method on this task. It says what reaches 90 %."""
+    return (
+        published is not None
+        and asked.endswith("90")
+        and any(
+            published.value(model, ARMS[arm].shown, task) is not None for model in published.values
+        )
     )
 
 

@@ -24,7 +24,7 @@ def summary_html(s: Summary, records: Sequence[Record] = ()) -> str:
     """The question, the answer, the scores by size and the curve. ``records``: its points."""
     parts = [
         f"<p>{_safe(sentences.question(s))}<br><strong>{_safe(sentences.answer(s))}</strong> "
-        f"{_safe(str(s.verdict))}: {_safe(s.verdict.of(s.letter))}.</p>"
+        f"{_safe(str(s.verdict))}: {_safe(s.verdict.of(s.letter, s.asked))}.</p>"
     ]
     if s.levels and s.curve:
         parts.append(curve_frame(s).to_html(index=False, border=0, float_format="{:.4f}".format))

@@ -7,6 +7,13 @@ from idim.answers.recommend import LoraFile, Recommendation
 from idim.report.words import cost_text
 from idim.values.search_summary import SearchSummary
 
+#: What a threshold is, by its rule.
+_OF = {
+    "chance": "{:.0%} of what full fine-tuning gains",
+    "raw": "{:.0%} of full fine-tuning's score",
+    "absolute": "a score that was given",
+}
+
 
 def recommend_text(
     s: SearchSummary, found: Recommendation, least: Place | None, made: LoraFile | None
@@ -33,8 +40,8 @@ def recommend_text(
         ]
     if s.levels:
         lines.append(
-            f"to reach: {s.metric} {s.levels.tau:.4f}, {s.threshold:.0%} of what full fine-tuning "
-            f"gains (full {s.levels.full:.4f}, chance {s.levels.chance:.4f})"
+            f"to reach: {s.metric} {s.levels.tau:.4f}, {_OF[s.rule].format(s.threshold)} "
+            f"(full {s.levels.full:.4f}, chance {s.levels.chance:.4f})"
         )
     lines += [f"note: {note}" for note in found.notes]
     if least is not None:

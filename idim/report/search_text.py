@@ -5,7 +5,7 @@ from __future__ import annotations
 from idim.report.curve_frame import curve_frame
 from idim.report.words import answer_text, cost_text, shown
 from idim.search.pairs import SURE
-from idim.values.findings import Checks, Levels, Moved
+from idim.values.findings import Levels, Moved
 from idim.values.search_summary import SearchSummary
 from idim.values.verdict import Verdict
 
@@ -38,11 +38,11 @@ def search_text(s: SearchSummary) -> str:
     if s.curve:
         lines += [shown(curve_frame(s)), ""]
     answers = _answers(s, levels) if s.letter else []
-    lines += [*answers, *checks_text(s.checks, s.letter), *warnings_of(s)]
+    lines += [*answers, *checks_text(s), *warnings_of(s)]
     if s.locked:
         there, whole = s.locked.d90, s.locked.full
         lines.append(
-            f"locked split, which decided nothing: {there.mean:.4f} near {s.letter}90 "
+            f"locked split, which decided nothing: {there.mean:.4f} near {s.asked} "
             f"(n = {there.n}), {whole.mean:.4f} with full fine-tuning (n = {whole.n})"
         )
     lines.append(cost_text(s))
@@ -55,7 +55,7 @@ def sentence(s: SearchSummary) -> str:
     """What the verdict says, and what it would hide."""
     if s.verdict == Verdict.REACHED and s.remark:
         return s.remark
-    return "; ".join(filter(None, [s.verdict.of(s.letter), s.remark]))
+    return "; ".join(filter(None, [s.verdict.of(s.letter, s.asked), s.remark]))
 
 
 def arm_text(s: SearchSummary) -> str:
@@ -82,15 +82,15 @@ def _answers(s: SearchSummary, levels: Levels) -> list[str]:
     ):
         used = "  <- the rule of this search" if s.rule == rule else ""
         found = answer_text(s.crossing(rule))
-        line = f"{s.letter}90, {name:<16} threshold {tau:.4f}: {found:<18}{used}"
+        line = f"{s.level}, {name:<16} threshold {tau:.4f}: {found:<18}{used}"
         lines.append(line.rstrip())
     if s.rule == "absolute":
         lines.append(
             f"{s.letter} at the absolute  threshold {levels.tau:.4f}: {answer_text(s.answer):<18}"
             "  <- the rule of this search"
         )
-    levels_told = [f"{s.letter}{level}" for level in (50, 75, 90, 95)]
-    names = [name for name in levels_told if s.found.get(name)]
+    names = [name for name in s.found if name != "answer" and "_" not in name and s.found[name]]
+    names.sort(key=lambda name: float(name[len(s.letter) :]))
     each = ", ".join(f"{name} {answer_text(s.found[name])}" for name in names)
     lines.append(f"by {'chance' if s.rule == 'absolute' else s.rule} rule: {each}")
     if s.answer and s.answer.level:
@@ -119,9 +119,9 @@ def _answers(s: SearchSummary, levels: Levels) -> list[str]:
     return lines
 
 
-def checks_text(checks: Checks, letter: str) -> list[str]:
+def checks_text(s: SearchSummary) -> list[str]:
     """A line for each check that was made."""
-    lines = []
+    checks, letter, lines = s.checks, s.letter, []
     if full := checks.converged:
         lines.append(
             f"check, full fine-tuning at twice the budget ({full.pairs} pairs): "
@@ -129,10 +129,10 @@ def checks_text(checks: Checks, letter: str) -> list[str]:
             + (": FULL IS UNDERTRAINED" if full.undertrained else "")
         )
     if budget := checks.budget:
-        lines.append(f"check, twice the budget ({budget.pairs} pairs): {_moved(budget, letter)}")
+        lines.append(f"check, twice the budget ({budget.pairs} pairs): {_moved(budget, s.asked)}")
     for factor, change in sorted((checks.rate or {}).items()):
         lines.append(
-            f"check, {factor} times the rate ({change.pairs} pairs): {_moved(change, letter)}"
+            f"check, {factor} times the rate ({change.pairs} pairs): {_moved(change, s.asked)}"
         )
     if shape := checks.isotonic:
         where = "crosses nowhere" if shape.d is None else f"crosses at {shape.d}"
@@ -156,14 +156,14 @@ def checks_text(checks: Checks, letter: str) -> list[str]:
     return lines
 
 
-def _moved(change: Moved, letter: str) -> str:
+def _moved(change: Moved, name: str) -> str:
     """Octaves by which the answer moves, and how sure it is that it falls by a quarter."""
     shown = "yes" if change.probability >= SURE else "not shown"
     by = abs(change.octaves)
     # Runs that fail are worth no number of octaves.
     many = f"{by:.2f}" if by <= _MOST_OCTAVES else f"more than {_MOST_OCTAVES}"
     return (
-        f"{letter}90 {'larger' if change.octaves < 0 else 'smaller'} by {many} octaves; "
+        f"{name} {'larger' if change.octaves < 0 else 'smaller'} by {many} octaves; "
         f"smaller by 0.32 or more: {shown} (probability {change.probability:.2f})"
     )
 

@@ -80,7 +80,7 @@ def export_text(
 
 
 def compare_frame(summaries: Iterable[Summary]) -> pd.DataFrame:
-    """One row a model, task and arm: the size that reaches 90 %, by both rules."""
+    """One row a model, task and arm: the size that reaches the level asked for, by both rules."""
     rows = []
     for s in summaries:
         levels = s.levels
@@ -95,8 +95,8 @@ def compare_frame(summaries: Iterable[Summary]) -> pd.DataFrame:
                 "n": levels and levels.n,
                 "chance": levels and levels.chance,
                 "verdict": str(s.verdict),
-                "90 % chance-corrected": f"{s.letter} {answer_text(s.crossing('chance'))}",
-                "90 % raw": f"{s.letter} {answer_text(s.crossing('raw'))}",
+                "chance-corrected": f"{s.level} {answer_text(s.crossing('chance'))}",
+                "raw": f"{s.level} {answer_text(s.crossing('raw'))}",
                 "runs": sum(s.cost.runs.values()),
                 "seconds": round(sum(s.cost.seconds.values())),
             }

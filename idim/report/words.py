@@ -55,7 +55,7 @@ def ratio_text(found: Ratio) -> str:
 def comparison_text(found: Comparison) -> str:
     """One line for each pair of arms, as `idim compare` prints it below its table."""
     return (
-        f"{found.model} × {found.task}: {found.letter}90 of {found.one} over that of "
+        f"{found.model} × {found.task}: {found.name} of {found.one} over that of "
         f"{found.other} = {ratio_text(found.ratio)}"
     )
 

@@ -39,8 +39,8 @@ class Comparison:
 
     model: str
     task: str
-    #: The letter of the size.
-    letter: str
+    #: What the sizes are called: d90.
+    name: str
     one: str
     other: str
     ratio: Ratio

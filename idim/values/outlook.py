@@ -11,7 +11,8 @@ from idim.values.findings import Crossing
 class Outlook:
     """What a stop now would answer, and what the rest is expected to take."""
 
-    letter: str
+    #: What the answer is called: d90.
+    name: str
     answer: Crossing | None
     #: Runs of the search so far, and how many more are expected, the checks included.
     runs: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,8 @@ _SEARCH = (
     "steps",
     "design",
 )
+#: A level, after the letter of a size.
+_LEVEL = r"[\d.]+(_raw|_chance)?"
 #: What a summary over another size than d does not say, and what it says beside.
 _OVER_D = ("projection", "m", "scope", "structure")
 _BESIDE = ("letter", "adapted", "remark")
@@ -64,8 +67,9 @@ class SearchSummary(Summary):
     #: How likely it is that some d that can be tried passes.
     reachable: float | None = None
     fit: tuple[Fit, ...] | None = None
-    #: By name: d50, d75, d90, d95 by the rule; d90_raw and d90_chance; with another letter for
-    #: another size. And ``answer``, by the threshold that was asked for.
+    #: By name: d50, d75, d90, d95 by the rule; d90_raw and d90_chance, and the same for another
+    #: fraction that was asked for; with another letter for another size. And ``answer``, by the
+    #: threshold that was asked for.
     found: Mapping[str, Crossing | None] = field(default_factory=dict)
     locked: Locked | None = None
     checks: Checks = field(default_factory=Checks)
@@ -79,8 +83,12 @@ class SearchSummary(Summary):
         """Where the threshold that was asked for is reached."""
         return self.found.get("answer")
 
+    @property
+    def fraction(self) -> float:
+        return self.threshold
+
     def crossing(self, rule: str) -> Crossing | None:
-        return self.found.get(f"{self.letter}90_{rule}")
+        return self.found.get(f"{self.level}_{rule}")
 
     def to_json(self) -> Json:
         levels = self.levels
@@ -156,7 +164,11 @@ class SearchSummary(Summary):
             interval=made(Crossing, value.get("interval")),
             interval_new_data=made(Crossing, value.get("interval_new_data")),
             fit=None if fit is None else tuple(Fit(**f) for f in fit),
-            found={name: made(Crossing, value[name]) for name in value if name in _names(letter)},
+            found={
+                name: made(Crossing, value[name])
+                for name in value
+                if name == "answer" or re.fullmatch(rf"{letter}{_LEVEL}", name)
+            },
             locked=locked and Locked(**{name: Mean(**m) for name, m in locked.items()}),
             checks=Checks(
                 rate=checks.get("rate") and {k: Moved(**v) for k, v in checks["rate"].items()},
@@ -164,9 +176,3 @@ class SearchSummary(Summary):
             ),
             cost=Cost.from_json(value),
         )
-
-
-def _names(letter: str) -> tuple[str, ...]:
-    """The names of what was found."""
-    by_name = ("50", "75", "90", "95", "90_raw", "90_chance")
-    return (*(letter + name for name in by_name), "answer")

@@ -35,13 +35,48 @@ class Summary(ABC):
     #: The runs that it is derived from. Not kept: the question has them.
     keys: frozenset[str] = frozenset()
 
+    @property
+    def fraction(self) -> float:
+        """The fraction of full fine-tuning that the thresholds ask for, but for an absolute one."""
+        return 0.9
+
+    @property
+    def level(self) -> str:
+        """What the size is called that reaches this fraction: d90, r50; "" without a size."""
+        return level_name(self.letter, self.fraction)
+
+    @property
+    def asked(self) -> str:
+        """What the size is called that was asked for: as ``level``, or "d at 0.8"."""
+        tau = self.levels.tau if self.levels else None
+        return asked_name(self.letter, self.rule, self.fraction, tau)
+
     @abstractmethod
     def crossing(self, rule: str) -> Crossing | None:
-        """Where 90 % is reached by this rule, raw or chance; None where it was not measured."""
+        """Where ``fraction`` is reached by this rule, raw or chance; None where not measured."""
 
     @abstractmethod
     def to_json(self) -> Json:
         """What is kept and printed."""
+
+
+def level_name(letter: str, fraction: float) -> str:
+    """What the smallest size is called that reaches a fraction: d90, r50, d92.5."""
+    return f"{letter}{100 * fraction:.4g}" if letter else ""
+
+
+def asked_name(letter: str, rule: str, fraction: float, absolute: float | None) -> str:
+    """What the size is called that a question asks for.
+
+    Args:
+        letter: of the size; "" for an arm that has none.
+        rule: of the question.
+        fraction: of full fine-tuning.
+        absolute: the score, where the rule is "absolute"; None where it is not known.
+    """
+    if rule == "absolute" and letter:
+        return f"{letter} at the score" if absolute is None else f"{letter} at {absolute:.4g}"
+    return level_name(letter, fraction)
 
 
 def plain(value: Any) -> Any:

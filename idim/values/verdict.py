@@ -8,7 +8,8 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """What a search or a sweep ends with. Each member carries its sentence: ``sentence``."""
 
-    #: With {d} where the letter of the size stands; and of an arm that has no size.
+    #: With {d} where the letter of the size stands, and {d90} for what was asked for; and of an arm
+    #: that has no size.
     _form: str
     _sizeless: str
 
@@ -21,11 +22,14 @@ class Verdict(StrEnum):
     @property
     def sentence(self) -> str:
         """What it says of a search over d."""
-        return self.of("d")
+        return self.of("d", "d90")
 
-    def of(self, letter: str) -> str:
-        """What it says of a search over the size of this letter; "" for an arm without a size."""
-        return self._form.format(d=letter) if letter else self._sizeless
+    def of(self, letter: str, asked: str) -> str:
+        """What it says of a search over the size of this letter; "" for an arm without a size.
+
+        ``asked``: what the size is called that was asked for.
+        """
+        return self._form.format(d=letter, d90=asked) if letter else self._sizeless
 
     REACHED = "reached", "some {d} passes, and a smaller one does not", "it passes"
     NOT_REACHED = (
@@ -40,9 +44,9 @@ class Verdict(StrEnum):
     )
     TRIVIAL = (
         "trivial",
-        "the untouched model, or guessing the majority, already passes: {d}90 says nothing here",
+        "the untouched model, or guessing the majority, already passes: {d90} says nothing here",
     )
-    HEAD_ALONE = "head_alone", "the head alone passes: {d}90 is 0"
+    HEAD_ALONE = "head_alone", "the head alone passes: {d90} is 0"
     NO_SIGNAL = ("no_signal", "full training lies within four standard errors of chance")
     BASELINE_FAILED = (
         "baseline_failed",
@@ -50,8 +54,8 @@ class Verdict(StrEnum):
     )
     BUDGET_LIMITED = (
         "budget_limited",
-        "with twice the budget {d}90 would be smaller by a quarter or more: "
-        "this is {d}90 of the budget",
+        "with twice the budget {d90} would be smaller by a quarter or more: "
+        "this is {d90} of the budget",
     )
     UNFINISHED = (
         "unfinished",

@@ -153,7 +153,7 @@ def _answer(axes: Axes, summary: Summary, colour: str, marker: str) -> None:
             ms=6,
             mfc="none",
             zorder=4,
-            label=f"{name}: {summary.letter}90, the middle",
+            label=f"{name}: {summary.asked}, the middle",
         )
 
 

@@ -37,7 +37,7 @@ def against_size(some: Sequence[Summary]) -> str:
         runs = sum(t.n for t in s.curve)
         parts.append(
             f"{ARMS[s.arm].shown}, {_runs(runs)}: {low.mean:.3f} at {s.letter} = {low.size:,} and "
-            f"{high.mean:.3f} at {high.size:,}; {s.letter}90 {_found(s)}."
+            f"{high.mean:.3f} at {high.size:,}; {s.asked} {_found(s)}."
         )
     parts.append(
         f"Full fine-tuning reaches {first.levels.full:.3f} (n = {first.levels.n}), chance is "
@@ -134,4 +134,4 @@ def of_spectrum(family: str, D: int, d: int, values: Sequence[float]) -> str:
 def of_intervals(rows: Sequence[Summary]) -> str:
     """Of all answers: each in words."""
     each = "; ".join(f"{s.model} × {s.task}, {ARMS[s.arm].shown}: {_found(s)}" for s in rows)
-    return f"{rows[0].letter}90 of every search, with its 90 % interval where there is one: {each}."
+    return f"{rows[0].asked} of every search, with its 90 % interval where there is one: {each}."

@@ -50,16 +50,16 @@ class Drawing:
 
 
 def overview(summaries: Sequence[Summary]) -> list[Drawing]:
-    """All answers of a store side by side, one figure for each kind of size."""
+    """All answers of a store side by side, one figure for each thing that was asked for."""
     found = []
-    for letter in dict.fromkeys(s.letter for s in summaries if s.letter):
-        rows = [s for s in summaries if s.letter == letter and captions.bounded(s)]
+    for name in dict.fromkeys(s.asked for s in summaries if s.letter):
+        rows = [s for s in summaries if s.asked == name and captions.bounded(s)]
         if len(rows) > 1:
             found.append(
                 Drawing(
                     "intervals",
-                    letter,
-                    f"{letter}90 side by side",
+                    name.replace(" ", "-"),
+                    f"{name} side by side",
                     captions.of_intervals(rows),
                     tuple(rows),
                     partial(_drawn, "intervals", "figure_of_intervals", rows),

@@ -56,7 +56,6 @@ def figure_of_intervals(summaries: Sequence[Summary]) -> Figure:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     size_axis(axes, ends, own=False)
     axes.set_xlim(least / 1.1, most * 1.1)
-    letter = rows[0].letter
-    axes.set_xlabel(f"{letter}90 (logarithmic)")
+    axes.set_xlabel(f"{rows[0].asked} (logarithmic)")
     legend(figure, axes)
     return figure

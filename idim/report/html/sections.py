@@ -105,7 +105,7 @@ def overview(summaries: Iterable[Summary]) -> Table:
                 ARMS[s.arm].shown,
                 s.protocol,
                 str(s.verdict),
-                f"{letter}90 {answer_text(answer_of(s))}" if letter and levels else "–",
+                f"{s.asked} {answer_text(answer_of(s))}" if letter and levels else "–",
                 answer_text(found) if (found := interval_of(s)) else "–",
                 answer_text(s.crossing("chance")) if letter and levels else "–",
                 answer_text(s.crossing("raw")) if letter and levels else "–",
@@ -129,7 +129,7 @@ def answered(s: Summary, records: Sequence[Record], seed: str = "") -> Answer:
     levels = s.levels
     checks: tuple[str, ...] = ()
     if search and levels:
-        checks = (*checks_text(search.checks, s.letter), *warnings_of(search))
+        checks = (*checks_text(search), *warnings_of(search))
     frame = curve_frame(s) if s.curve else None
     if frame is not None and levels:
         gain = levels.full - levels.chance
@@ -140,7 +140,7 @@ def answered(s: Summary, records: Sequence[Record], seed: str = "") -> Answer:
     if search and search.locked:
         there, whole = search.locked.d90, search.locked.full
         locked = (
-            f"On the locked split, which decided nothing, runs near {s.letter}90 score "
+            f"On the locked split, which decided nothing, runs near {s.asked} score "
             f"{there.mean:.4f} (n = {there.n}) and full fine-tuning {whole.mean:.4f} "
             f"(n = {whole.n})."
         )
@@ -150,7 +150,7 @@ def answered(s: Summary, records: Sequence[Record], seed: str = "") -> Answer:
         sentences.question(s) + (f" ({seed})" if seed else ""),
         sentences.answer(s),
         str(s.verdict),
-        sentence(search) if search else s.verdict.of(s.letter),
+        sentence(search) if search else s.verdict.of(s.letter, s.asked),
         sentences.why_not(s),
         checks,
         search.left_out if search else (),
@@ -261,7 +261,7 @@ def runs_of(records: Iterable[Record], links: Mapping[str, str]) -> tuple[Run, .
 def compared(found: Iterable[Comparison]) -> tuple[str, ...]:
     """Each ratio of two answers in a sentence."""
     return tuple(
-        f"{ARMS[c.one].shown} against {ARMS[c.other].shown}: {c.letter}90 of the first over that "
+        f"{ARMS[c.one].shown} against {ARMS[c.other].shown}: {c.name} of the first over that "
         f"of the second is {ratio_text(c.ratio)} (the middle of the ratio, and its 90 % interval)."
         for c in found
     )

@@ -40,15 +40,15 @@ def answer(s: Summary) -> str:
     """What the runs say, in one sentence."""
     letter, found = s.letter, answer_of(s)
     if s.verdict == Verdict.HEAD_ALONE:
-        return f"{letter}90 = 0: training the head alone is enough."
+        return f"{s.asked} = 0: training the head alone is enough."
     if not letter or found is None or s.levels is None or s.verdict in _NO_SIZE:
-        return _whole(f"{s.verdict.of(letter)}")
-    name = f"{letter}90"
+        return _whole(s.verdict.of(letter, s.asked))
+    name = s.asked
     if bracket := bracket_of(s):
         return f"{_bracket(name, letter, bracket)}{_beside(s)}"
     if found.estimate is None:
         above = f"above {found.low:,}" if found.low else "not bounded by these runs"
-        return f"{name} lies {above}: {s.verdict.of(letter)}."
+        return f"{name} lies {above}: {s.verdict.of(letter, name)}."
     return f"{name} = {found.estimate:,}, {_interval(found)}{_of_weights(s, found.estimate)}."
 
 
