@@ -87,13 +87,11 @@ class _Measurement:
         if too_few(inquiry.base, inquiry.question):
             return inquiry.answer(True)
         base, target = inquiry.sure_base, inquiry.target
-        inquiry.say(
-            f"full {base.mean:.4f}, chance {base.chance:.4f}: a run passes from "
-            f"{target.tau:.4f} ({protocol.rule} rule)"
-        )
-        question = inquiry.question
+        question, known = inquiry.question, f"full {base.mean:.4f}, chance {base.chance:.4f}"
         if base.chance >= target.tau or not signal(base, question.n_scored, question.metric):
+            inquiry.say(f"{known}: nothing to search for")
             return inquiry.answer(True)
+        inquiry.say(f"{known}: a run passes from {target.tau:.4f} ({protocol.rule} rule)")
         if protocol.budget_check:
             pair_checks.check_full(inquiry, self.full)
         if not letter:
