@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
 from idim.arms import FULL as FULL_ARM
 from idim.config import Config
-from idim.rates.law import Rates
+from idim.rates.law import Fitted, Rates
 from idim.rates.trials import scorer
 from idim.rates.tuning import full_rate, rates_over_sizes
 from idim.resolve import resolve
@@ -192,3 +193,47 @@ def test_without_trials_the_surface_is_its_law():
     mean, spread = Surface([], 0.01, Law(0.5, 0.1, 0.2, 0.3)).best(4.0)
     assert mean == pytest.approx(math.log(0.01) + 2.0 + 0.2, abs=0.1) and spread > 0.5
     assert SUBSPACE.slopes == (0.0, 1.0)
+
+
+#: Tuning runs on TREC-6 of full fine-tuning (0) and of LoRA+ at rank 8 and 1: rate and accuracy.
+#: Chance is .2255.
+LORAPLUS = {
+    0: {5e-5: 0.8643, 0.00015: 0.9256, 0.00045: 0.9015, 0.00135: 0.3720, 0.000268: 0.9059},
+    8: {0.000228: 0.8053, 0.000683: 0.9059, 0.00205: 0.9037, 0.00615: 0.2385},
+    1: {0.000766: 0.7593, 0.0023: 0.2407, 0.0069: 0.2385, 0.000255: 0.5339},
+}
+
+
+def test_no_rate_is_taken_that_was_tried_and_failed():
+    """The surface has the best rate of rank 1 at .0024, beside a run that had failed."""
+    shares = {
+        rank: {rate: (score - 0.2255) / (0.9059 - 0.2255) for rate, score in runs.items()}
+        for rank, runs in LORAPLUS.items()
+    }
+    plan = planned("loraplus")
+    full = tuple(Trial(None, math.log(r), s) for r, s in shares.pop(0).items())
+    bare = Fitted(plan, full, 0.000268, noise=0.02)
+    found = bare.with_trials(
+        [bare.trial(rank, r, s) for rank, runs in shares.items() for r, s in runs.items()]
+    ).settled()
+    rates = found.rates({r: s for runs in shares.values() for r, s in runs.items()})
+    assert math.exp(found.best(1)[0]) > 0.0015 and rates.rate(1) == 0.000766
+    assert rates.rate(1) <= rates.rate(2) <= rates.rate(4) <= rates.rate(8) < 0.003
+
+
+@pytest.mark.parametrize("arm", ["did", "lora", "loraplus"])
+@pytest.mark.parametrize("cliff", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("q", [0.1, 0.4, 1.0])
+@pytest.mark.parametrize("factor", [0.1, 0.5, 3.0, 10.0])
+def test_no_rate_contradicts_what_was_tried(arm, factor, q, cliff):
+    """Beside a steep rise and a cliff, too, a rate lies where runs learn."""
+    plan = planned(arm)
+    world = World(plan, law(plan, 0.75 if arm == "did" else 0.3, factor), shape=falling(q, cliff))
+    found = world.tuned()
+    for size in found.learned:
+        mine = [rate for name, s, rate in world.tried if (name, s) == (arm, size)]
+        shares = {math.log(r): world.shape(math.log(r / world.best(arm, size))) for r in mine}
+        taken = np.interp(
+            math.log(found.rate(size)), sorted(shares), [shares[x] for x in sorted(shares)]
+        )
+        assert taken >= 0.69 * max(shares.values())

@@ -81,21 +81,26 @@ class Fitted:
             return self
         loose = dataclasses.replace(
             law,
-            offset=law.offset + fmean(moves),
+            offset=law.offset + fmean(moves.values()),
             offset_spread=_LOOSER * law.offset_spread,
             slope_spread=_LOOSER * law.slope_spread,
         )
         return dataclasses.replace(self, law=loose)
 
-    def _contradictions(self) -> list[float]:
+    def _contradictions(self) -> dict[float, float]:
         """By how many e-folds the best rate tried lies off the surface's, where trials say so."""
-        moves = []
-        for place in {t.place for t in self.trials if t.place is not None}:
+        return {place: move for place, move in self._moves().items() if move}
+
+    def _moves(self) -> dict[float, float]:
+        """By place, as ``_contradictions``; 0 where a rate learned and none contradicts."""
+        moves = {}
+        for place in sorted({t.place for t in self.trials if t.place is not None}):
             there = [t for t in self.trials if t.place == place]
             top, best = max(there, key=lambda t: t.share), self.surface.best(place)[0]
-            if top.share >= LEARNS and contradicted(best, there, self.noise, _FAR_OFF):
-                moves.append(top.log_rate - best)
-        return sorted(moves)
+            if top.share >= LEARNS:
+                off = contradicted(best, there, self.noise, _FAR_OFF)
+                moves[place] = top.log_rate - best if off else 0.0
+        return moves
 
     @property
     def shift(self) -> float:
@@ -122,6 +127,10 @@ class Fitted:
     def rates(self, tried: Mapping[float, float], learned: tuple[int, ...] = ()) -> Rates:
         """The rate at each size: the law's, within a factor of three of those that learned.
 
+        A surface knows slopes. Where the score falls off a cliff, its best rate may be one that was
+        tried and failed. Where trials still say so, the best rate tried is taken; between such
+        sizes and others the law moves by degrees.
+
         Args:
             tried: rates of the arm, and the share of full's gain that each reached.
             learned: sizes at which some rate learned.
@@ -130,8 +139,14 @@ class Fitted:
         if kept and arms.ARMS[self.plan.arm].spans:
             # At d = D an orthonormal P is a rotation, so the rate of full fine-tuning is tried.
             kept = {self.full: 1.0, **kept}
+        moves = self._moves() or {0.0: 0.0}
+
+        def rate(size: int) -> float:
+            move = float(np.interp(self.place(size), list(moves), list(moves.values())))
+            return rounded(within(math.exp(self.best(size)[0] + move), kept))
+
         return Rates(
-            lambda size: rounded(within(math.exp(self.best(size)[0]), kept)),
+            rate,
             lambda size, used: self.surface.loss(self.place(size), math.log(used) - self.shift),
             learned,
             lambda size: math.exp(self.best(size)[1]),
