@@ -39,7 +39,7 @@ def idim(*words) -> dict:
     return json.loads(result.stdout)
 
 
-def test_where_the_head_alone_passes_r90_is_0(tmp_path):
+def test_where_the_head_alone_passes_no_rank_is_needed(tmp_path):
     found = idim("--threshold", 0.5, "--out", tmp_path)
     assert found["verdict"] == "head_alone" and found["curve"] == []
     floor = found["checks"]["floor"]
@@ -49,7 +49,7 @@ def test_where_the_head_alone_passes_r90_is_0(tmp_path):
     again = SearchSummary.from_json(found)
     assert again.to_json() == found
     text = summary_text(again)
-    assert "head_alone — the head alone passes: r90 is 0" in text
+    assert "head_alone — the head alone passes: r50 is 0" in text
     assert "check, the head alone: 0." in text
 
 
@@ -70,7 +70,7 @@ def test_arms_that_free_the_head_have_a_floor(arm, floor):
 
 
 def test_the_verdict_answers():
-    assert Verdict.HEAD_ALONE.answers and Verdict.HEAD_ALONE.of("p") == (
+    assert Verdict.HEAD_ALONE.answers and Verdict.HEAD_ALONE.of("p", "p90") == (
         "the head alone passes: p90 is 0"
     )
 
