@@ -76,23 +76,22 @@ class Fitted:
         the best rates tried and is held more loosely: what runs scored counts for more than what is
         usual.
         """
-        law, moves = self.law, self._contradictions()
+        law, moves = self.law, [move for move in self._contradictions().values() if move]
         if not moves or law is None:
             return self
         loose = dataclasses.replace(
             law,
-            offset=law.offset + fmean(moves.values()),
+            offset=law.offset + fmean(moves),
             offset_spread=_LOOSER * law.offset_spread,
             slope_spread=_LOOSER * law.slope_spread,
         )
         return dataclasses.replace(self, law=loose)
 
     def _contradictions(self) -> dict[float, float]:
-        """By how many e-folds the best rate tried lies off the surface's, where trials say so."""
-        return {place: move for place, move in self._moves().items() if move}
+        """By place, how many e-folds the best rate tried lies off the surface's, if trials say so.
 
-    def _moves(self) -> dict[float, float]:
-        """By place, as ``_contradictions``; 0 where a rate learned and none contradicts."""
+        0 where a rate learned and trials say nothing against the surface.
+        """
         moves = {}
         for place in sorted({t.place for t in self.trials if t.place is not None}):
             there = [t for t in self.trials if t.place == place]
@@ -100,6 +99,15 @@ class Fitted:
             if top.share >= LEARNS:
                 off = contradicted(best, there, self.noise, _FAR_OFF)
                 moves[place] = top.log_rate - best if off else 0.0
+        return moves
+
+    def _overruled(self) -> dict[float, float]:
+        """The same where the surface's best rate lies among those tried. Beyond them it may do."""
+        moves = self._contradictions()
+        for place in moves:
+            tried = [t.log_rate for t in self.trials if t.place == place]
+            if not min(tried) <= self.surface.best(place)[0] <= max(tried):
+                moves[place] = 0.0
         return moves
 
     @property
@@ -139,7 +147,7 @@ class Fitted:
         if kept and arms.ARMS[self.plan.arm].spans:
             # At d = D an orthonormal P is a rotation, so the rate of full fine-tuning is tried.
             kept = {self.full: 1.0, **kept}
-        moves = self._moves() or {0.0: 0.0}
+        moves = self._overruled() or {0.0: 0.0}
 
         def rate(size: int) -> float:
             move = float(np.interp(self.place(size), list(moves), list(moves.values())))
