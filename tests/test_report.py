@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from idim.answers import summary
 from idim.answers.published import read
+from idim.arms import ARMS
 from idim.cli import app
 from idim.errors import IdimError
 from idim.made import Made
@@ -24,7 +25,7 @@ from idim.report.drawer import studies
 from idim.report.figures.catalogue import Drawing, of_study, overview
 from idim.report.layout import layout_frame
 from idim.report.paper import write_paper
-from idim.report.style import FORMS, look
+from idim.report.style import FORMS, look, style
 from idim.store import Store
 from idim.values.question import Question
 from idim.values.record import Record
@@ -360,3 +361,9 @@ def test_the_spectrum_on_the_page_is_that_of_the_projection_of_a_run(tmp_path):
     code, _, _ = idim("report", store.root, "--html", tmp_path / "page.html", "--spectra")
     text = (tmp_path / "page.html").read_text()
     assert code == 0 and f"{values[0]:.4f} to {values[-1]:.4f}" in text and "Spectrum of" in text
+
+
+def test_no_two_arms_look_alike():
+    """In the figure of all arms a colour and a marker name one of them."""
+    looks = [style(arm) for arm in ARMS]
+    assert len(set(looks)) == len(looks)

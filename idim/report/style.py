@@ -32,8 +32,7 @@ COLUMN = 3.4
 INK, MID, FAINT = "#000000", "#595959", "#a6a6a6"
 #: One colour and marker an arm, readable without colour too (Okabe & Ito's palette).
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-#: Of another number than the colours, so that no two arms have both alike.
-_MARKERS = ("o", "o", "s", "^", "v", "D", "P", "X")
+_MARKERS = ("*", "o", "s", "^", "v", "D", "P", "X")
 #: The longest name of a model or a task in a title.
 _NAME = 44
 #: Inches of a legend's row.
@@ -124,9 +123,9 @@ FORMS: dict[str, Callable[[Figure], bytes]] = {"png": png, "svg": svg, "pdf": pd
 
 
 def style(arm: str) -> tuple[str, str]:
-    """The colour and the marker of an arm."""
-    at = list(ARMS).index(arm)
-    return _COLOURS[at % len(_COLOURS)], _MARKERS[at % len(_MARKERS)]
+    """The colour and the marker of an arm. No two arms have both in common."""
+    around, at = divmod(list(ARMS).index(arm), len(_COLOURS))
+    return _COLOURS[at], _MARKERS[(at + around) % len(_MARKERS)]
 
 
 def shown(arm: str) -> str:
