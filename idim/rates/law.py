@@ -16,6 +16,8 @@ from idim.values.plan import Plan
 
 #: A size where no rate reaches this share of what full fine-tuning gains says nothing of rates.
 LEARNS = 0.25
+#: One that reaches this share of it learned well.
+_WELL = 0.5
 #: How far beyond the rates that were tried a rate may lie.
 _BEYOND = 3.0
 #: A rate is contradicted only where the runs beside it score so many times their noise below the
@@ -102,11 +104,16 @@ class Fitted:
         return moves
 
     def _overruled(self) -> dict[float, float]:
-        """The same where the surface's best rate lies among those tried. Beyond them it may do."""
+        """The same, but for a best rate beyond those tried where none of these learned well.
+
+        There a better one may well lie beyond.
+        """
         moves = self._contradictions()
         for place in moves:
-            tried = [t.log_rate for t in self.trials if t.place == place]
-            if not min(tried) <= self.surface.best(place)[0] <= max(tried):
+            there = [t for t in self.trials if t.place == place]
+            rates, top = [t.log_rate for t in there], max(t.share for t in there)
+            beyond = not min(rates) <= self.surface.best(place)[0] <= max(rates)
+            if beyond and top < _WELL:
                 moves[place] = 0.0
         return moves
 
