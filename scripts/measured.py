@@ -350,28 +350,6 @@ def dylora(up: str) -> str:
     return f"{table}\n\nThe mean difference is {fmean(apart):+.3f}."
 
 
-def recommended(up: str) -> str:
-    """How often runs at a recommended rank reach the threshold on other data."""
-    found = _json("recommend/recommended.json")
-    rows = [
-        [
-            _NAMES.get(r["task"], r["task"]),
-            "–" if r["rank"] is None else str(r["rank"]),
-            *(
-                [f"{r['tau']:.3f}", f"{fmean(r['scores']):.3f}", f"{r['passed']} of {r['runs']}",
-                 f"[{r['low']:.2f}, {r['high']:.2f}]"]
-                if r["rank"] is not None
-                else ["–"] * 4
-            ),
-        ]
-        for r in found
-    ]  # fmt: skip
-    head = "| task | rank | to reach | mean of the fresh runs | reach it | share, 90 % interval |"
-    made = [r for r in found if r["rank"] is not None]
-    passed, runs = (sum(r[k] for r in made) for k in ("passed", "runs"))
-    return f"{_table(head, rows)}\n\nOf all {runs} fresh runs {passed} reach it."
-
-
 # Single runs.
 
 
