@@ -323,3 +323,9 @@ def test_what_a_recipe_offers_is_what_there_is():
     """Values may not import torch, so they name what a recipe may say themselves."""
     assert recipe.CHOICES["precision"] == ("fp32", *train.COMPUTE)
     assert recipe.CHOICES["optimizer"] == tuple(train.OPTIMIZERS)
+
+
+def test_the_letter_of_a_size_names_nothing_else():
+    """A row of a curve has its size under this letter, beside its mean and its number of runs."""
+    for arm in arms.ARMS.values():
+        assert arm.size is None or arm.size.letter not in ("n", "mean", "passes", "stopped", "rate")

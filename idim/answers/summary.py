@@ -50,7 +50,7 @@ def derive(store: Store, made: Made | None = None) -> list[Summary]:
         try:
             check_answers(question, records)
             of = digest_of(
-                code_of("answers", "search", "values"),
+                code_of("answers", "search", "values", "arms"),
                 question.to_json(),
                 [held.get(key, "") for key in question.keys],
             )

@@ -244,7 +244,7 @@ METHODS = (
     Peft(
         name="fourierft",
         title="FourierFT",
-        about="Each weight moves by n entries of its discrete Fourier transform (Gao et al. 2024).",
+        about="Each weight moves by f entries of its discrete Fourier transform (Gao et al. 2024).",
         source="Gao et al. 2024",
         config="FourierFTConfig",
         options=lambda asked: {
@@ -253,7 +253,7 @@ METHODS = (
             "init_weights": True,  # zero, so that it starts at the model
         },
         Settings=FrequenciesSettings,
-        size=Size("frequencies", "n"),
+        size=Size("frequencies", "f"),
         largest=lambda facts: facts.width**2,
         usual=(10, 50, 200, 1000),
         factor=1000.0,
@@ -272,7 +272,7 @@ METHODS = (
             "projection_prng_key": asked.seed,
         },
         Settings=BasesSettings,
-        size=Size("bases", "n"),
+        size=Size("bases", "s"),
         largest=lambda facts: facts.width,
         factor=10.0,
     ),
