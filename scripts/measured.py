@@ -7,8 +7,10 @@ import math
 import re
 import textwrap
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
+
+from compare_dylora import error
 
 from idim.answers.ratio import ratio
 from idim.answers.summary import summarise
@@ -337,7 +339,7 @@ def dylora(up: str) -> str:
     rows, apart = [], []
     for rank in sorted({*one} & {*each}, key=int):
         means = [fmean(scores[rank]) for scores in (one, each)]
-        errors = [stdev(s[rank]) / math.sqrt(len(s[rank])) for s in (one, each)]
+        errors = [error(s[rank]) for s in (one, each)]
         apart.append(means[0] - means[1])
         rows.append(
             [

@@ -87,7 +87,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
         for d, mean in means(points, base.chance).items()
     )
 
-    def reached(rule: str, fraction: float = 0.9) -> Crossing | None:
+    def reached(rule: str, fraction: float) -> Crossing | None:
         asked = dataclasses.replace(target, rule=rule, fraction=fraction, absolute=None)
         return crossing_of(points, asked, adaptive)
 
