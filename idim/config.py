@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
+import os
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -225,7 +227,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+            value = of_kind(_flag_name(field.name), str(field.type), getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
             for part in value if isinstance(value, tuple) else (value,):
                 if isinstance(part, str) and ("\0" in part or not is_unicode(part)):
                     raise expected(
@@ -233,9 +236,6 @@ class Config:
                     )
                 if isinstance(part, int) and not -(1 << 63) <= part < 1 << 63:
                     raise expected(_flag_name(field.name), "a number of at most 64 bits", part)
-            if field.type in ("float", "float | None") and type(value) is int:
-                # So that a program that says 2 asks for the same runs as a flag that reads 2.0.
-                object.__setattr__(self, field.name, float(value))
         if not self.out:
             raise expected("--out", "the name of a folder", self.out)
         for field in dataclasses.fields(self):
@@ -301,11 +301,48 @@ class Config:
         return dataclasses.replace(PROTOCOLS[self.protocol], **changes)
 
 
-_KINDS: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "bool": bool}
+#: What a program or a file may give for a type, beside bool: what it is called, and how it is read.
+_KINDS: dict[str, tuple[str, tuple[type, ...], Callable[[Any], Any]]] = {
+    "int": ("a whole number", (numbers.Integral,), int),
+    "float": ("a number", (numbers.Real,), float),
+    "str": ("text", (str, os.PathLike), os.fspath),
+}
 
 
 def _flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def of_kind(name: str, kind: str, value: Any) -> Any:
+    """A value as its field holds it: 2 as 2.0, a path as text, a list as a tuple.
+
+    So a program that says 2 asks for the same runs as a flag that reads 2.0.
+
+    Args:
+        name: what the message calls the value.
+        kind: the field's type, as it is written in ``Config``.
+
+    Raises:
+        IdimError: the value has another type.
+    """
+    if kind.endswith(" | None"):
+        return value if value is None else of_kind(name, kind.removesuffix(" | None"), value)
+    if kind == "bool":
+        if not isinstance(value, bool):
+            raise expected(name, "true or false", value)
+        return value
+    inner = kind.removeprefix("tuple[").removesuffix(", ...]")
+    what, types, read_as = _KINDS[inner]
+    whole = kind != inner
+    if whole and not isinstance(value, list | tuple):
+        raise expected(name, f"a list, each {what}", value)
+    for part in value if whole else (value,):
+        if not isinstance(part, types) or isinstance(part, bool):
+            raise expected(name, f"a list, each {what}" if whole else what, value)
+    try:
+        return tuple(map(read_as, value)) if whole else read_as(value)
+    except OverflowError:
+        raise expected(name, "a number of at most 64 bits", value) from None
 
 
 def read(path: str) -> dict[str, Any]:
@@ -329,19 +366,7 @@ def read(path: str) -> dict[str, Any]:
         name = key.replace("-", "_")
         if name not in fields:
             raise one_of(f"{path}: key", fields, key)
-        kind = str(fields[name].type)
-        if kind.startswith("tuple"):
-            inner = int if "int" in kind else str
-            if not isinstance(value, list) or not all(
-                isinstance(v, inner) and not isinstance(v, bool) for v in value
-            ):
-                raise expected(f"{path}: {key}", f"a list of {inner.__name__}", value)
-            value = tuple(value)
-        elif isinstance(value, bool) != (kind == "bool") or not isinstance(
-            value, _KINDS[kind.split(" |")[0]]
-        ):
-            raise expected(f"{path}: {key}", kind, value)
-        values[name] = value
+        values[name] = of_kind(f"{path}: {key}", str(fields[name].type), value)
     return values
 
 

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--tasks", default="trec6,movie-reviews,sst2")
     parser.add_argument("--examples", type=int, default=2500, help="of each half, at most")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--max-runs", type=int, default=0, help="of a search")
+    parser.add_argument("--max-runs", type=int, default=Config.max_runs, help="of a search")
     parser.add_argument("--num-train-epochs", type=float, default=2.0)
     parser.add_argument("--max-seq-length", type=int, default=40)
     parser.add_argument("--precision", default="fp32")

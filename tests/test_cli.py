@@ -589,9 +589,9 @@ def test_mistakes_in_a_config_file(tmp_path):
     for text, says in (
         ("modle = 'x'", "expected one of model, task, arm"),
         ("model = 3", "expected str; got 3"),
-        ("grid = 'x'", "expected a list of int"),
+        ("grid = 'x'", "grid: expected a list, each a whole number"),
         ("model =", "expected valid TOML"),
-        ("max_runs = true", "expected int; got True"),
+        ("max_runs = true", "max_runs: expected a whole number; got True"),
     ):
         file.write_text(text)
         refused("search", "--config", file, "--out", tmp_path / "out", says=says)

@@ -10,11 +10,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
-import idim
+import idim.errors
 from idim.cli import COMMANDS, app
 from idim.cli.answers import code_of
 from idim.cli.ls import LISTS
@@ -26,6 +27,9 @@ from idim.values.verdict import Verdict
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = typer.main.get_command(app)
 FIELDS = {f.name: f for f in dataclasses.fields(Config)}
+#: Fields that take named values only, or lie between bounds of their own.
+CHOSEN = {"design", "ray_address", "threshold"}
+CHOSEN |= {n for n, f in FIELDS.items() if f.metadata["choices"]}
 MEASURING = [m.__name__.rpartition(".")[2] for m in COMMANDS["Measure"]]
 
 
@@ -48,6 +52,38 @@ def test_every_field_is_a_flag_of_the_same_name_with_its_help_and_panel(name):
     assert found
     for option in found:
         assert "--" + name.replace("_", "-") in option.opts
+
+
+#: Of each type: what a program may give, as the field then holds it, and what it may not.
+GIVEN = {
+    "str": ([(Path("a"), "a")], [3, 0.5, ["a"], b"a", object()]),
+    "int": ([(np.int64(3), 3)], [1.5, "3", [3], np.float64(3), 10**30]),
+    "float": ([(1, 1.0), (np.float32(0.5), 0.5)], ["0.5", [0.5], 1j, 10**400]),
+    "bool": ([], [1, 0, "true", "", [True]]),
+    "tuple[int, ...]": (
+        [([2, 3], (2, 3)), (np.arange(2, 4).tolist(), (2, 3)), (tuple(np.arange(2, 4)), (2, 3))],
+        [4, "4", ["4"], [4.5], [True], {4}, [10**30]],
+    ),
+    "tuple[str, ...]": ([(["a"], ("a",)), ([Path("a")], ("a",))], ["a", 3, [3], [None]]),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_program_that_gives_a_field_another_type_reads_one_line(name):
+    """None too, wherever None is not what the field says. No field takes true for a number."""
+    kind = str(FIELDS[name].type)
+    base, free = kind.removesuffix(" | None"), kind.endswith(" | None")
+    asked = {"model": "mlp:8-4", "task": "digits"}
+    for came in (*GIVEN[base][1], *(() if base == "bool" else (True,)), *(() if free else (None,))):
+        with pytest.raises(idim.errors.IdimError) as refused:
+            Config(**asked | {name: came})
+        said = str(refused.value)
+        assert said.startswith(f"--{name.replace('_', '-')}: expected ") and "\n" not in said
+    if name not in CHOSEN:
+        for came, held in GIVEN[base][0]:
+            value = getattr(Config(**asked | {name: came}), name)
+            assert value == held and type(value) is type(held)
+            assert not isinstance(value, tuple) or {*map(type, value)} <= {int, str}
 
 
 @pytest.mark.parametrize("name", GROUP.commands)

@@ -448,7 +448,7 @@ def test_json_has_no_number_that_json_lacks(known, monkeypatch, value):
         (b'model = "a\\u0000b"\ntask = "digits"', "text in Unicode without a null character"),
         (b'model = "mlp:64-10"\ntask = "digits"\nseed = 99999999999999999999', "at most 64 bits"),
         (b'model = "mlp:64-10"\ntask = "digits"\nout = ""', "--out: expected the name of a folder"),
-        (b"grid = [true]", "a list of int"),
+        (b"grid = [true]", "a list, each a whole number"),
         (None, "--config: expected a TOML file"),
     ],
 )
