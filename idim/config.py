@@ -23,6 +23,8 @@ from idim.values.protocol import Protocol
 from idim.values.recipe import CHOICES
 
 EXECUTORS = ("local", "ray")
+#: Fields that say where runs are made and kept. They change neither the runs nor the answer.
+WHERE = ("out", "save", "executor", "workers", "runs_per_device", "ray_address")
 #: Trackers that accelerate knows, and none.
 REPORTS = ("none", "tensorboard", "wandb", "mlflow")
 ENGINES = ("auto", "plain", "native", "triton", "fht")

@@ -588,7 +588,7 @@ def test_mistakes_in_a_config_file(tmp_path):
     file = tmp_path / "c.toml"
     for text, says in (
         ("modle = 'x'", "expected one of model, task, arm"),
-        ("model = 3", "expected str; got 3"),
+        ("model = 3", "expected text; got 3"),
         ("grid = 'x'", "grid: expected a list, each a whole number"),
         ("model =", "expected valid TOML"),
         ("max_runs = true", "max_runs: expected a whole number; got True"),

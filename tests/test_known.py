@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from idim.cli import known
-from idim.cli.measuring import measured
-from idim.config import Config
+from idim.cli.measuring import all_measured, measured
+from idim.config import WHERE, Config
+from idim.errors import IdimError
 from idim.store import Store
 from idim.tasks import CATALOGUE
 
@@ -70,7 +71,7 @@ def test_another_call_is_not(answered, field):
         "protocol": "trust", "optimizer": "sgd", "schedule": "constant", "absolute": 0.5,
         "model": "mlp:64-8-10", "task": "trec6", "rule": "mean_of_last_3",
     }  # fmt: skip
-    if field in known._ELSEWHERE:
+    if field in WHERE:
         return
     value = getattr(config, field)
     other: object = others.get(field, "other")
@@ -117,6 +118,28 @@ def test_an_answer_that_lost_something_is_measured_again(harm, tmp_path):
     assert answer(config) is None
     assert measured(config).answer == found.answer
     assert answer(config) is not None
+
+
+def test_several_calls_resolve_only_what_is_not_answered(answered, monkeypatch, tmp_path):
+    """In the order in which they were asked. All are checked before the first is measured."""
+    import idim.resolve
+
+    config, found = answered
+    new = dataclasses.replace(config, grid=(40,), out=str(tmp_path))
+    resolved, resolve = [], idim.resolve.resolve
+    monkeypatch.setattr(
+        idim.resolve, "resolve", lambda asked: resolved.append(asked) or resolve(asked)
+    )
+    first, second, third = all_measured([config, new, config])
+    assert (first, third) == (found, found) and second.id != found.id
+    assert resolved == [new]
+    assert list(all_measured([config, new])) == [found, second] and resolved == [new]
+    wrong = dataclasses.replace(config, task="nosuch")
+    other = dataclasses.replace(config, grid=(50,), out=str(tmp_path))
+    before = {*(tmp_path / "runs").iterdir()}
+    with pytest.raises(IdimError, match="nosuch"):
+        list(all_measured([config, other, wrong]))
+    assert {*(tmp_path / "runs").iterdir()} == before
 
 
 def test_pinned_tasks_are_those_that_come_with_a_package():

@@ -12,7 +12,8 @@ from idim.answers.published import Published
 from idim.arms import ARMS, SIZES_FLAGS, measured, over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
-from idim.cli.terminal import answer, remark, watching
+from idim.cli.measuring import all_measured
+from idim.cli.terminal import answer, remark
 from idim.config import WHAT
 from idim.errors import IdimError, one_of
 from idim.values.findings import Comparison
@@ -43,11 +44,8 @@ def command(
     ] = None,
 ) -> int:
     """Make the table of d90 by model, task and arm. Runs only what the store does not hold yet."""
-    from idim import conductor
     from idim.answers.published import read
     from idim.report.words import comparison_text
-    from idim.resolve import resolve
-    from idim.store import Store
 
     theirs = read(published) if published else None
     configs = [
@@ -59,13 +57,10 @@ def command(
     for config in configs:
         if config.arm not in measured():
             raise one_of("--arms", measured(), config.arm)
-    # All of them, before any is trained.
-    plans = [resolve(config) for config in configs]
     summaries: list[Summary] = []
     try:
-        with watching(configs[0].report_to, configs[0].out) as watcher:
-            for plan, config in zip(plans, configs, strict=True):
-                summaries.append(conductor.measure(plan, Store(config.out), watcher))
+        for summary in all_measured(configs):
+            summaries.append(summary)
     finally:
         # Whatever ends the comparison early, what is answered is printed.
         if summaries:

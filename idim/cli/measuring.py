@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from idim.cli.terminal import remark, watching
 from idim.config import Config
 from idim.executors import check_ray
@@ -10,23 +12,43 @@ from idim.values.summary import Summary
 
 def measured(config: Config) -> Summary:
     """Check what was asked for, and measure it."""
+    (found,) = all_measured([config])
+    return found
+
+
+def all_measured(configs: Sequence[Config]) -> Iterator[Summary]:
+    """The answer to each, in turn. All are checked before anything is trained for one.
+
+    An answer that the store holds takes neither the model nor the data.
+    """
     # Here, because the command line must start without what the search loads.
     from idim.cli import known
 
-    name = known.name_of(config)
-    if (found := known.answer(config, name)) is not None:
+    names = [known.name_of(config) for config in configs]
+    held = [known.answer(*asked) for asked in zip(configs, names, strict=True)]
+    if None not in held:
         remark("idim: every run of it is in the store")
-        return found
-    prepare(config)
+        yield from filter(None, held)
+        return
+    prepare(configs[0])
     # These load torch, and a mistyped flag must not wait for that.
     from idim import conductor
     from idim.resolve import resolve
     from idim.store import Store
 
-    with watching(config.report_to, config.out) as watcher:
-        found = conductor.measure(resolve(config), Store(config.out), watcher)
-    known.note(config, name, found)
-    return found
+    with watching(configs[0].report_to, configs[0].out) as watcher:
+        plans = [
+            None if answer else resolve(config)
+            for config, answer in zip(configs, held, strict=True)
+        ]
+        for config, name, answer, plan in zip(configs, names, held, plans, strict=True):
+            if plan is None:
+                assert answer is not None
+                yield answer
+                continue
+            found = conductor.measure(plan, Store(config.out), watcher)
+            known.note(config, name, found)
+            yield found
 
 
 def prepare(config: Config) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import projections
 from idim import arms, models
 from idim.arms.base import Arm
-from idim.config import Config
+from idim.config import WHERE, Config
 from idim.models import Loaded
 from idim.protocols import RATE_EXPONENTS
 from idim.resolve import checks, training
@@ -24,10 +24,7 @@ from idim.values.protocol import Protocol
 from idim.values.resources import Resources
 
 #: What of a configuration changes neither the runs nor the answer.
-_SAME_ANSWER = (
-    *("out", "save", "report_to", "data_dir", "engine", "lean"),
-    *("workers", "runs_per_device", "executor", "ray_address", "deterministic"),
-)
+_SAME_ANSWER = (*WHERE, "report_to", "data_dir", "engine", "lean", "deterministic")
 #: What names of questions were made of once, and does not count any more: it keeps its value.
 _ONCE = {"workers": 1}
 #: Fields that came later. Unless they are given, a question keeps the name that it had.
