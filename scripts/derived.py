@@ -17,6 +17,7 @@ import check_recommendation
 import compare_commits
 import compare_dylora
 import compare_targets
+import compare_tasks
 import keep_frontier
 import plot_spectra
 import remake_summaries
@@ -35,6 +36,7 @@ _Make = TypeVar("_Make")
 NUMBERS: dict[str, Callable[[Store, Any], Any]] = {
     "*/dylora": compare_dylora.compared,
     "*/frontier": keep_frontier.again,
+    "*/tasks": compare_tasks.again,
     "li2018/mnist-*": reproduce_li2018.again,
 }
 TEXTS: dict[str, Callable[[Any], str]] = {
@@ -42,6 +44,7 @@ TEXTS: dict[str, Callable[[Any], str]] = {
     "*/frontier": keep_frontier.text,
     "*/recommended": check_recommendation.text,
     "*/targets-*": compare_targets.text,
+    "*/tasks": compare_tasks.text,
     "digits/seeds": try_seeds.text,
     "li2018/mnist-*": reproduce_li2018.text,
     "optimizers/study": study_optimizers.text,
@@ -57,6 +60,7 @@ TEXTS: dict[str, Callable[[Any], str]] = {
 FIGURES: dict[str, Callable[[Any], Figure]] = {
     "*/dylora": compare_dylora.figure,
     "*/frontier": keep_frontier.figure,
+    "*/tasks": compare_tasks.figure,
     "projections/spectra": plot_spectra.figure,
     "search/study": study_search.figure,
 }

