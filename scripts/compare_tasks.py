@@ -17,6 +17,7 @@ from typing import Any
 
 import kept
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from idim.answers import frontier
@@ -99,21 +100,27 @@ def _row(store: Store, question: Question) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _named(task: str) -> str:
+def named(task: str) -> str:
     """A half of a task is named by it."""
     parts = task.split("/")
     return f"{parts[-2]}, {parts[-1]} half" if len(parts) > 1 else task
+
+
+def interval(row: dict[str, Any]) -> str:
+    """What a search answers, with its 90 % interval."""
+    answer = row["answer"]
+    if answer is None:
+        return "–"
+    return answer_text(Crossing(answer["middle"], answer["low"], answer["high"], 0.9))
 
 
 def text(found: dict[str, Any]) -> str:
     """A row a search, and the scores of every rank."""
     rows = []
     for row in found["rows"]:
-        middle = row["answer"] or {"low": None, "middle": None, "high": None}
-        answer = Crossing(middle["middle"], middle["low"], middle["high"], 0.9)
         rows.append(
             {
-                "task": _named(row["task"]),
+                "task": named(row["task"]),
                 "arm": row["arm"],
                 "design": row["design"],
                 "full": f"{row['full']:.3f}",
@@ -121,18 +128,18 @@ def text(found: dict[str, Any]) -> str:
                 "to reach": f"{row['threshold']:.3f}",
                 "verdict": row["verdict"],
                 "": row["name"],
-                "90 % interval": answer_text(answer) if row["answer"] else "",
+                "90 % interval": interval(row),
                 "runs": row["runs"],
             }
         )
     lines = [pd.DataFrame(rows).to_string(index=False), "", "share of the gain, ± its error (n):"]
-    for row, places in _ranked(found):
+    for row, places in ranked(found):
         cells = [f"{p['size']}: {p['share']:.3f} ± {p['error']:.3f} ({p['n']})" for p in places]
-        lines.append(f"{_named(row['task'])}, {row['arm']} r = " + "; ".join(cells))
+        lines.append(f"{named(row['task'])}, {row['arm']} r = " + "; ".join(cells))
     return "\n".join(lines) + "\n"
 
 
-def _ranked(found: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def ranked(found: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """The searches over ranks, with the ranks that have runs enough."""
     for row in found["rows"]:
         size = ARMS[row["arm"]].size
@@ -144,57 +151,56 @@ def _ranked(found: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[s
 @drawn
 def figure(found: dict[str, Any]) -> Figure:
     """A panel a task."""
-    tasks = found["tasks"]
-    drawing, each = panels(len(tasks), 2.1, sharex=True)
-    sizes = []
-    for axes, task in zip(each, tasks, strict=True):
-        mine = [row for row in found["rows"] if row["task"] == task]
-        axes.axhline(1.0, color="0.6", lw=0.8)
-        axes.axhline(0.9, color="0.3", lw=0.8, ls="--", label="90 % of the gain")
-        heads = [r["head alone"] for r in mine if r["head alone"] is not None]
-        if heads:
-            share = (heads[0] - mine[0]["chance"]) / (mine[0]["full"] - mine[0]["chance"])
-            axes.axhline(share, color="0.6", lw=0.8, ls=":", label="head alone")
-        ranked = {row["id"]: places for row, places in _ranked({"rows": mine})}
-        below = -0.05
-        for row in mine:
-            colour, marker = style(row["arm"])
-            shown, label = ARMS[row["arm"]].shown, None
-            if row["id"] in ranked:
-                places = ranked[row["id"]]
-                how: dict[str, Any] = {
-                    "marker": marker,
-                    "color": colour,
-                    "ms": 4,
-                    "lw": 1,
-                    "capsize": 2,
-                }
-                label = f"{shown}, ranks of {_RUNS} runs or more"
-                errors = [p["error"] for p in places]
-                at = [p["trained"] for p in places], [p["share"] for p in places]
-                axes.errorbar(*at, errors, label=label, **how)
-            elif ARMS[row["arm"]].spans:
-                places = row["places"]
-                at = [p["trained"] for p in places], [p["share"] for p in places]
-                axes.plot(*at, marker, color=colour, ms=3, alpha=0.6, label=f"{shown}, a run a d")
-                answer = row["answer"]
-                if answer and answer["low"] and answer["high"]:
-                    # Below the runs, a line for each search, where nothing hides it.
-                    below -= 0.07
-                    ends = [answer["low"], answer["high"]]
-                    label = f"{shown}: {row['name']}, 90 % interval"
-                    axes.plot(ends, [below, below], color=colour, lw=2.4, label=label)
-            else:
-                continue
-            sizes += at[0]
-        axes.set_title(_named(task))
-        axes.set_ylabel("share of the gain")
-        axes.set_ylim(below - 0.1, 1.15)
-        axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    drawing, each = panels(len(found["tasks"]), 2.1, sharex=True)
+    sizes: list[float] = []
+    for axes, task in zip(each, found["tasks"], strict=True):
+        sizes += _panel(axes, [row for row in found["rows"] if row["task"] == task])
+        axes.set_title(named(task))
     size_axis(each[-1], sizes, own=False)
     each[-1].set_xlabel("trained numbers (a freely trained head included)")
     legend(drawing, *each)
     return drawing
+
+
+def _panel(axes: Axes, rows: list[dict[str, Any]]) -> list[float]:
+    """One task's searches. Gives the numbers of trained numbers that it shows."""
+    axes.axhline(1.0, color="0.6", lw=0.8)
+    axes.axhline(0.9, color="0.3", lw=0.8, ls="--", label="90 % of the gain")
+    for row in rows:
+        if row["head alone"] is not None:
+            share = (row["head alone"] - row["chance"]) / (row["full"] - row["chance"])
+            axes.axhline(share, color="0.6", lw=0.8, ls=":", label="head alone")
+            break
+    sizes, below = [], -0.05
+    over_ranks = {row["id"]: places for row, places in ranked({"rows": rows})}
+    for row in rows:
+        name, (colour, marker) = ARMS[row["arm"]].shown, style(row["arm"])
+        places = over_ranks.get(row["id"]) or row["places"]
+        trained, shares = ([p[k] for p in places] for k in ("trained", "share"))
+        if row["id"] in over_ranks:
+            label, errors = f"{name}, ranks of {_RUNS} runs or more", [p["error"] for p in places]
+            axes.errorbar(
+                trained, shares, errors, marker=marker, color=colour, ms=4, lw=1, capsize=2,
+                label=label,
+            )  # fmt: skip
+        elif ARMS[row["arm"]].spans:
+            label, answer = f"{name}, a run a d", row["answer"]
+            axes.plot(trained, shares, marker, color=colour, ms=3, alpha=0.6, label=label)
+            if answer and answer["low"] and answer["high"]:
+                # Below the runs, a line for each search, where nothing hides it.
+                below -= 0.07
+                label, ends = (
+                    f"{name}: {row['name']}, 90 % interval",
+                    (answer["low"], answer["high"]),
+                )
+                axes.plot(ends, [below, below], color=colour, lw=2.4, label=label)
+        else:
+            continue  # a search over ranks, with a run or two at each
+        sizes += trained
+    axes.set_ylabel("share of the gain")
+    axes.set_ylim(below - 0.1, 1.15)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    return sizes
 
 
 if __name__ == "__main__":

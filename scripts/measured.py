@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import compare_tasks
 from compare_dylora import error
 
 from idim.answers.ratio import ratio
@@ -350,6 +351,67 @@ def dylora(up: str) -> str:
         )
     table = _table("| r | `dylora` | `lora` | difference |", rows)
     return f"{table}\n\nThe mean difference is {fmean(apart):+.3f}."
+
+
+def three_tasks(up: str) -> str:
+    """DID, SAID and LoRA on three tasks: what each search answers."""
+    found = _json("recommend/tasks.json")
+    rows = []
+    for r in found["rows"]:
+        head = r["head alone"]
+        rows.append(
+            [
+                compare_tasks.named(_NAMES.get(r["task"], r["task"])),
+                f"`{r['arm']}`, {r['design']}",
+                f"{r['full']:.3f}",
+                f"{r['chance']:.3f}",
+                "–" if head is None else f"{head:.3f}",
+                f"{r['threshold']:.3f}",
+                f"`{r['verdict']}`",
+                f"{r['name']} {compare_tasks.interval(r)}",
+                str(r["runs"]),
+            ]
+        )
+    head = (
+        "| task | arm, design | full | chance | head alone | to reach | verdict | answer | runs |"
+    )
+    return _table(head, rows)
+
+
+def three_tasks_ranks(up: str) -> str:
+    """The share of the gain at every rank that has three runs or more."""
+    found = _json("recommend/tasks.json")
+    by = {r["task"]: places for r, places in compare_tasks.ranked(found) if r["arm"] == "lora"}
+    sizes = sorted({p["size"] for places in by.values() for p in places})
+    rows = []
+    for task, places in by.items():
+        cells = {p["size"]: f"{p['share']:.3f} ± {p['error']:.3f} ({p['n']})" for p in places}
+        rows.append(
+            [compare_tasks.named(_NAMES.get(task, task)), *(cells.get(r, "–") for r in sizes)]
+        )
+    return _table("| task | " + " | ".join(f"r = {r}" for r in sizes) + " |", rows)
+
+
+def recommended(up: str) -> str:
+    """How often runs at a recommended rank reach the threshold on other data."""
+    found = _json("recommend/recommended.json")
+    rows = [
+        [
+            _NAMES.get(r["task"], r["task"]),
+            "–" if r["rank"] is None else str(r["rank"]),
+            *(
+                [f"{r['tau']:.3f}", f"{fmean(r['scores']):.3f}", f"{r['passed']} of {r['runs']}",
+                 f"[{r['low']:.2f}, {r['high']:.2f}]"]
+                if r["rank"] is not None
+                else ["–"] * 4
+            ),
+        ]
+        for r in found
+    ]  # fmt: skip
+    head = "| task | rank | to reach | mean of the fresh runs | reach it | share, 90 % interval |"
+    made = [r for r in found if r["rank"] is not None]
+    passed, runs = (sum(r[k] for r in made) for k in ("passed", "runs"))
+    return f"{_table(head, rows)}\n\nOf all {runs} fresh runs {passed} reach it."
 
 
 # Single runs.

@@ -82,8 +82,8 @@ def one_rate(
     if blind > _BLIND:
         say(f"{name}: none of {len(tried)} rates learns while tuning; the default rate is taken")
     say(
-        f"{name}: rate {rate:g}, from {len(tried)} runs of {trials.steps(plan)} steps "
-        "on the tuning split"
+        f"{name}: rate {rate:g}, from {len(tried)} rates tried in runs of {trials.steps(plan)} "
+        "steps on the tuning split"
     )
     return rate, _of_full(tried)
 
