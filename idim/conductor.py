@@ -164,7 +164,8 @@ class _Measurement:
                 inquiry.train_full(self.full, len(inquiry.full) + 1)
             step = design(inquiry.points, inquiry.target, plan.limits, flying)
             if not isinstance(step, Stop) and inquiry.history and time.monotonic() > self.ends:
-                step = Stop("the time for it is spent")
+                # A bracket that is cut short says nothing of the d that it did not try.
+                step = Stop("the time for it is spent", protocol.design in ADAPTIVE)
             if isinstance(step, Stop):
                 if not flying:
                     break

@@ -53,6 +53,18 @@ def test_a_search_that_is_done_repeats_its_decisions_with_any_number_of_workers(
     assert told(again) == told(first) and set(made.values()) == {1}
 
 
+@pytest.mark.parametrize("design", ["posterior", "quantiles", "bisect"])
+def test_a_search_that_ran_out_of_time_says_no_more_than_its_runs(tmp_path, monkeypatch, design):
+    """The same call without a limit goes on, and has the answer that it would have had."""
+    plan = planned(tune=False, checks=False, design=design, max_runs=30)
+    monkeypatch.setitem(runs.EXECUTORS, "local", lambda *_: Imagined(1, 1, Counter()))
+    short = conductor.measure(plan, Store(tmp_path / "a"), minutes=1e-9)
+    assert sum(t.n for t in short.curve) < 4 and short.verdict == "unfinished"
+    on = conductor.measure(plan, Store(tmp_path / "a"))
+    whole = conductor.measure(plan, Store(tmp_path / "b"))
+    assert told(on) == told(whole) and whole.verdict == "reached"
+
+
 def test_the_order_in_which_runs_end_is_all_that_workers_change(tmp_path, monkeypatch, plan):
     found = {}
     for seed in range(2):

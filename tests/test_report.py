@@ -15,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from idim.answers import summary
+from idim.answers.evidence import size_of
+from idim.answers.frontier import places
 from idim.answers.published import read
 from idim.arms import ARMS
 from idim.cli import app
@@ -23,6 +25,7 @@ from idim.made import Made
 from idim.report import forms, page
 from idim.report.drawer import studies
 from idim.report.figures.catalogue import Drawing, of_study, overview
+from idim.report.figures.trained import reached
 from idim.report.layout import layout_frame
 from idim.report.paper import write_paper
 from idim.report.style import FORMS, look, style
@@ -33,6 +36,7 @@ from idim.values.search_summary import SearchSummary
 from idim.values.spec import digest
 from idim.values.summary import Summary
 from idim.values.sweep_summary import SweepSummary
+from idim.values.training import Status
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 VOID = {"meta", "br", "link", "img", "hr"}
@@ -289,6 +293,14 @@ PUBLISHED = {
 }
 
 
+#: Models whose names contain that of another model.
+OTHERS = (
+    *("distilbert-base-uncased", "albert-base-v2", "xlm-roberta-base", "distilroberta-base"),
+    *("camembert-base", "nlpaueb/legal-bert-base-uncased", "bert-base-multilingual-cased"),
+    *("bert-base-v2", "roberta-base-openai-detector", "base", "bert"),
+)
+
+
 @pytest.mark.parametrize(
     ("model", "theirs"),
     [
@@ -297,6 +309,7 @@ PUBLISHED = {
         ("roberta-base", "RoBERTa-Base"),
         ("minilm", None),
         ("bert-large", None),
+        *((name, None) for name in OTHERS),
     ],
 )
 def test_published_values_stand_beside_ours(tmp_path, model, theirs):
@@ -367,3 +380,22 @@ def test_no_two_arms_look_alike():
     """In the figure of all arms a colour and a marker name one of them."""
     looks = [style(arm) for arm in ARMS]
     assert len(set(looks)) == len(looks)
+
+
+@pytest.mark.parametrize("failed", [0, 1, 2])
+def test_failed_runs_count_alike_in_the_summary_and_in_every_figure(failed):
+    """They score chance. One that failed before it counted its numbers has its size's place."""
+    store = Store(RESULTS / "trec6", create=False)
+    question = next(q for q in store.questions() if q.arm == "lora")
+    mine, records, lost = question.of(store.all()), [], failed
+    for r in mine:
+        if lost and r.kind == "search" and size_of(r) == 4:
+            training = dataclasses.replace(r.training, score=None, d_total=0)
+            r, lost = dataclasses.replace(r, status=Status.DIVERGED, training=training), lost - 1
+        records.append(r)
+    found = summary.summarise(records, question)
+    told = {t.size: (pytest.approx(t.mean), t.n) for t in found.curve}
+    drawn = sorted((row.trained, row.mean, row.n) for row in reached(records, [found]))
+    assert {size: row[1:] for size, row in zip(sorted(told), drawn, strict=True)} == told
+    assert {p.size: (p.mean, p.n) for p in places(records, [question])} == told
+    assert [row[0] for row in drawn] == [p.trained for p in places(records, [question])]

@@ -13,6 +13,7 @@ from idim.arms import ARMS
 from idim.search.answer import Belief, bracketed
 from idim.search.design import ADAPTIVE
 from idim.search.pairs import Change
+from idim.search.posterior import Shares
 from idim.search.threshold import Baseline, Point, Target
 from idim.values.findings import Cost, Crossing, Levels, Passes
 from idim.values.metric import metric
@@ -22,23 +23,36 @@ from idim.values.record import Record
 from idim.values.spec import Spec
 from idim.values.training import Status
 
+#: How far a run lies from the mean of its like where a task is noisy, as a fraction of the gain.
+_NOISY = 0.06
+
 
 def baseline_of(
     records: Iterable[Record], n_scored: int = 0, metric_name: str = ""
 ) -> Baseline | None:
     """Full fine-tuning as its runs show it; None where none of them ended well.
 
-    Chance is the better of guessing the commonest label and the untouched model.
+    Chance is the better of guessing the commonest label and the untouched model. It is not known
+    where neither has a score that is a number; then there is no baseline either.
     """
     runs = [r for r in records if r.kind == Purpose.BASELINE and r.score is not None]
-    if not runs:
+    if not runs or (chance := chance_of(runs, runs[0].training.majority)) is None:
         return None
-    chance = fmean(r.training.untouched or 0.0 for r in runs)
-    if runs[0].training.majority is not None:
-        chance = max(chance, runs[0].training.majority)
     base = Baseline.of([r.score for r in runs if r.score is not None], chance)
     assumed = metric(metric_name).sampling_error(base.mean, n_scored)
     return dataclasses.replace(base, assumed=assumed)
+
+
+def chance_of(records: Iterable[Record], guess: float | None) -> float | None:
+    """The better of guessing and of the untouched model, whose score is the mean over the records.
+
+    Args:
+        records: whose untouched models count where their score is a number.
+        guess: the score of guessing the commonest label; None where nobody can guess.
+    """
+    untouched = [r.training.untouched for r in records if r.training.untouched is not None]
+    known = ([fmean(untouched)] if untouched else []) + ([] if guess is None else [guess])
+    return max(known, default=None)
 
 
 def too_few(base: Baseline | None, question: Question) -> bool:
@@ -138,11 +152,15 @@ def passes_of(runs: Sequence[Record], target: Target) -> Passes | None:
     if not runs or gain <= 0:
         return None
     scores = [base.chance if r.score is None else r.score for r in runs]
-    # The threshold is as sure as the full runs that it follows from.
-    error = (target.at(1.0) - target.at(0.0)) * (base.se or 0.0)
-    over = Change.of_runs([s - target.tau for s in scores], spread_of(base), gain, error)
+    # One full run does not show it. Then runs of a noisy task are thought of, as MRPC's.
+    noise = spread_of(base) if base.se is not None else _NOISY * gain
+    over = Change.of_runs([s - target.tau for s in scores], noise, gain)
     mean = over.mean + target.tau
-    return Passes(mean, len(runs), (mean - base.chance) / gain, over.above(0.0))
+    # The threshold is as sure as the full runs that it follows from.
+    shares = Shares.of(target)
+    moved = shares.slope * gain * (shares.full - 1)
+    sure = sum(p * over.above(m) for p, m in zip(shares.odds, moved, strict=True))
+    return Passes(mean, len(runs), (mean - base.chance) / gain, float(sure))
 
 
 def crossing_of(points: Sequence[Point], target: Target, belief: Belief | None) -> Crossing | None:

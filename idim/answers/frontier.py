@@ -99,7 +99,8 @@ def _place(runs: list[Record], target: Target) -> Place:
         arm=arm.name,
         letter=arm.size.letter if arm.size else "",
         size=size_of(first),
-        trained=first.training.d_total,
+        # A run that failed early has not counted them.
+        trained=max(r.training.d_total for r in runs),
         mean=passes.mean,
         error=stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None,
         n=passes.n,

@@ -36,10 +36,12 @@ class Published:
         return found.get(_plain(task))
 
     def model(self, ours: str) -> str | None:
-        """Their name of a model of ours: the longest that ours contains."""
-        name = _plain(ours.rpartition("/")[2])
-        fits = [theirs for theirs in self.values if _plain(theirs) in name]
-        return max(fits, key=len, default=None)
+        """Their name of a model of ours: the whole name, but for its owner and its case.
+
+        ``distilbert-base`` and ``bert-base-v2`` are other models than BERT-Base.
+        """
+        name = _whole(ours.rpartition("/")[2])
+        return next((theirs for theirs in self.values if _whole(theirs) == name), None)
 
 
 def read(path: str) -> Published:
@@ -71,6 +73,12 @@ def _fits(values: object) -> bool:
         )
         for methods in values.values()
     )
+
+
+def _whole(model: str) -> str:
+    """A model's name without the word for whether its vocabulary knows capitals."""
+    words = re.split(r"[^a-z0-9]+", model.lower())
+    return "".join(word for word in words if word not in ("cased", "uncased"))
 
 
 def _plain(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +19,32 @@ from idim.values.summary import asked_name
 
 #: Quantiles of each x90 that stand for its distribution.
 _NODES = np.linspace(0.0005, 0.9995, 1000)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Quantiles of log2 d90, as the answer of its search is told: a whole number that can be tried.
+
+    Attributes:
+        least, middle, most: (1000,). They differ where d90 may lie below the smallest d, or above
+            the largest, or nowhere.
+    """
+
+    least: np.ndarray
+    middle: np.ndarray
+    most: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, smallest: int, largest: int) -> _Places:
+        """``x``: quantiles of where the curve crosses, infinite where it never does."""
+        below, above = x < math.log2(smallest) - 1e-9, x > math.log2(largest) + 1e-9
+        d = 2 ** np.minimum(x, math.log2(largest) + 1)
+        down, up = (
+            np.log2(np.clip(whole, smallest, largest))
+            for whole in (np.floor(d + 1e-9), np.ceil(d - 1e-9))
+        )
+        up = np.where(above, np.inf, up)
+        return cls(np.where(below, -np.inf, down), up, up)
 
 
 def ratio(records: Iterable[Record], one: Question, other: Question) -> Ratio:
@@ -35,26 +62,33 @@ def ratio(records: Iterable[Record], one: Question, other: Question) -> Ratio:
         curves may never cross, so that nothing bounds the ratio there.
 
     Raises:
-        IdimError: a question's runs give no curve.
+        IdimError: a question's runs give no curve, or most likely no d that can be tried passes.
 
     Cost: two posteriors, and three quantiles of a million differences.
     """
     mine = list(records)
-    with np.errstate(invalid="ignore"):
-        octaves = (_places(mine, one)[:, None] - _places(mine, other)[None, :]).ravel()
+    a, b = _places(mine, one), _places(mine, other)
     # Where neither curve may ever cross, the ratio may be anything.
     ends = [
-        float(
-            np.quantile(
-                np.nan_to_num(octaves, nan=unknown, posinf=np.inf, neginf=-np.inf),
-                p,
-                method="nearest",
-            )
+        _quantile(above, below, p, unknown)
+        for p, above, below, unknown in zip(
+            TAILS,
+            (a.least, a.middle, a.most),
+            (b.most, b.middle, b.least),
+            (-np.inf, 0.0, np.inf),
+            strict=True,
         )
-        for p, unknown in zip(TAILS, (-np.inf, 0.0, np.inf), strict=True)
     ]
     low, estimate, high = (2**v if math.isfinite(v) else None for v in ends)
     return Ratio(estimate, low, high, LEVEL)
+
+
+def _quantile(above: np.ndarray, below: np.ndarray, p: float, unknown: float) -> float:
+    """A quantile of all differences. ``unknown`` stands for infinity less infinity."""
+    with np.errstate(invalid="ignore"):
+        octaves = (above[:, None] - below[None, :]).ravel()
+    known = np.nan_to_num(octaves, nan=unknown, posinf=np.inf, neginf=-np.inf)
+    return float(np.quantile(known, p, method="nearest"))
 
 
 def ratios(
@@ -87,8 +121,13 @@ def ratios(
     return found
 
 
-def _places(records: list[Record], question: Question) -> np.ndarray:
-    """Quantiles of log2 d90: (1000,), infinite where the curve may never cross."""
+def _places(records: list[Record], question: Question) -> _Places:
+    """Where d90 may lie.
+
+    Raises:
+        IdimError: the runs give no curve, or one that most likely crosses at no d that can be
+            tried.
+    """
     mine = question.of(records)
     base, points = baseline_of(mine, question.n_scored, question.metric), None
     if base is not None and not too_few(base, question):
@@ -96,4 +135,9 @@ def _places(records: list[Record], question: Question) -> np.ndarray:
     if base is None or not points:
         raise expected("ratio", "a search with full runs and runs at some d", question.id)
     target = target_of(base, question)
-    return belief_of(points, target, question).known.quantile(_NODES)
+    x = belief_of(points, target, question).known.quantile(_NODES)
+    found = _Places.of(x, question.smallest, question.largest)
+    if math.isinf(np.median(found.middle)):
+        what = f"runs that reach the threshold at {question.largest} or below"
+        raise expected("ratio", what, question.id)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +24,7 @@ from idim.answers.verdict import verdict_of
 from idim.arms import ARMS
 from idim.search.design import ADAPTIVE
 from idim.search.pairs import SURE
-from idim.search.threshold import means, sampling_error
+from idim.search.threshold import Baseline, means, sampling_error
 from idim.values.findings import Crossing, Fit, Locked, Mean, Passes, Tried
 from idim.values.purpose import Purpose
 from idim.values.question import Question
@@ -41,7 +41,9 @@ _LOCKED_NEAR = 0.35
 
 def search_summary(mine: list[Record], question: Question) -> SearchSummary:
     """Brackets, or intervals where the design is built on them; ``interval`` in any case."""
-    q = question
+    missing = len({*question.keys} - {r.key for r in mine})
+    # What was found without them may be another answer.
+    q = dataclasses.replace(question, finished=question.finished and not missing)
     size = ARMS[q.arm].size
     letter = size.letter if size else ""
     base = baseline_of(mine, q.n_scored, q.metric)
@@ -72,7 +74,9 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
         return out
     target = target_of(base, q)
     belief, gain = None, base.mean - base.chance
-    if size and points and gain > 0 and base.chance < target.tau < base.mean + 0.05 * gain:
+    # A bracket or a grid shows no interval where full fine-tuning itself falls short.
+    most = math.inf if q.design in ADAPTIVE else base.mean + 0.05 * gain
+    if size and points and gain > 0 and base.chance < target.tau < most:
         belief = belief_of(points, target, q)
     adaptive = belief if q.design in ADAPTIVE else None
     curve = tuple(
@@ -103,7 +107,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
         if q.rule != "absolute":
             found[level_name(letter, q.threshold)] = answer
     checks = checks_of(mine, base, target, belief, answer, q)
-    sampling = sampling_error(base, q.n_scored, q.metric, q.threshold)
+    sampling = sampling_error(target, q.n_scored, q.metric)
     # For other examples than those of this evaluation split.
     new_data = belief.interval(target, sampling / gain) if belief and sampling else None
     # A grid of a subspace shows its means alone, as it is published.
@@ -111,7 +115,7 @@ def search_summary(mine: list[Record], question: Question) -> SearchSummary:
     return dataclasses.replace(
         out,
         verdict=verdict_of(target, answer, q, belief, checks),
-        remark=_remark(out, answer, q, checks.floor),
+        remark="; ".join(_remarks(out, answer, q, checks.floor, base, missing)),
         levels=levels_of(target),
         curve=curve,
         interval=Crossing(**belief.interval(target)) if belief else None,
@@ -137,17 +141,28 @@ def _setting(question: Question, records: Iterable[Record]) -> dict[str, Any]:
     return {"adapted": {k: v for k, v in alike.items() if not size or k != size.name}}
 
 
-def _remark(
-    summary: SearchSummary, found: Crossing | None, question: Question, floor: Passes | None
-) -> str:
-    """What the verdict alone would hide: an answer at the smallest size may have another cause."""
+def _remarks(
+    summary: SearchSummary,
+    found: Crossing | None,
+    question: Question,
+    floor: Passes | None,
+    base: Baseline,
+    missing: int,
+) -> Iterator[str]:
+    """What the verdict alone would hide."""
     smallest, letter = question.smallest, summary.letter
-    if letter == "d" or found is None or found.low is not None or found.high != smallest:
-        return ""
-    head = str(summary.adapted.get("head", "")).startswith("trained freely")
-    # Where the head alone was measured, it may be known not to do.
-    may = head and (floor is None or floor.probability > 1 - SURE)
-    return f"passes at {letter} = {smallest} already" + (": the head alone may do" if may else "")
+    if letter != "d" and found and found.low is None and found.high == smallest:
+        # An answer at the smallest size may have another cause.
+        head = str(summary.adapted.get("head", "")).startswith("trained freely")
+        # Where the head alone was measured, it may be known not to do.
+        may = head and (floor is None or floor.probability > 1 - SURE)
+        yield f"passes at {letter} = {smallest} already" + (
+            ": the head alone may do" if may else ""
+        )
+    if missing:
+        yield f"{missing} of its runs are not in the store: the same call makes them again"
+    if base.se is None and not base.assumed:
+        yield "one full run: whether it beats chance by more than noise is not known"
 
 
 def _examples(records: Sequence[Record], question: Question) -> Mapping[str, int]:

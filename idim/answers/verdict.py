@@ -45,14 +45,16 @@ def verdict_of(
         and witness.share < enough
         and witness.d >= question.largest / 2
     )
-    if found is None or found.estimate is None:
-        return Verdict.RATE_FAILED if failed else Verdict.NOT_REACHED
-    if found.level and belief is not None:
+    if found and found.level and belief is not None:
         if belief.reached < SURE:
-            # Too few runs to tell whether any d reaches tau.
-            return Verdict.RATE_FAILED if failed else Verdict.UNFINISHED
+            if failed:
+                return Verdict.RATE_FAILED
+            # Too few runs may tell neither that a d reaches tau, nor that none does.
+            return Verdict.NOT_REACHED if belief.reached <= 1 - SURE else Verdict.UNFINISHED
         if not belief.agrees(target):
             return Verdict.CONTRADICTORY
+    elif found is None or found.estimate is None:
+        return Verdict.RATE_FAILED if failed else Verdict.NOT_REACHED
     elif found.low is not None and found.high is not None and found.low >= found.high:
         return Verdict.CONTRADICTORY
     budget = checks.budget

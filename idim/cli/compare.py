@@ -89,10 +89,10 @@ def command(
 
 def _layout(summaries: list[Summary], published: Published | None) -> str:
     """A row a model, columns of methods and tasks, as the papers print it."""
-    from idim.report.layout import layout_frame
+    from idim.report.layout import layout_frame, source_of
 
     text = str(layout_frame(summaries, published).to_string(index=False))
-    return text + (f"\npublished: {published.source}" if published else "")
+    return text + (f"\npublished: {source_of(published, summaries)}" if published else "")
 
 
 def _not_for(arm: str) -> dict[str, object]:

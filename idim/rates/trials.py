@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Protocol
 
 from idim import specs
+from idim.answers.evidence import chance_of
 from idim.protocols import TUNE_SHARE
 from idim.values.metric import metric
 from idim.values.plan import Plan
@@ -85,6 +86,5 @@ def seeds(plan: Plan) -> int:
 
 def _chance(plan: Plan, records: Sequence[Record]) -> float:
     """Of the split that rates are chosen on."""
-    untouched = fmean(r.training.untouched or 0.0 for r in records)
-    guess = plan.data.guess
-    return untouched if guess is None else max(untouched, guess)
+    # Where it is not known, the baselines say so.
+    return chance_of(records, plan.data.guess) or 0.0

@@ -52,6 +52,12 @@ def layout_frame(summaries: Sequence[Summary], published: Published | None = Non
     return pd.DataFrame(rows).fillna(_NONE)
 
 
+def source_of(published: Published, summaries: Sequence[Summary]) -> str:
+    """Where published values are from, and by which rule ours are asked for."""
+    rules = ", ".join(dict.fromkeys(s.rule for s in summaries))
+    return f"{published.source} Ours by the rule {rules}; theirs may have another."
+
+
 def _head(arm: str, asked: str, task: str) -> str:
     return f"{ARMS[arm].shown} {asked}, {task}"
 

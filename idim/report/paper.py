@@ -14,7 +14,7 @@ from idim.report.curve_frame import curve_frame
 from idim.report.drawer import studies
 from idim.report.figures.catalogue import of_study, overview
 from idim.report.html import sections
-from idim.report.layout import layout_frame
+from idim.report.layout import layout_frame, source_of
 from idim.store import Store, write
 from idim.values.files import file_name
 from idim.values.summary import Summary
@@ -70,7 +70,7 @@ def tables(
         ),
         "models": (
             "Rows are models, columns are methods and tasks. "
-            + (f"Published: {published.source}" if published else ""),
+            + (f"Published: {source_of(published, summaries)}" if published else ""),
             layout_frame(summaries, published),
         ),
     }

@@ -53,8 +53,8 @@ def search_text(s: SearchSummary) -> str:
 
 def sentence(s: SearchSummary) -> str:
     """What the verdict says, and what it would hide."""
-    if s.verdict == Verdict.REACHED and s.remark:
-        return s.remark
+    if s.verdict == Verdict.REACHED and s.remark and s.answer and s.answer.low is None:
+        return s.remark  # no smaller one was there to fail
     return "; ".join(filter(None, [s.verdict.of(s.letter, s.asked), s.remark]))
 
 

@@ -54,8 +54,9 @@ class Belief:
 
         Returns:
             A dict. ``estimate`` is the median, rounded up. ``low`` is rounded down and ``high``
-            up. Each is None if it lies above the largest d. Below the smallest d, ``low`` is None
-            and the other two are the smallest d. ``level`` is ``LEVEL``.
+            up. These two are None if they lie above the largest d, and ``low`` is the largest d
+            there. Below the smallest d, ``low`` is None and the other two are the smallest d.
+            ``level`` is ``LEVEL``.
 
         Cost: about 2 ms, without a new posterior.
         """
@@ -63,7 +64,7 @@ class Belief:
         bottom = math.log2(self.limits.smallest)
         return {
             "estimate": self._within(middle, math.ceil),
-            "low": None if low < bottom else self._within(low, math.floor),
+            "low": None if low < bottom else self._within(low, math.floor) or self.limits.largest,
             "high": self._within(high, math.ceil),
             "level": LEVEL,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -59,19 +59,15 @@ class Change:
         return cls._after(differences, math.sqrt(2) * noise, math.sqrt(2) * most)
 
     @classmethod
-    def of_runs(
-        cls, differences: Sequence[float], noise: float, most: float, error: float = 0.0
-    ) -> Change:
+    def of_runs(cls, differences: Sequence[float], noise: float, most: float) -> Change:
         """The posterior after some single runs, each held against the same score.
 
         Args:
             differences: for each run, its score minus that score.
             noise: the standard deviation that runs of another kind have.
             most: the largest one that is possible.
-            error: the standard error of the score that they are held against.
         """
-        found = cls._after(differences, noise, most)
-        return replace(found, error=np.hypot(found.error, error))
+        return cls._after(differences, noise, most)
 
     @classmethod
     def _after(cls, differences: Sequence[float], noise: float, most: float) -> Change:

@@ -90,6 +90,11 @@ class Target:
         return floor + self.fraction * (full - floor)
 
     @property
+    def slope(self) -> float:
+        """How much the threshold rises with the score of full fine-tuning."""
+        return self.at(1.0) - self.at(0.0)
+
+    @property
     def tau(self) -> float:
         """The threshold, at the mean of the full runs."""
         return self.at(self.baseline.mean)
@@ -129,31 +134,28 @@ def bracket(points: Iterable[Point], target: Target) -> Bracket:
     )
 
 
-def sampling_error(
-    baseline: Baseline, n_scored: int, metric: str, fraction: float = 0.9
-) -> float | None:
+def sampling_error(target: Target, n_scored: int, metric: str) -> float | None:
     """The standard error of (curve - tau) at d90 that comes from the choice of evaluation examples.
 
     With it an interval holds for new data too. It is known for scores that count right answers.
-    There every example that a run at d90 gets right is taken to be one that full fine-tuning gets
-    right too. With q = ``fraction`` an example then adds 1 - q, -q or 0 to
-    (right at d90) - q (right by full fine-tuning).
+    There the examples that the better of two models gets right are taken to hold all that the
+    other gets right. Where full fine-tuning is the better one, and tau rises by q with its score,
+    an example adds 1 - q, -q or 0 to (right at d90) - q (right by full fine-tuning).
 
     Args:
-        baseline: the runs of full fine-tuning.
+        target: what is asked for. An absolute threshold does not move with full fine-tuning.
         n_scored: the number of examples in the evaluation split.
         metric: the name of the metric.
-        fraction: the fraction that the threshold asks for.
 
     Returns:
         The error in units of the score. None if it is not known for the metric.
     """
     if metric not in ("accuracy", "exact_match") or not n_scored:
         return None
-    full = min(1.0, max(0.0, baseline.mean))
-    there = baseline.chance + fraction * (full - baseline.chance)
-    mean = there - fraction * full
-    square = there * (1 - fraction) ** 2 + (full - there) * fraction**2
+    q = target.slope
+    full, there = (min(1.0, max(0.0, v)) for v in (target.baseline.mean, target.tau))
+    both, mean = min(full, there), there - q * full
+    square = both * (1 - q) ** 2 + (full - both) * q**2 + (there - both)
     return math.sqrt(max(square - mean**2, 0.0) / n_scored)
 
 

@@ -101,6 +101,8 @@ class SearchSummary(Summary):
         if not over_d:
             out = {name: out[name] for name in out if name not in _OVER_D}
             out |= {name: getattr(self, name) for name in _BESIDE}
+        elif self.remark:
+            out["remark"] = self.remark
         out |= dict.fromkeys(("tau", "tau_raw", "tau_chance", "chance", "full")) | (
             levels.to_json() if levels else {}
         )

@@ -15,7 +15,7 @@ from idim.answers.frontier import Place
 from idim.answers.imported import Imported
 from idim.arms import ARMS
 from idim.report.figures.against_size import draw_levels
-from idim.report.figures.marked import CURVE, runs_of
+from idim.report.figures.marked import CURVE
 from idim.report.style import MID, drawn, legend, panels, short, size_axis, style
 from idim.values.findings import Fit, Levels
 from idim.values.record import Record
@@ -44,15 +44,24 @@ class Reached:
 
 
 def reached(records: Sequence[Record], summaries: Sequence[Summary]) -> list[Reached]:
-    """One row for each arm and number of trained numbers, over all searches of a study."""
+    """One row for each arm and number of trained numbers, over all searches of a study.
+
+    A run that failed scores chance.
+    """
     by: dict[tuple[str, int, int], list[float]] = {}
     for summary in summaries:
-        for run in runs_of(records, summary, *CURVE):
-            if run.status != Status.STOPPED and run.score is not None:
-                arm, size = run.spec.arm, size_of(run)
-                shots = size if ARMS[arm].trainless else 0
-                trained = 0 if shots else run.training.d_total or size
-                by.setdefault((arm, trained, shots), []).append(run.score)
+        if summary.levels is None:
+            continue
+        mine = [r for r in records if r.key in summary.keys and r.kind in CURVE]
+        runs = [r for r in mine if r.status != Status.STOPPED]
+        # A run that failed early has not counted them.
+        counted = {size_of(r): r.training.d_total for r in runs if r.training.d_total}
+        for run in runs:
+            arm, size = run.spec.arm, size_of(run)
+            shots = size if ARMS[arm].trainless else 0
+            trained = 0 if shots else counted.get(size, size)
+            score = summary.levels.chance if run.score is None else run.score
+            by.setdefault((arm, trained, shots), []).append(score)
     rows = []
     for (arm, trained, shots), scores in sorted(by.items()):
         error = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else None

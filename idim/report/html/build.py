@@ -19,7 +19,7 @@ from idim.report.drawer import Drawer, studies
 from idim.report.figures.catalogue import KEPT, Drawing, Spectra, of_study, overview
 from idim.report.figures.marked import by_master_seed
 from idim.report.html import sections, sentences
-from idim.report.layout import layout_frame
+from idim.report.layout import layout_frame, source_of
 from idim.report.svg import inline
 from idim.store import Store
 from idim.values.record import Record
@@ -149,7 +149,7 @@ def _layout(summaries: Sequence[Summary], published: Published | None) -> object
     if published is None:
         return None
     frame = layout_frame(summaries, published)
-    return list(frame), frame.to_numpy().tolist(), published.source
+    return list(frame), frame.to_numpy().tolist(), source_of(published, summaries)
 
 
 def _plain(value: object) -> object:
