@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idim.arms import ARMS, DEFAULT
+from idim.arms import ARMS, DEFAULT, FULL
 from idim.errors import expected, first_line, is_unicode, one_of
 from idim.protocols import ALPHA, PROTOCOLS
 from idim.values.protocol import Protocol
@@ -125,7 +125,10 @@ class Config:
         LORA, "The learning rate of LoRA, in place of tuning.", 0.0, least=0
     )
     arm_learning_rate: float = _flag(
-        BUDGET, "The learning rate of any other arm, in place of tuning.", 0.0, least=0
+        BUDGET,
+        "The learning rate of an arm that is neither a subspace nor of LoRA's kin.",
+        0.0,
+        least=0,
     )
     num_train_epochs: float = _flag(
         BUDGET, "Passes over the training split, for every arm.", 0.0, least=0
@@ -372,9 +375,51 @@ def read(path: str) -> dict[str, Any]:
     return values
 
 
+#: Fields whose 0 stands for "let the protocol, or the kind of model, decide".
+_UNSET = {
+    f.name
+    for f in dataclasses.fields(Config)
+    if f.metadata["least"] == 0 and f.default == 0 and f.name != "seed"
+}
+
+
+def check_read(arm: str, given: Iterable[str]) -> None:
+    """Check that an arm reads what was given for it alone.
+
+    Args:
+        arm: its name.
+        given: names of fields. What every arm reads is never refused.
+
+    Raises:
+        IdimError: it would be ignored.
+    """
+    own = {name: _own(name) for name in ARMS}
+    for field in given:
+        if field in set().union(*own.values()) - own[arm] - own[FULL]:
+            rate = f", whose rate is {_flag_name(ARMS[arm].rate_flag)}"
+            raise expected(
+                _flag_name(field),
+                f"none with --arm {arm}{rate if field.endswith('learning_rate') else ''}",
+                "a value",
+            )
+
+
+def _own(arm: str) -> set[str]:
+    """The fields that an arm reads, and not every arm does."""
+    found = ARMS[arm]
+    told = {f.name for f in dataclasses.fields(found.Settings)}
+    told |= {"alpha_twice_rank"} if "lora_alpha" in told else set()
+    sizes = {found.size.flag, found.size.several} if found.size else set()
+    return {found.rate_flag} | sizes | told
+
+
 def make(given: dict[str, Any], config_file: str | None = None) -> Config:
     """Flags over the file's keys over the defaults."""
     values = {**(read(config_file) if config_file else {}), **given}
+    for name, value in values.items():
+        # In a Config a 0 is what nobody gave. Whoever writes 0 means 0.
+        if name in _UNSET and not isinstance(value, bool) and value == 0:
+            raise expected(_flag_name(name), "more than 0; leave it out for the default", value)
     for name in ("model", "task"):
         if not values.get(name):
             raise expected(

@@ -26,6 +26,9 @@ class Measurement(dict[str, Any]):
         records: the runs that the figure shows.
         """
         super().__init__(summary.to_json())
+        # Where full fine-tuning failed there is no answer. It is None, as where none was found.
+        for answer in ("answer", "interval", summary.level):
+            self.setdefault(answer, None)
         self.summary = summary
         self._records = list(records)
 

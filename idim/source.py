@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from idim import models, tasks
+from idim.behaviour import behaviour
 from idim.errors import expected
 from idim.models import Loaded
 from idim.tasks.base import Task
@@ -109,6 +111,7 @@ class InMemory(Source):
                 raise expected(kind, "one that idim does not use itself", new)
         self._make, self._read = make, read
         self._tasks: dict[Options, Task] = {}
+        self._behaviour = ""
 
     def task(self, model: str, task: str, options: Options) -> Task:
         if options not in self._tasks:
@@ -120,7 +123,10 @@ class InMemory(Source):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % (1 << 63))
             module = self._make(seed)
-        return Loaded(module, models.fingerprint(module))
+            # Weights alone do not say what a program's own model, loss and metric do with them.
+            self._behaviour = self._behaviour or behaviour(module, task)
+        told = f"{models.fingerprint(module)} {self._behaviour}"
+        return Loaded(module, hashlib.sha256(told.encode()).hexdigest()[:16])
 
     def is_pretrained(self, model: str) -> bool:
         return False

@@ -16,10 +16,11 @@ import typer
 from typer.testing import CliRunner
 
 import idim.errors
+from idim.arms import ARMS
 from idim.cli import COMMANDS, app
 from idim.cli.answers import code_of
 from idim.cli.ls import LISTS
-from idim.config import PANELS, Config
+from idim.config import PANELS, Config, check_read
 from idim.values.findings import Cost
 from idim.values.sweep_summary import SweepSummary
 from idim.values.verdict import Verdict
@@ -84,6 +85,49 @@ def test_a_program_that_gives_a_field_another_type_reads_one_line(name):
             value = getattr(Config(**asked | {name: came}), name)
             assert value == held and type(value) is type(held)
             assert not isinstance(value, tuple) or {*map(type, value)} <= {int, str}
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_a_flag_that_an_arm_does_not_read_is_refused(arm, tmp_path):
+    """By every command that measures one arm, and by a program. A file may serve several arms."""
+    found = ARMS[arm]
+    read = {f.name for f in dataclasses.fields(found.Settings)} | {found.rate_flag, "learning_rate"}
+    read |= {found.size.flag, found.size.several} if found.size else set()
+    words = {"targets": "query", "projection": "dense", "engine": "plain"}
+    rates = {n for n in FIELDS if n.endswith("_learning_rate")}
+    for name in (rates | {*words, "lora_alpha", "rank", "d", "size", "grid", "ranks"}) - read:
+        for command in ("train", "search"):
+            if name not in options(command):
+                continue
+            asked = [f"--{name.replace('_', '-')}", words.get(name, 3), "--out", tmp_path / "out"]
+            code, out, err = run(
+                command, "--model", "mlp:64-8-10", "--task", "digits", "--arm", arm, *asked
+            )
+            flag = f"idim: {asked[0]}: expected none with "
+            assert (code, out, err.count("\n")) == (2, "", 1) and err.startswith(flag), err
+    with pytest.raises(idim.errors.IdimError, match="none with --arm"):
+        check_read(arm, rates - read)
+    assert not (tmp_path / "out").exists()
+    check_read(arm, read | {"model", "task", "seed", "max_steps", "out"})
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, f in FIELDS.items() if f.metadata["least"] == 0 and f.default == 0]
+)
+def test_a_zero_is_no_way_to_say_nothing(name, tmp_path):
+    """Whoever writes --learning-rate 0 wants a control that learns nothing, not the default."""
+    commands = [c for c in ("search", "train", "sweep", "compare") if name in options(c)]
+    assert commands
+    for command in commands:
+        many = ("--models", "--tasks") if command == "compare" else ("--model", "--task")
+        asked = ["--" + name.replace("_", "-"), 0, "--out", tmp_path, "--max-steps", 2]
+        if name in ("seed", "max_steps"):
+            continue
+        code, out, err = run(command, many[0], "mlp:64-8-10", many[1], "digits", *asked)
+        assert (code, out) == (2, "") and err.count("\n") == 1
+        assert err.startswith(f"idim: {asked[0]}: expected more than 0; leave it out") or (
+            f"{asked[0]}: expected none with" in err
+        )
 
 
 @pytest.mark.parametrize("name", GROUP.commands)

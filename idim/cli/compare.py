@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from idim.answers.published import Published
-from idim.arms import ARMS, SIZES_FLAGS, measured, over
+from idim.arms import ARMS, SIZE_FLAGS, SIZES_FLAGS, measured, over
 from idim.cli.answers import as_text, code_of, draw, table
 from idim.cli.flags import MEASURING, Asked, all_but, names_in, takes
 from idim.cli.measuring import all_measured
@@ -22,7 +22,7 @@ from idim.values.summary import Summary
 EXAMPLE = "idim compare --models minilm --tasks movie-reviews --arms did,said,lora --quick"
 
 
-@takes(all_but("model", "task", "arm", "absolute", "d", "rank", "save"), MEASURING)
+@takes(all_but("model", "task", "arm", "absolute", "save", *SIZE_FLAGS), MEASURING)
 def command(
     asked: Asked,
     models: Annotated[

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from idim.cli.terminal import guarded
-from idim.config import OUTPUT, PANELS, WHAT, Config, make
+from idim.config import OUTPUT, PANELS, WHAT, Config, check_read, make
 from idim.errors import IdimError, one_of
 
 _AsJson = Annotated[
@@ -54,6 +54,15 @@ class Asked:
     def config(self, **more: object) -> Config:
         """The flags over the file's keys over the defaults. ``more`` goes over all of them."""
         return make({**self.given, **more}, self.file)
+
+    def of_one_arm(self, **more: object) -> Config:
+        """As ``config``, where one arm is measured: a flag that it would ignore is refused.
+
+        A file may serve several arms, so its keys may be for others.
+        """
+        config = self.config(**more)
+        check_read(config.arm, self.given)
+        return config
 
 
 def all_but(*names: str) -> tuple[str, ...]:
@@ -112,6 +121,8 @@ def names_in(text: str | None, flag: str) -> list[str]:
     parts = [part.strip() for part in parts if part.strip()]
     if not parts:
         raise IdimError(f"{flag}: expected names with commas between; got {text!r}")
+    if len(set(parts)) < len(parts):
+        raise IdimError(f"{flag}: expected each name once; got {text!r}")
     return parts
 
 

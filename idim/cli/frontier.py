@@ -14,6 +14,7 @@ from idim.cli.measuring import prepare
 from idim.cli.terminal import answer, remark, watching
 from idim.config import BUDGET, WHAT, Config
 from idim.errors import DONE, NOT_REACHED, IdimError, expected, one_of
+from idim.values.spec import digest
 
 if TYPE_CHECKING:
     from idim.values.plan import Plan
@@ -120,7 +121,9 @@ def command(
                 published,
             )
         )
-        path = store.keep("figures", f"frontier-{first.study}.png", drawn)
+        # One store may hold frontiers of several lists of arms.
+        of = digest({"questions": [q.id for q in questions]})[:6]
+        path = store.keep("figures", f"frontier-{first.study}-{of}.png", drawn)
         if not asked.as_json:
             answer(f"figure: {path}")
     except Exception as error:  # the answer is out already
@@ -137,6 +140,8 @@ def _asked_for(text: str | None) -> dict[str, tuple[int, ...] | None]:
         name, colon, sizes = part.partition(":")
         if name not in measured():
             raise one_of("--arms", measured(), name)
+        if name in found:
+            raise expected("--arms", f"{name} once, with all its sizes as {name}:64/128", text)
         if colon and ARMS[name].size is None:
             raise expected("--arms", f"no sizes for {name}, which has none", part)
         try:

@@ -52,7 +52,7 @@ def command(
     from idim.resolve import resolve
     from idim.store import Store
 
-    config = asked.config(arm=SWEPT)
+    config = asked.of_one_arm(arm=SWEPT)
     prepare(config)
     with watching(config.report_to, config.out) as watcher:
         plan = resolve(config)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from idim.arms import SIZE_FLAGS
 from idim.cli.answers import as_text, finish
 from idim.cli.flags import MEASURING, Asked, all_but, takes
 from idim.cli.measuring import measured
@@ -18,7 +19,7 @@ from idim.errors import DONE
 EXAMPLE = "idim search --model minilm --task movie-reviews --quick"
 
 
-@takes(all_but("d", "rank", "save"), MEASURING)
+@takes(all_but("save", *SIZE_FLAGS), MEASURING)
 def command(
     asked: Asked,
     dry_run: Annotated[
@@ -35,7 +36,7 @@ def command(
     First it trains the full model for a baseline. Then it trains subspaces of growing and
     shrinking d, or adapters of growing and shrinking rank, until the answer is known well enough.
     """
-    config = asked.config()
+    config = asked.of_one_arm()
     if dry_run:
         return _planned(config, asked.as_json)
     return finish(measured(config), asked.as_json, Path(config.out))

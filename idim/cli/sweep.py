@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from idim.arms import ARMS, SWEPT
+from idim.arms import ARMS, SIZE_FLAGS, SWEPT
 from idim.cli.answers import finish
 from idim.cli.flags import MEASURING, Asked, all_but, takes
 from idim.cli.measuring import measured
@@ -20,24 +20,7 @@ _SIZED = tuple(arm.name for arm in ARMS.values() if arm.size)
 _HELP = f"What is swept. Default: {SWEPT}."
 
 
-@takes(
-    all_but(
-        "arm",
-        "d",
-        "rank",
-        "grid",
-        "absolute",
-        "design",
-        "max_runs",
-        "early",
-        "projection",
-        "engine",
-        "lean",
-        "subspace_learning_rate",
-        "save",
-    ),
-    MEASURING,
-)
+@takes(all_but("arm", "absolute", "design", "max_runs", "early", "save", *SIZE_FLAGS), MEASURING)
 def command(
     asked: Asked,
     arm: Annotated[
@@ -51,5 +34,5 @@ def command(
     """
     if arm not in _SIZED:
         raise one_of("--arm", _SIZED, arm)
-    config = asked.config(arm=arm, design="grid")
+    config = asked.of_one_arm(arm=arm, design="grid")
     return finish(measured(config), asked.as_json, Path(config.out))

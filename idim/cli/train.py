@@ -37,7 +37,7 @@ def command(asked: Asked) -> int:
     from idim.run import NOT_SAVED
     from idim.store import Store
 
-    config = asked.config()
+    config = asked.of_one_arm()
     check_folder(config.save, "--save")
     with watching(config.report_to, config.out) as watcher:
         plan = resolve_single(config)

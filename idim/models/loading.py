@@ -25,7 +25,8 @@ class Loaded:
 
     @property
     def D(self) -> int:
-        return sum(p.numel() for p in self.module.parameters())
+        """The numbers that full fine-tuning trains: what its owner froze is none of them."""
+        return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
 
 
 def load(

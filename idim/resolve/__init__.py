@@ -12,6 +12,7 @@ import projections
 from idim import arms, models
 from idim.arms.base import Arm
 from idim.config import WHERE, Config
+from idim.errors import expected
 from idim.models import Loaded
 from idim.protocols import RATE_EXPONENTS
 from idim.resolve import checks, training
@@ -131,7 +132,13 @@ def _plan(config: Config, source: Source) -> tuple[Plan, Task]:
 
 
 def _facts(loaded: Loaded, protocol: Protocol, kind: str) -> ModelFacts:
-    named = list(loaded.module.named_parameters())
+    named = [(name, p) for name, p in loaded.module.named_parameters() if p.requires_grad]
+    if not named:
+        raise expected(
+            "model",
+            "at least one weight with requires_grad=True",
+            f"{type(loaded.module).__name__}, of which all are frozen",
+        )
     layout = projections.Layout.of(named, protocol.structure)
     return ModelFacts(
         D=layout.D,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 
 from torch import nn
@@ -88,8 +89,9 @@ def size_of_theta(d: int, m: int, D: int, frozen: int) -> int:
     Raises:
         IdimError: d is no whole number, is not above m, or leaves more for theta than D.
     """
-    if isinstance(d, bool) or not isinstance(d, int) or d < 1:
+    if isinstance(d, bool) or not isinstance(d, numbers.Integral) or d < 1:
         raise expected("d", "a whole number of at least 1", d)
+    d = int(d)
     if d <= m:
         raise expected("d", f"more than the {m} structure-aware scales, which are part of it", d)
     if d - m > D:
