@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from idim import conductor, config, models
-from idim.errors import expected, first_line, one_of
+from idim.errors import expected, one_of
 from idim.measurement import Measurement
 from idim.progress import watching
 from idim.resolve import resolve
@@ -123,13 +123,6 @@ def _maker(
                 raise expected("model", _MODEL, said) from None
     else:
         raise expected("model", _MODEL, type(model).__name__)
-    for weight, p in first.named_parameters() if isinstance(first, nn.Module) else ():
-        if p.is_floating_point() and p.dtype != torch.float32:
-            raise expected(
-                "model",
-                "weights in float32 (precision= makes runs in bf16 or fp16 by autocast)",
-                f"{weight} in {p.dtype}",
-            )
     if not isinstance(first, nn.Module) or not any(
         p.is_floating_point() for p in first.parameters()
     ):
@@ -154,11 +147,6 @@ def _config(name: str, task: str, options: dict[str, Any]) -> config.Config:
         if option not in known:
             raise one_of("options", known, option)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    try:
-        asked = config.make({"model": name, "task": task, **values})
-        config.check_read(asked.arm, values)
-    except TypeError as error:  # text in place of a number
-        raise expected(
-            "options", "values as the command line takes them", first_line(error)
-        ) from None
+    asked = config.make({"model": name, "task": task, **values})
+    config.check_read(asked.arm, values)
     return asked

@@ -20,6 +20,7 @@ from idim.store import Store
 from idim.values.plan import Plan
 from idim.values.purpose import Purpose
 from idim.values.record import Record
+from idim.values.search_summary import SearchSummary
 from idim.values.summary import Summary
 from idim.values.verdict import Verdict
 from idim.watcher import SILENT, Watcher
@@ -114,8 +115,10 @@ class _Measurement:
         found = inquiry.answer(stop.finished)
         # A resumed search may know its checks already.
         trains = not arms.ARMS[self.plan.arm].trainless
-        if trains and found.verdict in (Verdict.REACHED, Verdict.BUDGET_LIMITED):
-            pair_checks.check_answer(inquiry)
+        assert isinstance(found, SearchSummary)
+        at = found.answer.estimate if found.answer else None
+        if trains and at and found.verdict in (Verdict.REACHED, Verdict.BUDGET_LIMITED):
+            pair_checks.check_answer(inquiry, at)
         return inquiry.answer(stop.finished)
 
     def use(self, found: Rates) -> None:

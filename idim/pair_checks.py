@@ -83,9 +83,12 @@ def _until_sure(inquiry: Inquiry, spec: Callable[[int], Spec], n: int) -> float:
     return odds
 
 
-def check_answer(inquiry: Inquiry) -> None:
-    """Would the answer be smaller with twice the budget, or at another rate?"""
-    near, protocol = _nearest(inquiry), inquiry.plan.protocol
+def check_answer(inquiry: Inquiry, answer: int) -> None:
+    """Would the answer be smaller with twice the budget, or at another rate?
+
+    ``answer``: the size that passes, for a bracket that the model of the curve does not follow.
+    """
+    near, protocol = _nearest(inquiry, inquiry.estimate or answer), inquiry.plan.protocol
     changes = [(Purpose.CHECK, 1.0, 2.0)] if protocol.budget_check else []
     changes += [(Purpose.RATE, f, 1.0) for f in (0.5, 2.0) if protocol.rate_check]
     inquiry.ahead([_again(inquiry, r, *c) for c in changes for r in near[: pairs.FIRST]])
@@ -114,10 +117,8 @@ def witness(inquiry: Inquiry, rate: Callable[[int], float]) -> None:
     )
 
 
-def _nearest(inquiry: Inquiry) -> list[Record]:
+def _nearest(inquiry: Inquiry, estimate: int) -> list[Record]:
     """The whole runs nearest to the answer."""
-    estimate = inquiry.estimate
-    assert estimate is not None
     whole = [r for r in inquiry.history if r.status != Status.STOPPED]
     return sorted(whole, key=lambda r: (abs(math.log2(size_of(r) / estimate)), r.key))[: pairs.MOST]
 

@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import shutil
+from collections.abc import Callable
 
 import matplotlib.figure
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -311,6 +312,109 @@ def test_a_model_in_bf16_is_measured(tmp_path, tiny_bert):
     assert summary["full"]["mean"] == 1.0 and summary["chance"] == 0.5
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("arm", ["did", "said", "lora"])
+def test_numbers_reach_a_model_in_its_own_precision(tmp_path, dtype, arm):
+    x = torch.randn(200, 10, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    data = TensorDataset(x, (x[:, 0] > 0).long())
+    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 2)).to(dtype)
+    sizes = {"ranks": (1,)} if arm == "lora" else {"grid": (30,)}
+    asked = {"arm": arm, "design": "grid", "protocol": "quick", "learning_rate": 0.03} | sizes
+    found = idim.measure(net, data, data, max_steps=30, out=str(tmp_path), **asked)
+    assert len(found["curve"]) == 1 and found["failed_runs"] == 0
+
+
+@pytest.mark.parametrize("arm", ["did", "said"])
+def test_what_its_owner_froze_is_no_part_of_D(tmp_path, arm):
+    """A search asks for no d that the other weights leave no room for."""
+    x = torch.randn(200, 10, generator=torch.Generator().manual_seed(0))
+    data = TensorDataset(x, (x[:, 0] > 0).long())
+    net = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 2))
+    net[0].requires_grad_(False)
+    asked = {"arm": arm, "protocol": "quick", "learning_rate": 0.03, "out": str(tmp_path)}
+    found = idim.measure(net, data, data, max_steps=30, **asked)
+    assert found["D"] == 42 and max(row["d"] for row in found["curve"]) <= 42 + found["m"]
+    before = len(list((tmp_path / "runs").iterdir()))
+    with pytest.raises(IdimError, match=r"--grid: expected values of d from .* D = 42"):
+        idim.measure(net, data, data, max_steps=30, design="grid", grid=(60,), **asked)
+    net[2].requires_grad_(False)
+    with pytest.raises(IdimError, match="model: expected at least one weight with requires_grad"):
+        idim.measure(net, data, data, max_steps=30, **asked)
+    assert len(list((tmp_path / "runs").iterdir())) == before
+
+
+def nets() -> dict[str, Callable[[], nn.Module]]:
+    """Modules of the same weights under the same names that compute something else."""
+
+    class Scaled(nn.Module):
+        def __init__(self, k: float):
+            super().__init__()
+            self.inner, self.k = plain(nn.ReLU()), k
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.k * self.inner(x)
+
+    class Turned(Scaled):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(-x)
+
+    def plain(*between: nn.Module) -> nn.Module:
+        torch.manual_seed(0)
+        layers = nn.Linear(10, 20), nn.Linear(20, 2)
+        return nn.Sequential(layers[0], *between, layers[1])
+
+    def frozen() -> nn.Module:
+        net = plain(nn.ReLU())
+        net[0].requires_grad_(False)
+        return net
+
+    return {
+        "relu": lambda: plain(nn.ReLU()),
+        "tanh": lambda: plain(nn.Tanh()),
+        "leaky": lambda: plain(nn.LeakyReLU(1e-9)),
+        "leakier": lambda: plain(nn.LeakyReLU(2e-9)),
+        "dropout": lambda: plain(nn.Sequential(nn.ReLU(), nn.Dropout(0.1))),
+        "more dropout": lambda: plain(nn.Sequential(nn.ReLU(), nn.Dropout(0.2))),
+        "frozen": frozen,
+        "scaled": lambda: Scaled(1.0),
+        "scaled more": lambda: Scaled(2.0),
+        "turned": lambda: Turned(1.0),
+    }
+
+
+def test_what_a_program_brings_is_told_apart_by_what_it_does(tmp_path):
+    """One store, one name. The same call twice is the same question; any other is another one."""
+    x = torch.randn(200, 10, generator=torch.Generator().manual_seed(0))
+    data = TensorDataset(x, (x[:, 0] > 0).long())
+    cross = nn.functional.cross_entropy
+    ways: dict[str, dict] = {name: {"model": make} for name, make in nets().items()}
+    ways |= {
+        "loss": {"loss": lambda m, b: cross(m(b[0]), b[1])},
+        "smoother loss": {"loss": lambda m, b: cross(m(b[0]), b[1], label_smoothing=0.5)},
+        "collator": {"data_collator": lambda rows: default_collate([(0 * a, b) for a, b in rows])},
+        "hits": {"metric": lambda out, truth: float((out.argmax(-1) == truth).float().mean())},
+        "misses": {"metric": lambda out, truth: -float((out.argmax(-1) != truth).float().mean())},
+    }
+    asked = {"arm": "did", "protocol": "quick", "design": "grid", "grid": (30,)}
+    asked |= {"learning_rate": 0.03, "max_steps": 2, "out": str(tmp_path)}
+
+    def made(more: dict) -> str:
+        more = {"model": nets()["relu"], "metric": "accuracy"} | more
+        model = more.pop("model")()
+        before = [p.clone() for p in model.parameters()]
+        found = idim.measure(model, data, data, more.pop("metric"), **asked, **more)
+        assert model.training and all(map(torch.equal, before, model.parameters()))
+        return found["id"]
+
+    ids = {name: made(more) for name, more in ways.items()}
+    runs = len(list((tmp_path / "runs").iterdir()))
+    # Cross entropy of one's own does what the default does: these may be the same runs.
+    same = {ids["relu"], ids.pop("loss")}
+    assert len(set(ids.values())) == len(ids) and len(same) <= 2
+    assert {name: made(more) for name, more in ways.items() if name != "loss"} == ids
+    assert len(list((tmp_path / "runs").iterdir())) == runs
+
+
 def two_scores(prediction: EvalPrediction) -> dict:
     hits = float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())
     return {"hits": hits, "misses": hits - 1}
@@ -385,7 +489,7 @@ def nothing_to_read(**more) -> list[dict]:
         ({"arm": "full"}, "--arm: expected one of did, said, lora"),
         ({"learning_rte": 0.1}, "options: expected one of arm, protocol"),
         ({"data_dir": "x"}, "options: expected one of arm, protocol"),
-        ({"max_steps": "60"}, "options: expected values as the command line takes them"),
+        ({"max_steps": "60"}, "--max-steps: expected a whole number"),
     ],
 )
 def test_mistakes(tmp_path, change, says):

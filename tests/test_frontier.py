@@ -209,3 +209,26 @@ def test_a_budget_that_is_spent_ends_the_search(tmp_path):
 def test_places_need_a_baseline():
     assert frontier.places([], []) == [] and frontier.cheapest([]) is None
     assert dataclasses.is_dataclass(frontier.Place)
+
+
+def test_an_arm_stands_once_with_all_its_sizes(tmp_path):
+    words = ["--model", "mlp:64-8-10", "--task", "digits", "--quick", "--max-steps", 60]
+    words += ["--learning-rate", 0.02, "--no-latency", "--out", tmp_path, "--arms"]
+    refused = idim("frontier", *words, "did:64,did:128", codes=(2,))
+    assert "--arms: expected did once, with all its sizes as did:64/128" in refused.stderr
+    assert not list(tmp_path.iterdir())
+    for wanted in ("did:64/128", "did:64/128,bitfit"):
+        idim("frontier", *words, wanted)
+    drawn = list((tmp_path / "figures").glob("frontier-*.png"))
+    assert len(drawn) == 2  # one beside the other
+    for command, names in (("compare", "--arms did,did"), ("compare", "--arms did,said,did")):
+        asked = ["--models", "mlp:64-8-10", "--tasks", "digits", "--quick", *names.split()]
+        refused = idim(command, *asked, "--out", tmp_path / "other", codes=(2,))
+        assert "--arms: expected each name once" in refused.stderr
+
+
+def test_a_sweep_goes_over_d_too(tmp_path):
+    words = ["--model", "mlp:64-8-10", "--task", "digits", "--quick", "--max-steps", 60]
+    words += ["--learning-rate", 0.02, "--out", tmp_path, "--arm", "did"]
+    found = json.loads(idim("sweep", *words, "--grid", "10,20", "--json").stdout)
+    assert [row["d"] for row in found["curve"]] == [10, 20]

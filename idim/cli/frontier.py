@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,6 @@ from idim.cli.measuring import prepare
 from idim.cli.terminal import answer, remark, watching
 from idim.config import BUDGET, WHAT, Config
 from idim.errors import DONE, NOT_REACHED, IdimError, expected, one_of
-from idim.values.spec import digest
 
 if TYPE_CHECKING:
     from idim.values.plan import Plan
@@ -122,7 +122,7 @@ def command(
             )
         )
         # One store may hold frontiers of several lists of arms.
-        of = digest({"questions": [q.id for q in questions]})[:6]
+        of = hashlib.sha256(" ".join(q.id for q in questions).encode()).hexdigest()[:6]
         path = store.keep("figures", f"frontier-{first.study}-{of}.png", drawn)
         if not asked.as_json:
             answer(f"figure: {path}")
