@@ -79,7 +79,8 @@ def measure(
     Raises:
         IdimError: one line, before anything is trained.
 
-    Every run is a record in ``out``, and the same call finds them there. One process does all:
+    Every run is a record in ``out``, and the same call finds them there: that of the same weights,
+    modules and examples, whose first losses and score are the same. One process does all:
     ``workers`` must be 1, because what is in memory does not travel.
     """
     make, first = _maker(model)
