@@ -63,6 +63,7 @@ def test_a_copy_of_the_model_is_plain(way, lean):
             not module._forward_pre_hooks
             and not module._forward_hooks
             and not module._state_dict_pre_hooks
+            and not module._load_state_dict_pre_hooks
         )
         assert not {"forward", "__getstate__"} & module.__dict__.keys() and not getattr(
             module, "sparse", False

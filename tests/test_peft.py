@@ -319,6 +319,59 @@ def fitted(model: nn.Module, steps: int = 30) -> nn.Module:
     return model.eval()
 
 
+BEFORE_LOADING = {
+    "nothing": lambda model: None,
+    "a forward pass": lambda model: logits(model.eval()),
+    "training": lambda model: train(model, 2),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_LOADING)
+@pytest.mark.parametrize("more", MODES, ids=str)
+def test_the_state_dict_of_the_whole_model_makes_it_again(tiny_bert, more, before):
+    """Under another fresh head too."""
+    saved = trained(tiny_bert, **more)
+    state = {key: x.clone() for key, x in saved.state_dict().items()}
+    with saved.disable_adapter():
+        untouched = logits(saved)
+    expected = logits(saved)
+    torch.manual_seed(1)
+    train(saved, 2)
+    again = trained(tiny_bert, 0, **more)
+    if "target_modules" not in more:
+        with torch.no_grad():
+            dict(again.base_model.held.sub.origins())["classifier.weight"].add_(1.0)
+        again.base_model.held.sub.forget()
+    BEFORE_LOADING[before](again)
+    again.load_state_dict(state)
+    assert torch.equal(logits(again.eval()), expected)
+    assert all(torch.equal(x, state[key]) for key, x in again.state_dict().items())
+    with again.disable_adapter():
+        assert torch.equal(logits(again), untouched)
+    torch.manual_seed(1)
+    train(again, 2)
+    torch.testing.assert_close(logits(again), logits(saved), rtol=1e-4, atol=1e-4)
+    again.load_state_dict(state)
+    again.merge_adapter()
+    again.unmerge_adapter()
+    assert (logits(again.merge_and_unload()) - expected).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_the_state_dict_of_another_base_is_refused(tiny_bert, lean):
+    state = trained(tiny_bert, lean=lean).state_dict()
+    other = base(tiny_bert)
+    with torch.no_grad():
+        other.bert.embeddings.word_embeddings.weight[5].add_(0.01)
+    config = idim.SubspaceConfig(d=60, lean=lean, task_type=TaskType.SEQ_CLS, projection_seed=7)
+    model = get_peft_model(other, config)
+    model.load_state_dict(state)
+    with pytest.raises(
+        IdimError, match=r"load_state_dict: expected bert\.embeddings\.word_embeddings\.weight as"
+    ):
+        logits(model)
+
+
 @pytest.mark.parametrize("fresh", [None, ["1"], ["1", "3"]])
 @pytest.mark.parametrize("lean", [False, True])
 def test_an_adapter_brings_along_the_statistics_that_training_moved(tmp_path, fresh, lean):

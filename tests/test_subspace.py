@@ -645,3 +645,200 @@ def test_a_model_of_which_all_is_frozen_is_refused():
         r".* tensors are frozen; got 24",
     ):
         Subspace(model, 24)
+
+
+class Stateful(nn.Module):
+    """A table with padding, one that is also read whole, a block, a norm that counts, a head."""
+
+    def __init__(self, tied: bool):
+        super().__init__()
+        self.words, self.places = nn.Embedding(40, 6, padding_idx=0), nn.Embedding(5, 6)
+        self.layers = nn.ModuleList([nn.Linear(6, 6)])
+        self.norm, self.out = nn.BatchNorm1d(6), nn.Linear(6, 40)
+        if tied:
+            self.out.weight = self.words.weight
+
+    def forward(self, ids):
+        x = self.words(ids) + self.places(torch.arange(ids.shape[1])) + self.places.weight.mean(0)
+        return self.out(self.norm(self.layers[0](x).flatten(0, 1)))
+
+
+def stateful(tied: bool = False, seed: int = 0) -> Stateful:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Stateful(tied)
+
+
+def step(sub: Subspace, ids: torch.Tensor = IDS) -> None:
+    nn.functional.cross_entropy(sub.model.train()(ids % 40), ids.flatten()).backward()
+    with torch.no_grad():
+        for p in sub.parameters():
+            p -= p.grad.clamp(-0.1, 0.1)
+            p.grad = None
+
+
+def states(sub: Subspace) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The model's and the subspace's, as a file has them."""
+    first, second = (
+        {key: x.clone() for key, x in module.state_dict().items()} for module in (sub.model, sub)
+    )
+    return first, second
+
+
+def all_that_is_seen(sub: Subspace) -> dict[str, torch.Tensor]:
+    """Of a trained subspace: outputs, at theta_0 too, states, a further step, and the end."""
+    sub.model.eval()
+    seen = {"out": sub.model(IDS).detach()} | states(sub)[0]
+    sub.enabled = False
+    seen["theta_0"] = sub.model(IDS).detach()
+    sub.enabled = True
+    seen["out again"] = sub.model(IDS).detach()
+    step(sub)
+    seen["theta, a step on"] = sub.theta.detach().clone()
+    model = sub.bake().eval()
+    return seen | {"baked": model(IDS).detach(), "table": model.words.weight.detach().clone()}
+
+
+#: What was done to a fresh subspace before it loads.
+BEFORE_LOADING = {
+    "nothing": lambda sub: None,
+    "a forward pass": lambda sub: sub.model.eval()(IDS),
+    "a backward pass": lambda sub: sub.model(IDS).sum().backward(),
+    "steps": lambda sub: [step(sub, IDS + 3) for _ in range(2)],
+    "a look at the table": lambda sub: sub.model.words.weight.norm(),
+}
+
+
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(
+    ("structure", "scope"), [(None, "global"), ("layer", "global"), ("tensor", "tensor")]
+)
+@pytest.mark.parametrize("engine", ["auto", "plain"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_loaded_states_make_the_subspace_that_was_saved(
+    family, engine, structure, scope, tied, lean
+):
+    """Whichever of the two comes first, and whatever the one that loads did before."""
+    if lean and projections.KINDS[family].staged:
+        pytest.skip("not lean")
+
+    def made(engine: str = engine) -> Subspace:
+        return Subspace(
+            stateful(tied), 40, family, structure, scope, seed=3, engine=engine, lean=lean
+        )
+
+    def trained() -> Subspace:
+        sub = made()
+        for _ in range(3):
+            step(sub)
+        return sub
+
+    of_model, of_sub = states(trained())
+    right = all_that_is_seen(trained())
+    assert (right["out"] - right["theta_0"]).abs().max() > 0.01
+    fresh = [(before, made()) for before in BEFORE_LOADING.values()]
+    for before, sub in [*fresh, (step, trained()), (BEFORE_LOADING["steps"], made("plain"))]:
+        for order in (1, -1):
+            before(sub)
+            sub.zero_grad()
+            for module, state in [(sub.model, of_model), (sub, of_sub)][::order]:
+                module.load_state_dict(state)
+            if order == 1:
+                assert torch.allclose(sub.model.eval()(IDS), right["out"], rtol=1e-4, atol=1e-5)
+        for key, x in all_that_is_seen(sub).items():
+            torch.testing.assert_close(x, right[key], rtol=1e-4, atol=1e-5, msg=key)
+
+
+UNLOADABLE = {
+    "another base": lambda sub, of_model, of_sub: (
+        sub.model.load_state_dict(stateful(seed=1).state_dict()),
+        sub.load_state_dict(of_sub),
+    ),
+    "the model's state alone": lambda sub, of_model, of_sub: sub.model.load_state_dict(of_model),
+    "a part of it": lambda sub, of_model, of_sub: sub.model.words.load_state_dict(
+        {"weight": of_model["words.weight"]}
+    ),
+    "another theta": lambda sub, of_model, of_sub: (
+        sub.load_state_dict({key: 2 * x for key, x in of_sub.items()}),
+        sub.model.load_state_dict(of_model),
+    ),
+}
+
+
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("way", UNLOADABLE)
+def test_a_state_that_theta_does_not_make_of_this_base_is_refused(way, lean):
+    """Until what came is put right, whoever uses the weights is told."""
+    saved = Subspace(stateful(), 40, lean=lean)
+    for _ in range(3):
+        step(saved)
+    of_model, of_sub = states(saved)
+    sub = Subspace(stateful(), 40, lean=lean)
+    UNLOADABLE[way](sub, of_model, of_sub)
+    for use in (sub.model.eval(), lambda _: sub.model.state_dict(), lambda _: sub.bake()) * 2:
+        with pytest.raises(
+            IdimError, match=r"load_state_dict: expected words\.weight as theta makes it of this"
+        ):
+            use(IDS)
+    sub.load_state_dict(of_sub)
+    sub.model.load_state_dict(of_model)
+    torch.testing.assert_close(sub.model(IDS), saved.model.eval()(IDS))
+    UNLOADABLE[way](sub, of_model, of_sub)
+    assert torch.equal(sub.undo().words.weight, stateful().words.weight)
+
+
+def test_a_state_is_not_assigned():
+    sub = Subspace(stateful(), 40)
+    with pytest.raises(IdimError, match="load_state_dict: expected numbers to copy into the"):
+        nn.ModuleList([sub.model]).load_state_dict(
+            {f"0.{key}": x for key, x in stateful(seed=1).state_dict().items()}, assign=True
+        )
+    assert sub.undo().load_state_dict(stateful(seed=1).state_dict(), assign=True)
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_a_copy_that_fails_changes_nothing(lean):
+    sub = Subspace(stateful(), 40, lean=lean)
+    for weight in (sub.model.words.weight, sub.model.layers[0].weight):
+        with pytest.raises(RuntimeError):
+            weight.copy_(torch.zeros(7))
+    torch.testing.assert_close(sub.model.eval()(IDS), stateful().eval()(IDS))
+
+
+def test_a_rounded_state_of_the_same_base_is_taken():
+    saved = Subspace(stateful(), 40)
+    step(saved)
+    of_model, of_sub = states(saved)
+    sub = Subspace(stateful(), 40)
+    sub.model.load_state_dict(
+        {k: x.bfloat16() for k, x in of_model.items() if "norm" not in k}
+        | {k: x for k, x in of_model.items() if "norm" in k}
+    )
+    sub.load_state_dict(of_sub)
+    torch.testing.assert_close(sub.model.eval()(IDS), saved.model.eval()(IDS))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda sub: sub.model.words.weight.data.zero_(),
+        lambda sub: nn.init.ones_(sub.model.words.weight),
+        lambda sub: sub.model.state_dict()["words.weight"].zero_(),
+    ],
+)
+def test_what_others_write_to_a_table_is_never_theta_0(write):
+    sub = Subspace(stateful(), 40)
+    write(sub)
+    step(sub)
+    step(sub)
+    assert torch.equal(sub.undo().words.weight, stateful().words.weight)
+
+
+def test_theta_0_that_was_given_out_stays_theta_0():
+    sub = Subspace(stateful(), 40)
+    sub.fresh = ("words.weight",)
+    given = [sub.state_dict()["fresh_words__weight"], dict(sub.origins())["words.weight"]]
+    for _ in range(3):
+        step(sub)
+    assert all(torch.equal(x, stateful().words.weight) for x in given)

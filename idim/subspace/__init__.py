@@ -10,6 +10,7 @@
 - ``watched``: gives every other reader of a weight the right numbers;
 - ``embeddings``: forms only the rows of a table that are looked up;
 - ``lean``: forms the weights of a block only while it runs;
+- ``loaded``: refuses weights that are copied in and are not what theta makes of theta_0;
 - ``mapped``: leaves theta_0 to the file that it is mapped from;
 - ``buffers``: what training moves beside the weights;
 - ``saved``: what a state dictionary holds;

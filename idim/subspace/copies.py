@@ -51,7 +51,13 @@ class Guest:
             for key, value in state.items()
             if key.endswith("_hooks") and isinstance(value, dict)
         ]
-        ours = {key for each in hooks for key, value in each.items() if isinstance(value, Hook)}
+        # torch wraps some hooks in an object of its own.
+        ours = {
+            key
+            for each in hooks
+            for key, value in each.items()
+            if isinstance(value, Hook) or isinstance(getattr(value, "hook", None), Hook)
+        }
         for key, value in state.items():
             if "_hooks" in key and isinstance(value, dict) and ours & value.keys():
                 state[key] = type(value)((k, v) for k, v in value.items() if k not in ours)

@@ -21,7 +21,8 @@ class Table:
 
     The look-up's gradient is made sparse, so that the other rows cost neither memory nor time. A
     gradient that comes dense shows that something else trains the table. Until the first gradient
-    has shown that nothing does, the table is formed whole; at theta = 0 it is theta_0 itself.
+    has shown that nothing does, the table is formed whole; at theta = 0 it is theta_0 itself, until
+    somebody else reads or writes it.
 
     From then on (``proven``) its weight is watched. A row is formed when it is looked up, and lost
     when theta changes. All rows are formed once anything but the look-up reads the weight, and at

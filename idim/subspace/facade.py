@@ -42,6 +42,9 @@ class Subspace(nn.Module):
     forward pass saw, also where theta has changed since; where that cannot be, it says so. A copy
     or pickle of the model alone is a plain model at the present weights. One of the subspace, or of
     both, moves a model of its own.
+    The model's ``state_dict`` has the present weights, the subspace's has theta. Load both, in any
+    order. Weights that are loaded are compared, when they are next used, with what theta makes of
+    theta_0: those of another base or of another theta are refused.
     Casting the model casts its weights; theta, the scales and theta_0 keep their precision.
 
     Args:
@@ -199,7 +202,7 @@ class Subspace(nn.Module):
 
     def origins(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Names of the weights, each once, and theta_0's memory. After writing call ``forget``."""
-        self._weights.origins.keep()  # whoever has it may write
+        self._weights.open_origins()
         return zip(self._weights.names, self._weights.origins.tensors, strict=True)
 
     def forget(self) -> None:
@@ -275,6 +278,9 @@ class Subspace(nn.Module):
     def _fresh_starts(self) -> dict[str, torch.Tensor]:
         """The memory of the starts that ``state_dict`` has, by name of the weight."""
         weights = self._weights
+        for i, name in enumerate(weights.names):
+            if name in self.fresh:
+                weights.part(i)  # whoever has a state has its memory
         named: dict[str, torch.Tensor] = dict(self.model.named_parameters())
         named |= zip(weights.names, weights.origins.tensors, strict=True)
         return {name: named[name].detach() for name in self.fresh if name in named}
@@ -301,7 +307,7 @@ class Subspace(nn.Module):
             prefix,
             self._fresh_starts(),
             self._buffers_of_model,
-            self._weights.origins.keep,
+            self._weights.open_origins,
             missing_keys,
             error_msgs,
         )

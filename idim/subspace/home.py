@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 from weakref import ref
 
@@ -30,6 +31,9 @@ class Home(Protocol):
         Returns:
             For each weight that has no memory of its own now, a copy with the right numbers.
         """
+
+    def writing(self, index: int, dtype: torch.dtype) -> AbstractContextManager[None]:
+        """In here somebody copies numbers of this dtype into this weight."""
 
     def go_back_to(self, point: Point) -> None:
         """Go to where the forward pass was that a backward pass has reached."""

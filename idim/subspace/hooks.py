@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from idim.errors import expected
 from idim.subspace.by_hand import by_our_hand
 from idim.subspace.copies import Guest, Hook
 from idim.subspace.gradients import Gradients
@@ -32,6 +35,7 @@ class Hooks:
             model.register_forward_pre_hook(Hook(self._before), prepend=True),
             model.register_forward_hook(Hook(self._after), always_call=True),
             model.register_state_dict_pre_hook(Hook(self._on_state_dict)),
+            model.register_load_state_dict_pre_hook(Hook(self._on_load)),
             *gradients.hooks,
         ]
         tables = weights.tables.values()
@@ -70,6 +74,20 @@ class Hooks:
 
     def _on_state_dict(self, *_: object) -> None:
         self._weights.sync()
+
+    def _on_load(
+        self, _: nn.Module, state: object, prefix: str, about: dict[str, Any], *more: object
+    ) -> None:
+        # New parameters would take the place of those that are moved.
+        if (
+            about.get("assign_to_params_buffers")
+            or torch.__future__.get_swap_module_params_on_conversion()
+        ):
+            raise expected(
+                "load_state_dict",
+                "numbers to copy into the weights that the subspace moves (assign=False)",
+                "weights that would take their place",
+            )
 
     def remove(self) -> None:
         """Take everything off the model again."""

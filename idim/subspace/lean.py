@@ -91,11 +91,15 @@ class Block:
 
     def form_whole(self) -> None:
         """Form every weight in memory of its own, until theta changes or the block runs."""
+        self.make_room()
+        self._former.form(self.indices)
+
+    def make_room(self) -> None:
+        """Give every weight memory of its own, for others to write to."""
         for i in self.indices:
             self._weights[i].data = torch.empty_like(
                 self._weights[i], memory_format=torch.contiguous_format
             )
-        self._former.form(self.indices)
         self._whole = True
 
     def outdate(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 from weakref import ref
 
@@ -129,6 +130,8 @@ class Watched(nn.Parameter):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func is T.copy_ and isinstance(args[0], Watched):
+            return _copied(args[0], *args[1:], **kwargs)
         if func not in _NUMBERS_UNSEEN:
             args, kwargs = _made_ready(args, kwargs)
         with torch._C.DisableTorchFunctionSubclass():
@@ -222,6 +225,15 @@ def _made_ready(
     return tuple(_exchanged(x, copies) for x in args), {
         key: _exchanged(x, copies) for key, x in kwargs.items()
     }
+
+
+def _copied(p: Watched, src: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    """``p.copy_(src)``. It makes nothing ready of p, because a load may be half done."""
+    (src,), _ = _made_ready((src,), {})
+    home = p._idim_wrapped.home()
+    writing = nullcontext() if home is None else home.writing(p._idim_wrapped.index, src.dtype)
+    with torch._C.DisableTorchFunctionSubclass(), writing:
+        return p.copy_(src, *args, **kwargs)
 
 
 def _watched(x: object) -> Iterator[Watched]:

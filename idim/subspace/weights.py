@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ from idim.subspace.by_hand import by_our_hand
 from idim.subspace.embeddings import Table, owners
 from idim.subspace.forming import Former
 from idim.subspace.lean import Block
+from idim.subspace.loaded import Loaded
 from idim.subspace.mapped import Origins
 from idim.subspace.point import Point
 from idim.subspace.releases import set_versions
@@ -53,6 +55,7 @@ class Weights:
     Attributes:
         origins: theta_0.
         former: what forms them.
+        loaded: what others copied into them.
         formed: the point that the weights were last formed at.
         running: a forward pass of the whole model runs; it began with weights of the present
             theta, which stays while it runs.
@@ -86,6 +89,7 @@ class Weights:
         # their own.
         self.origins = Origins(params, lean)
         self.former = former = Former(params, layout, self.origins)
+        self.loaded = Loaded(params, names, former, self.origins)
         found = owners(model, params) if self.projection.row_wise else {}
         in_blocks = blocks(model, params, found) if lean else []
         self.tables = {
@@ -125,6 +129,7 @@ class Weights:
         if (device := self.params[0].device) != point.theta.device:
             self.follow(device)
             point = self.where()
+        self.loaded.compare(self.projection, point)
         if not self._ours:
             self.former.go_to(self.projection, point)
         elif self._before is not None and self._before.equals(point):
@@ -178,6 +183,7 @@ class Weights:
         if self.formed is point:
             return
         with by_our_hand():
+            self.loaded.compare(self.projection, self.where())
             self._go_to(point)
             # What of a table the forward pass read is not known any more.
             for table in self.tables.values():
@@ -217,6 +223,20 @@ class Weights:
             else:
                 self.params[i].data = torch.empty_like(origin)
 
+    def open_origins(self) -> None:
+        """Somebody may write to theta_0 from now on."""
+        self.origins.keep()
+        for i in self.tables:
+            self.part(i)
+
+    def part(self, i: int) -> None:
+        """Tell the memory of weight i from theta_0's, because somebody may write to either."""
+        if i in self.tables:
+            with by_our_hand():
+                if self._is_start(i):
+                    self._unalias([i])
+                    self.params[i].data.copy_(self.origins.tensors[i])
+
     # Readers.
 
     def ready(self, indices: list[int]) -> dict[int, torch.Tensor]:
@@ -230,10 +250,22 @@ class Weights:
             self.renew()
             for i in indices:
                 if i in self.tables:
+                    self.part(i)  # whoever has a view of it may write
                     self.tables[i].be_read()
                 elif i in self.block_of and not self.block_of[i].holds(i):
                     copies[i] = self.former.make(i)
         return copies
+
+    @contextmanager
+    def writing(self, i: int, dtype: torch.dtype) -> Iterator[None]:
+        """Somebody copies numbers of this dtype into this watched weight in here."""
+        with by_our_hand():
+            self.part(i)
+            if i in self.block_of and not self.block_of[i].holds(i):
+                self.block_of[i].make_room()
+            self.forget()
+        yield
+        self.loaded.note(i, dtype)
 
     def sync(self) -> None:
         """Bring every weight's memory up to date with theta, in one go. Cheap when it is."""
@@ -266,9 +298,7 @@ class Weights:
         if self.tables[i].prove(grad):
             watch([self.params[i]])
         else:
-            if self._is_start(i):
-                self._unalias([i])
-                self.former.form([i])
+            self.part(i)
             self.tables.pop(i).close()
         self._list_loose()
 
@@ -276,6 +306,7 @@ class Weights:
 
     def undo(self) -> None:
         """Give every weight theta_0's memory back."""
+        self.loaded.drop()
         with by_our_hand():
             for p, origin in zip(self.params, self.origins.tensors, strict=True):
                 p.data = origin
