@@ -19,11 +19,11 @@ import pytest
 from test_store import question, record
 from typer.testing import CliRunner
 
-from idim import conductor
+from idim import arms, conductor
 from idim.answers import summary
 from idim.cli import app
 from idim.cli import known as known_answers
-from idim.errors import IdimError, expected, is_out_of_memory, printable
+from idim.errors import IdimError, expected, is_out_of_memory, listed, one_of, printable
 from idim.report import page, style
 from idim.report.figures.against_size import figure_against_size
 from idim.store import Store
@@ -259,6 +259,14 @@ def test_printable_leaves_words_of_any_script():
     for text in ("naïve 好い שלום مرحبا नमस्ते 👩‍👩‍👧 a\u200cb", "a\tb\nc"):
         assert printable(text) == text
     assert printable("\x1b[0m\u202e\udcff\x85") == "\\x1b[0m\\u202e\\udcff\\x85"
+
+
+def test_a_list_in_a_message_is_cut_and_counted():
+    assert listed("abc") == "a, b, c" and listed("abcdef", 2) == "a, b … (6 in all)"
+    long = [f"{i:03} {'x' * 200}" for i in range(900)]
+    for message in (str(one_of("name", long, "y")), str(expected("name", listed(long), long))):
+        assert len(message) < 1000 and " … (900 in all); got " in message
+    assert listed(arms.ARMS, room=600) == ", ".join(arms.ARMS)  # what we know ourselves is whole
 
 
 @pytest.mark.parametrize(

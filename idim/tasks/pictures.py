@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from idim.errors import expected
+from idim.errors import expected, listed
 from idim.pixels import Pixels
 from idim.tasks.classes import classes_of
 from idim.tasks.splits import EVALUATION, carve
@@ -67,7 +67,7 @@ def _pictures(
     if strange:
         raise expected(
             str(root),
-            "the classes of the training part: " + ", ".join(classes),
+            f"the classes of the training part: {listed(classes)}",
             ", ".join(strange[:5]),
         )
     rows, labels = [], []
