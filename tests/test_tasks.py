@@ -14,7 +14,7 @@ from idim.errors import IdimError
 from idim.tasks import own
 from idim.tasks.scores import METRICS, REGRESSION
 from idim.tasks.splits import carve
-from idim.tasks.text import GLUE
+from idim.tasks.text import GLUE, tokenised
 from idim.values.options import Options
 
 
@@ -473,9 +473,26 @@ def test_a_tokenizer_without_a_padding_token_pads_all_the_same(pad, tmp_path, re
         )
 
 
-def test_a_length_without_room_for_a_text_is_refused(tiny_bert, reviews):
-    with pytest.raises(IdimError, match="--max-seq-length: expected room for a text"):
-        tasks.load(str(reviews), models.reader(str(tiny_bert)), Options(max_seq_length=1))
+#: Tokenizers by the tokens that they put around a text, and around two.
+SPECIAL = {
+    "words between marks": (None, 2, 3),
+    "bytes and an end": (transformers.ByT5Tokenizer, 1, 2),
+    "characters between marks": (transformers.CanineTokenizer, 2, 3),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+@pytest.mark.parametrize("texts", [1, 2])
+def test_a_length_without_room_for_a_text_is_refused(name, texts, tiny_bert):
+    make, *special = SPECIAL[name]
+    tokenizer = make() if make else models.reader(str(tiny_bert))
+    rows = [("film", "good")[:texts]] * 3
+    least = special[texts - 1] + texts
+    for short in range(1, least):
+        with pytest.raises(IdimError, match=r"--max-seq-length: expected room for (a text|two)"):
+            tokenised(rows, tokenizer, short)
+    for row in tokenised(rows, tokenizer, least):
+        assert len(row["input_ids"]) == least
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
