@@ -210,6 +210,35 @@ def test_a_page_goes_where_a_name_leads_and_replaces_no_device(tmp_path):
             page.write_html(text, where)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "--html", "folder"],
+        ["report", "--html", "file/page.html"],
+        ["report", "--html", "circle"],
+        ["report", "--html", "a\0"],
+        ["report", "--paper", "file"],
+        ["report", "--paper", "file/deep"],
+        ["import", "--figure", "folder"],
+        ["export-records", "runs.csv"],
+        ["export-records", "file/runs.csv"],
+    ],
+    ids=" ".join,
+)
+def test_where_nothing_can_be_written_is_said_before_any_work(known, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Store, "all", lambda store: pytest.fail("the store is read"))
+    Path("folder").mkdir()
+    Path("runs.csv").mkdir()
+    Path("file").write_text("")
+    Path("circle").symlink_to("circle")
+    command, *more = words
+    code, stdout, stderr = idim(command, known[0], *more)
+    kind = "folder" if "--paper" in words else "file"
+    assert (code, stdout) == (2, "") and len(stderr.splitlines()) == 1
+    assert f"{words[-2] if more[1:] else 'file'}: expected a {kind} that can be written" in stderr
+
+
 def test_names_in_a_store_reach_no_terminal_as_commands(tmp_path):
     config = record()["run_info"]["config"] | {
         "model": "m\x1b]0;owned\x07\x9b2J",
