@@ -52,8 +52,9 @@ def measure(
             number. Examples are pairs ``(inputs, label)`` or mappings with ``labels`` or ``label``.
             Of a mapping a transformers model gets the fields that it takes. Rows of unequal length
             are padded at their end. Texts are tokenised. Labels are classes 0..C-1, names, truth
-            values, -1 and 1, or numbers for a regression. A tenth of train (at most 1,000 each) is
-            set aside for tuning rates and for the locked score.
+            values, other whole numbers such as -1 and 1 (which become classes in their order), or
+            numbers for a regression. A tenth of train (at most 1,000 each) is set aside for tuning
+            rates and for the locked score.
         evaluation: the examples that every run is scored on, in the same form.
         metric: "accuracy" (the default), "matthews", "pearson", "spearman", or a function
             ``(outputs, labels) -> float`` of the whole split. Larger is better. With

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 DONE, DEFECT, MISTAKE, NOT_REACHED = 0, 1, 2, 3
 #: How a program ends whose reader went away (`| head`), as the shell counts it: 128 + SIGPIPE.
 PIPE_CLOSED = 141
-#: The longest value that a message repeats.
-_SHOWN = 300
+#: The longest value that a message repeats, or list of values; the longest list of what we know;
+#: the longest value in a list.
+_SHOWN, _KNOWN, _ITEM = 300, 600, 100
 #: Control characters, separators of lines, marks of direction, and halves of surrogate pairs
 #: (Python reads bytes that are no text as such halves).
 _UNSAFE = re.compile(
@@ -32,7 +33,24 @@ def expected(name: str, what: str, came: object) -> IdimError:
 
 
 def one_of(name: str, known: Iterable[object], came: object) -> IdimError:
-    return expected(name, "one of " + ", ".join(map(str, known)), came)
+    return expected(name, f"one of {listed(known, room=_KNOWN)}", came)
+
+
+def listed(values: Iterable[object], most: int | None = None, room: int = _SHOWN) -> str:
+    """Values with commas between.
+
+    Of a long list the first values are shown: at most ``most``, in ``room`` characters. It then
+    says how many there are in all.
+    """
+    texts = [text if len(text) <= _ITEM else text[:_ITEM] + "…" for text in map(str, values)]
+    fit, length = 0, 0
+    for text in texts[:most]:
+        length += len(text) + 2
+        if length > room + 2:
+            break
+        fit += 1
+    shown = ", ".join(texts[:fit])
+    return shown if fit == len(texts) else f"{shown} … ({len(texts):,} in all)"
 
 
 def first_line(error: BaseException, most: int = 200) -> str:

@@ -47,7 +47,7 @@ def shown(on_failure: Callable[[], None] = lambda: None) -> Iterator[Watcher]:
     bar = Shown(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.fields[steps]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True, soft_wrap=True),
@@ -59,10 +59,12 @@ def shown(on_failure: Callable[[], None] = lambda: None) -> Iterator[Watcher]:
         bar.start()
         for task in bar.task_ids:
             bar.remove_task(task)
-        task = bar.add_task(name, total=None)
+        # How many steps there are is known at the first evaluation.
+        task = bar.add_task(name, total=None, steps="")
 
         def progress(step: int, steps: int, score: float) -> None:
-            bar.update(task, completed=step, total=steps)
+            said = f"{step}/{steps} steps" if steps else ""
+            bar.update(task, completed=step, total=steps, steps=said)
 
         return progress
 

@@ -203,8 +203,8 @@ class Runs:
         self._others.discard(key)
         self._done[key] = record
         say, info = self._watcher.say, record.training
-        score = record.reason if info.score is None else f"{info.score:.4f}"
-        say(f"{_title(wanted.spec)}: {record.status}, {info.metric} {score}, {info.seconds:.0f} s")
+        gave = record.reason if info.score is None else f"{info.metric} {info.score:.4f}"
+        say(f"{_title(wanted.spec)}: {record.status}, {gave}, {info.seconds:.0f} s")
         for warning in info.warnings:
             say(f"warning: {warning}")
 

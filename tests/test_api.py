@@ -220,6 +220,7 @@ HELD = {
     "truth values": lambda t: (relabelled(t, (False, True)), {}),
     "-1 and 1": lambda t: (relabelled(t, (-1, 1)), {}),
     "-1.0 and 1.0": lambda t: (relabelled(t, (-1.0, 1.0)), {}),
+    "3 and 7": lambda t: (relabelled(t, (3, 7)), {}),
     "floats": lambda t: (relabelled(t, (0.0, 1.0)), {}),
     "scalar tensors": lambda t: (relabelled(t, (torch.tensor(0), torch.tensor(1))), {}),
     "numpy's numbers": lambda t: (relabelled(t, (np.int32(0), np.int32(1))), {}),
@@ -260,6 +261,43 @@ def test_names_are_numbered_as_the_model_does(tiny_bert):
     assert given.names == ("Yes", "No") and given._batch("measure", torch.arange(60))[
         "labels"
     ].tolist() == [1 - y for y in CLASSES]
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "names", "numbers"),
+    [
+        ((1, 2, 3, 4, 5), 5, "1 2 3 4 5", "0 1 2 3 4"),
+        ((-1, 1), 2, "-1 1", "0 1"),
+        ((9, 10, 11), 4, "9 10 11", "0 1 2"),
+        # What the model has an output for means that output.
+        ((1, 2, 4), 5, "", "1 2 4"),
+        ((0, 1, 2), 3, "", "0 1 2"),
+    ],
+)
+def test_whole_numbers_that_are_no_outputs_are_classes_in_their_order(
+    labels, outputs, names, numbers
+):
+    takes = Takes(fields=("input_ids",), outputs=outputs)
+    rows = [{"input_ids": [3, 5, i], "labels": y} for i in range(30) for y in labels]
+    task = InMemoryTask("t", rows, rows, "accuracy", None, takes=takes)
+    seen = task._batch("measure", torch.arange(len(labels)))["labels"].tolist()
+    assert task.names == tuple(names.split()) and seen == [int(n) for n in numbers.split()]
+    assert any("are the classes 0, 1" in note for note in task.notes) == bool(names)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ((1, 2, 3), "classes 0..1, or at most 2 names or other whole numbers; got 2"),
+        ((0, -100), "got -100"),
+        ((0, 1.5), 'use metric="pearson".; got 1.5'),
+    ],
+)
+def test_numbers_that_are_no_classes_are_refused(labels, says):
+    takes = Takes(fields=("input_ids",), outputs=2)
+    rows = [{"input_ids": [3, 5, i], "labels": y} for i in range(30) for y in labels]
+    with pytest.raises(IdimError, match=f"train: labels: expected .*{says}"):
+        InMemoryTask("t", rows, rows, "accuracy", None, takes=takes)
 
 
 def test_two_arrays_are_two_data_sets():

@@ -278,8 +278,11 @@ def test_completions_that_cannot_be(folders, counting, tmp_path, tiny_bert):
         tasks.load(str(counting), reader, Options(metric="loss", label_column="answer"))
     with pytest.raises(IdimError, match="metric: expected one of"):
         tasks.load("movie-completion", reader, Options(metric="accuracy"))
-    with pytest.raises(IdimError, match="at least 2, a token"):
-        tasks.load(str(counting), reader, Options(max_seq_length=1))
+    for kind, least in (("decoder", 3), ("encoder-decoder", 2), ("bart", 3)):
+        tokenizer = models.reader(str(folders[kind]))
+        tasks.load(str(counting), tokenizer, Options(max_seq_length=least))
+        with pytest.raises(IdimError, match=f"at least {least}, with room for a token of the pro"):
+            tasks.load(str(counting), tokenizer, Options(max_seq_length=least - 1))
     (tmp_path / "loss.toml").write_text(f'train = "{counting.name}"\nchance = 2.3\n')
     with pytest.raises(IdimError, match="minus a loss"):
         tasks.load(str(tmp_path / "loss.toml"), reader, Options())

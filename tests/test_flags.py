@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -53,6 +54,29 @@ def test_every_field_is_a_flag_of_the_same_name_with_its_help_and_panel(name):
     assert found
     for option in found:
         assert "--" + name.replace("_", "-") in option.opts
+
+
+def test_the_flags_without_a_key_in_a_file_are_named():
+    """In the help of each command, and all together in the quickstart."""
+    text = " ".join((ROOT / "docs/quickstart.md").read_text().split())
+    (told,) = re.findall(r"which `--config` reads\. ([^.]*) have none\.", text)
+    keyless = set()
+    for name in MEASURING:
+        flags = {flag: p for p in GROUP.commands[name].params for flag in p.opts}
+        lacking = {flag for flag, p in flags.items() if p.name not in FIELDS} - {"--config"}
+        said = set(re.findall(r"--[a-z-]+", flags["--config"].help))
+        # `idim sweep` sweeps LoRA whatever arm a file names.
+        assert said - {"--arm"} == lacking
+        keyless |= lacking
+    assert set(re.findall(r"--[a-z-]+", told)) == keyless
+
+
+def test_what_doctor_found_is_among_the_exit_codes(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "x.json").write_text("{")
+    code, _, _ = run("doctor", "--verify", tmp_path)
+    (row,) = re.findall(rf"^\| {code} \| .*$", (ROOT / "docs/quickstart.md").read_text(), re.M)
+    assert "`idim doctor`" in row
 
 
 #: Of each type: what a program may give, as the field then holds it, and what it may not.

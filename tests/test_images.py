@@ -202,6 +202,18 @@ def test_pictures_that_cannot_be_used(vit, pictures, tiny_bert):
         tasks.load(str(pictures), reader, Options())
 
 
+@pytest.mark.parametrize("where", ["cat", ".", "training/cat"])
+def test_pictures_without_a_folder_train_are_called_that(where, tmp_path, vit, tiny_bert):
+    folder = tmp_path / "pictures" / where
+    folder.mkdir(parents=True)
+    (folder / "1.PNG").write_bytes(b"")
+    first = (Path(where) / "1.PNG").as_posix()
+    for reader in (models.reader(str(vit)), models.reader(str(tiny_bert)), None):
+        says = f"pictures: expected pictures in train/<class>/; got '{first}'"
+        with pytest.raises(IdimError, match=says):
+            tasks.load(str(tmp_path / "pictures"), reader, Options())
+
+
 def test_classes_of_pictures_are_numbered_as_the_model_numbers_them(pictures, vit):
     reader = models.reader(str(vit))
     plain, turned, third = (

@@ -629,6 +629,14 @@ def test_train_saves_and_export_scores_the_same(adapter, tmp_path):
         (["--merged", "x", "--lora", "y"], "got both"),
         (["--lora", "x", "--energy", "0"], "energy: expected a share above 0"),
         (["--lora", "x", "--rank", "-1"], "rank: expected"),
+        (["--lora", "x", "--rank", "0"], "--rank: expected a whole number of at least 1"),
+        (["--lora", "x", "--rank", "17"], "rank: expected at most 16, the largest rank of a layer"),
+        (
+            ["--lora", "x", "--rank", "2", "--energy", "0.5"],
+            "--energy: expected one of them; got b",
+        ),
+        (["--merged", "x", "--rank", "2"], "--rank: expected --lora beside it"),
+        (["--merged", "x", "--energy", "0.5"], "--energy: expected --lora beside it"),
     ],
 )
 def test_mistakes_of_export(adapter, tmp_path, monkeypatch, words, says):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +18,7 @@ from test_terminal import NET, idim
 
 from idim import conductor, trackers
 from idim.config import REPORTS, make
-from idim.progress import duration, known_text
+from idim.progress import duration, known_text, shown
 from idim.resolve import resolve
 from idim.search.design import ADAPTIVE, DESIGNS, Limits
 from idim.search.expected import runs_left, runs_of
@@ -52,6 +54,26 @@ def test_a_search_tells_after_each_decision_what_a_stop_would_answer(watched):
         assert 0 <= o.more <= plan.limits.max_runs and o.seconds >= 0
         assert o.runs + o.more <= plan.limits.max_runs
     assert told[-1].more == 0 or found.answer.high is None
+
+
+def test_a_bar_shows_steps_once_they_are_known(monkeypatch):
+    monkeypatch.setattr("sys.stderr", told := io.StringIO())
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with shown() as watcher:
+        begun = watcher.run("single did")
+        assert "single did" in told.getvalue() and "steps" not in told.getvalue()
+        begun(3, 20, 0.5)
+    assert "3/20 steps" in told.getvalue() and "None" not in told.getvalue()
+
+
+def test_a_run_without_a_score_says_why(tmp_path):
+    code, _, stderr = idim(
+        "train", *NET[:4], "--arm", "full", "--learning-rate", 1e30, "--max-steps", 9,
+        "--out", tmp_path,
+    )  # fmt: skip
+    (line,) = [line for line in stderr.splitlines() if ": diverged" in line]
+    assert code == 3 and re.search(r": diverged, loss (nan|inf) at step \d of 9, \d+ s$", line)
 
 
 def test_each_run_that_was_made_is_told_once_and_none_from_the_store(watched):

@@ -14,7 +14,7 @@ from idim.errors import IdimError
 from idim.tasks import own
 from idim.tasks.scores import METRICS, REGRESSION
 from idim.tasks.splits import carve
-from idim.tasks.text import GLUE
+from idim.tasks.text import GLUE, tokenised
 from idim.values.options import Options
 
 
@@ -195,16 +195,22 @@ def parquet(labels) -> bytes:
         ("a.csv", b"text,label\n" + b"film,inf\n" * 20, "labels: expected whole numbers"),
         ("a.csv", b"text,label\n" + b"film,nan\n" * 20, "labels: expected whole numbers"),
         ("a.csv", b"text,label\n" + b"film,1e400\n" * 20, "whole numbers"),
-        ("a.csv", b"text,label\n" + b"film,1.5\n" * 20, "whole numbers"),
+        ("a.csv", b"text,label\n" + b"film,1.5\nfilm,2\n" * 20, "use --metric pearson.; got 1.5"),
         ("a.parquet", parquet([float("inf")] * 20), "whole numbers"),
         ("a.csv", b"text,label\n" + b"film,0\nfilm,1\nfilm,NaN\n" * 20, "whole numbers"),
+        ("a.csv", b"text,label\n" + b"film,99999999999999999999999\n" * 20, "whole numbers"),
+        ("a.csv", b"text,label\n" + b"film,5\n" * 20, "at least two classes; got '5 alone'"),
+        # A column of texts, each of which would be a class.
         (
             "a.csv",
-            b"text,label\n" + b"film,0\nfilm,10000000\n" * 20,
-            "every class of 0..10000000; got 'none of \\[1\\]'",
+            b"text,label\n" + b"".join(b"film,%d films\n" % i for i in range(2000)),
+            "the classes of the training part: 0 films, .* … .1,600 in all.; got",
         ),
-        ("a.csv", b"text,label\n" + b"film,99999999999999999999999\n" * 20, "whole numbers"),
-        ("a.csv", b"text,label\n" + b"film,-1\nfilm,1\n" * 20, "whole numbers"),
+        (
+            "a.csv",
+            b"text,label\n" + b"".join(b"film,%d\n" % (7 * i) for i in range(2000)),
+            "training part: .* in all. .for numbers to predict use --metric pearson.; got",
+        ),
         (
             "a.jsonl",
             b'{"text": "film", "label": 99999999999999999999999}\n' * 20,
@@ -219,7 +225,7 @@ def parquet(labels) -> bytes:
         ("a.csv", b"text,label\n" + b"a film\xff\xfe,1\n" * 20, "a readable csv file"),
         ("a.jsonl", b'{"text": "\xff", "label": 1}\n' * 20, "a readable jsonl file"),
         ("a.csv", b"text,label\n" + b"film,1,more\n" * 20, "a readable csv file"),
-        ("a.csv", b"text,text,label\n" + b"film,film,1\n" * 20, "every class of 0..1"),
+        ("a.csv", b"text,text,label\n" + b"film,film,1\n" * 20, "got '1 alone'"),
         ("a.csv", b"", "a readable csv file"),
         ("a.csv", b"text,label\n", "at least one example"),
         ("a.json", b"5", "a readable json file"),
@@ -278,6 +284,60 @@ def test_a_byte_order_mark_is_no_part_of_a_file(name, content, tmp_path, tiny_be
                 )
                 == 40
             )
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("1 2 3 4 5", "1 2 3 4 5"),
+        ("-1 1", "-1 1"),
+        ("3 7", "3 7"),
+        ("2 9 10 11", "2 9 10 11"),  # not as texts are sorted
+        ("0 10000000", "0 10000000"),
+        ("1.0 2.0 4.0", "1 2 4"),
+        ("0 1 2", ""),
+        ("0.0 1.0", ""),
+    ],
+)
+def test_whole_numbers_are_classes_in_their_order(written, names, tmp_path, tiny_bert):
+    """Numbers other than 0..C-1 are names. Those stay as they are, with the key of their runs."""
+    tokenizer = models.reader(str(tiny_bert))
+
+    def load(labels, known=None):
+        rows = [f"{'very ' * k}good film,{label}" for k, label in enumerate(labels)]
+        (tmp_path / "a.csv").write_text(HEAD + "\n".join(rows * 30))
+        return tasks.load(str(tmp_path / "a.csv"), tokenizer, Options(), known)
+
+    labels = written.split()
+    task, plain = load(labels), load(range(len(labels)))
+    assert task.names == tuple(names.split()) and plain.names == ()
+    assert task.classes == plain.classes == len(labels)
+    assert task.fingerprint == plain.fingerprint
+    assert all(torch.equal(task.labels[split], y) for split, y in plain.labels.items())
+    told = [note for note in task.notes if "are the classes 0, 1" in note]
+    assert len(told) == bool(names) and not any("are the classes" in n for n in plain.notes)
+    turned = load(labels, {name: i for i, name in enumerate(reversed(names.split()))})
+    if names:
+        assert torch.equal(turned.labels["train"], len(labels) - 1 - task.labels["train"])
+
+
+def test_labels_from_0_keep_the_fingerprint_that_records_know(tiny_bert, reviews):
+    task = tasks.load(str(reviews), models.reader(str(tiny_bert)), Options())
+    assert task.fingerprint == "98126dcd2dff041a"
+
+
+def test_a_number_that_training_lacks_is_refused_as_a_name_is(tmp_path, tiny_bert):
+    for part, labels in (("train", "135"), ("validation", "137")):
+        (tmp_path / f"{part}.csv").write_text(HEAD + "".join(f"film,{y}\n" for y in labels) * 20)
+    says = r"validation: labels: expected the classes of the training part: 1, 3, 5 .*; got '7'"
+    with pytest.raises(IdimError, match=says.replace("validation", "test")):
+        tasks.load(str(tmp_path), models.reader(str(tiny_bert)), Options())
+
+
+def test_a_number_of_a_row_that_is_left_out_is_no_class(tmp_path, tiny_bert):
+    (tmp_path / "a.csv").write_text(HEAD + "film,0\nfilm,1\n" * 20 + ",7\n")
+    task = tasks.load(str(tmp_path / "a.csv"), models.reader(str(tiny_bert)), Options())
+    assert (task.names, task.classes) == ((), 2)
 
 
 def test_rows_without_a_label_are_left_out_and_counted(tmp_path, tiny_bert):
@@ -413,9 +473,26 @@ def test_a_tokenizer_without_a_padding_token_pads_all_the_same(pad, tmp_path, re
         )
 
 
-def test_a_length_without_room_for_a_text_is_refused(tiny_bert, reviews):
-    with pytest.raises(IdimError, match="--max-seq-length: expected room for a text"):
-        tasks.load(str(reviews), models.reader(str(tiny_bert)), Options(max_seq_length=1))
+#: Tokenizers by the tokens that they put around a text, and around two.
+SPECIAL = {
+    "words between marks": (None, 2, 3),
+    "bytes and an end": (transformers.ByT5Tokenizer, 1, 2),
+    "characters between marks": (transformers.CanineTokenizer, 2, 3),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+@pytest.mark.parametrize("texts", [1, 2])
+def test_a_length_without_room_for_a_text_is_refused(name, texts, tiny_bert):
+    make, *special = SPECIAL[name]
+    tokenizer = make() if make else models.reader(str(tiny_bert))
+    rows = [("film", "good")[:texts]] * 3
+    least = special[texts - 1] + texts
+    for short in range(1, least):
+        with pytest.raises(IdimError, match=r"--max-seq-length: expected room for (a text|two)"):
+            tokenised(rows, tokenizer, short)
+    for row in tokenised(rows, tokenizer, least):
+        assert len(row["input_ids"]) == least
 
 
 def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):

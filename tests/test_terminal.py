@@ -19,11 +19,11 @@ import pytest
 from test_store import question, record
 from typer.testing import CliRunner
 
-from idim import conductor
+from idim import arms, conductor
 from idim.answers import summary
 from idim.cli import app
 from idim.cli import known as known_answers
-from idim.errors import IdimError, expected, is_out_of_memory, printable
+from idim.errors import IdimError, expected, is_out_of_memory, listed, one_of, printable
 from idim.report import page, style
 from idim.report.figures.against_size import figure_against_size
 from idim.store import Store
@@ -210,6 +210,35 @@ def test_a_page_goes_where_a_name_leads_and_replaces_no_device(tmp_path):
             page.write_html(text, where)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "--html", "folder"],
+        ["report", "--html", "file/page.html"],
+        ["report", "--html", "circle"],
+        ["report", "--html", "a\0"],
+        ["report", "--paper", "file"],
+        ["report", "--paper", "file/deep"],
+        ["import", "--figure", "folder"],
+        ["export-records", "runs.csv"],
+        ["export-records", "file/runs.csv"],
+    ],
+    ids=" ".join,
+)
+def test_where_nothing_can_be_written_is_said_before_any_work(known, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Store, "all", lambda store: pytest.fail("the store is read"))
+    Path("folder").mkdir()
+    Path("runs.csv").mkdir()
+    Path("file").write_text("")
+    Path("circle").symlink_to("circle")
+    command, *more = words
+    code, stdout, stderr = idim(command, known[0], *more)
+    kind = "folder" if "--paper" in words else "file"
+    assert (code, stdout) == (2, "") and len(stderr.splitlines()) == 1
+    assert f"{words[-2] if more[1:] else 'file'}: expected a {kind} that can be written" in stderr
+
+
 def test_names_in_a_store_reach_no_terminal_as_commands(tmp_path):
     config = record()["run_info"]["config"] | {
         "model": "m\x1b]0;owned\x07\x9b2J",
@@ -259,6 +288,14 @@ def test_printable_leaves_words_of_any_script():
     for text in ("naïve 好い שלום مرحبا नमस्ते 👩‍👩‍👧 a\u200cb", "a\tb\nc"):
         assert printable(text) == text
     assert printable("\x1b[0m\u202e\udcff\x85") == "\\x1b[0m\\u202e\\udcff\\x85"
+
+
+def test_a_list_in_a_message_is_cut_and_counted():
+    assert listed("abc") == "a, b, c" and listed("abcdef", 2) == "a, b … (6 in all)"
+    long = [f"{i:03} {'x' * 200}" for i in range(900)]
+    for message in (str(one_of("name", long, "y")), str(expected("name", listed(long), long))):
+        assert len(message) < 1000 and " … (900 in all); got " in message
+    assert listed(arms.ARMS, room=600) == ", ".join(arms.ARMS)  # what we know ourselves is whole
 
 
 @pytest.mark.parametrize(

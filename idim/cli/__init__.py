@@ -1,7 +1,8 @@
 """The command line. One file a command; each reads flags, calls the library and prints its answer.
 
 Exit codes, the same for every command: 0 done, 2 the user's mistake (one line says what was
-expected and what came), 3 measured but not reached, 1 a defect of ours.
+expected and what came), 3 measured but not reached, 1 a defect of ours, or whatever `idim doctor`
+found that does not work.
 """
 
 from __future__ import annotations

@@ -95,3 +95,23 @@ def check_folder(name: str | None, flag: str) -> None:
         fits = False
     if not fits:
         raise expected(flag, "a folder that can be written", name)
+
+
+def check_file(name: str | None, flag: str) -> None:
+    """As ``check_folder``, of a file that the work is to write. Its folder may have to be made.
+
+    Raises:
+        IdimError: a folder has that name, or none can be made for the file.
+    """
+    if not name:
+        return
+    try:
+        # Through a link, and to a device or a pipe, as the file is written.
+        path = Path(name).resolve()
+        fits = not path.is_dir()
+        if fits and (path.is_file() or not path.exists()):
+            check_folder(str(path.parent), flag)
+    except (IdimError, OSError, RuntimeError, ValueError):
+        fits = False
+    if not fits:
+        raise expected(flag, "a file that can be written", name)

@@ -25,7 +25,10 @@ def command(
         ),
     ] = None,
 ) -> int:
-    """Show what is installed, and test the projections."""
+    """Show what is installed, and test the projections.
+
+    The exit code is 1 where something does not work, here or in the store.
+    """
     from idim.doctor import examine, verified
     from idim.store import Store
 

@@ -9,7 +9,7 @@ import typer
 from idim.cli.answers import as_text, check_folder
 from idim.cli.flags import Asked, takes
 from idim.cli.terminal import answer, aside
-from idim.errors import DONE, IdimError
+from idim.errors import DONE, IdimError, expected
 
 EXAMPLE = "idim export idim-out/adapter --merged idim-out/plain"
 
@@ -28,14 +28,19 @@ def command(
     ] = None,
     lora: Annotated[str | None, typer.Option(help="Write a LoRA adapter into this folder.")] = None,
     rank: Annotated[
-        int, typer.Option(help="LoRA's rank, for every layer. Default: what --energy asks for.")
-    ] = 0,
-    energy: Annotated[
-        float,
+        int | None,
         typer.Option(
-            help="The fraction of each layer's move (squared norm) that LoRA keeps; 1 is all of it."
+            help="LoRA's rank; a layer too small for it gets all of its own. Default: what "
+            "--energy asks for."
         ),
-    ] = 1.0,
+    ] = None,
+    energy: Annotated[
+        float | None,
+        typer.Option(
+            help="In place of a rank: the fraction of each layer's move (squared norm) that LoRA "
+            "keeps. Default: 1, all of it."
+        ),
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(help="The base model, where the adapter's own note of it does not load."),
@@ -48,6 +53,13 @@ def command(
     if bool(merged) == bool(lora):
         came = "both" if merged else "neither"
         raise IdimError(f"--merged, --lora: expected one of them; got {came}")
+    kept = [flag for flag, value in (("--rank", rank), ("--energy", energy)) if value is not None]
+    if kept and merged:
+        raise expected(kept[0], "--lora beside it, for --merged keeps all", f"--merged {merged}")
+    if len(kept) == 2:
+        raise IdimError("--rank, --energy: expected one of them; got both")
+    if rank == 0:  # which idim.export takes for none
+        raise expected("--rank", "a whole number of at least 1", rank)
     from idim import export as exporting
     from idim.report import tables
 
@@ -55,6 +67,7 @@ def command(
     options = dict(asked.given)
     task = options.pop("task", None)
     with aside():
-        found = exporting.export(adapter, base, merged, lora, rank, energy, task, options)
+        energy = 1.0 if energy is None else energy
+        found = exporting.export(adapter, base, merged, lora, rank or 0, energy, task, options)
     answer(as_text(found) if asked.as_json else tables.export_text(**found))
     return DONE

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from idim.cli.answers import as_text
+from idim.cli.answers import as_text, check_file
 from idim.cli.flags import Asked, takes
 from idim.cli.terminal import answer
 from idim.errors import DONE, expected
@@ -25,6 +25,7 @@ def command(
     ending = Path(file).suffix
     if ending not in (".parquet", ".csv"):
         raise expected("file", "a name ending in .parquet or .csv", file)
+    check_file(file, "file")
     from idim.report.records_frame import as_bytes, records_frame
     from idim.store import Store, write
 

@@ -29,18 +29,10 @@ _Quick = Annotated[
         "--quick", help="Short for --protocol quick: a first look in minutes.", rich_help_panel=WHAT
     ),
 ]
-_File = Annotated[
-    str | None,
-    typer.Option(
-        "--config", help="A TOML file; every flag has a key of the same name.", rich_help_panel=WHAT
-    ),
-]
 _FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 _KINDS = typing.get_type_hints(Config)
 #: What the commands are told beside the fields of Config.
-_OWN = {"quick": (_Quick, False), "config": (_File, None), "as_json": (_AsJson, False)}
-#: Those of a command that measures.
-MEASURING = tuple(_OWN)
+MEASURING = ("quick", "config", "as_json")
 
 
 @dataclass(frozen=True)
@@ -84,17 +76,23 @@ def takes(
     """
 
     def decorate(run: Callable[..., int]) -> Callable[..., None]:
-        made = {name: _flag(name) for name in fields} | {name: _OWN[name] for name in also}
+        own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
+        made: dict[str, tuple[Any, object]] = {name: _flag(name) for name in fields}
+        told = {
+            "quick": (_Quick, False),
+            "config": (_file(["quick", "json", *(p.name for p in own)]), None),
+            "as_json": (_AsJson, False),
+        }
+        made |= {name: told[name] for name in also}
 
         def command(**values: Any) -> None:
             with guarded():
                 taken = {name: values.pop(name) for name in made}
-                quick, file, as_json = (taken.pop(name, None) for name in _OWN)
+                quick, file, as_json = (taken.pop(name, None) for name in MEASURING)
                 code = run(Asked(_given(taken, bool(quick)), file, bool(as_json)), **values)
                 if code:
                     raise typer.Exit(code)
 
-        own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
         shown = [p.replace(kind=p.KEYWORD_ONLY) for p in own]
         shown += [_parameter(name, *flag) for name, flag in made.items()]
         shown.sort(key=_panel)
@@ -138,6 +136,14 @@ def _flag(name: str) -> tuple[Any, None]:
         autocompletion=_completion(metadata["choices"]),
     )
     return Annotated[taken | None, option], None
+
+
+def _file(keyless: list[str]) -> Any:
+    """The flag of a TOML file, of a command some of whose flags have no key there."""
+    *most, last = ["--" + name.replace("_", "-") for name in keyless]
+    but = f"{', '.join(most)} and {last}"
+    about = f"A TOML file; every flag but {but} has a key of the same name."
+    return Annotated[str | None, typer.Option("--config", help=about, rich_help_panel=WHAT)]
 
 
 def _parameter(name: str, annotation: Any, default: object) -> inspect.Parameter:

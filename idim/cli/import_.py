@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from idim.cli.answers import as_text
+from idim.cli.answers import as_text, check_file
 from idim.cli.flags import Asked, takes
 from idim.cli.terminal import answer
 from idim.errors import DONE
@@ -32,6 +32,7 @@ def command(
     """
     from idim.answers.imported import read
 
+    check_file(figure, "--figure")
     results = read(path)
     if asked.as_json:
         answer(as_text({"results": [dataclasses.asdict(r) for r in results]}))

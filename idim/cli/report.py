@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from idim.cli.answers import as_text, check_folder, table
+from idim.cli.answers import as_text, check_file, check_folder, table
 from idim.cli.flags import Asked, takes
 from idim.cli.terminal import answer
 from idim.errors import DONE, IdimError
@@ -54,8 +54,9 @@ def command(
     from idim.report import page
     from idim.store import Store
 
-    theirs = read(published) if published else None
+    check_file(html, "--html")
     check_folder(paper, "--paper")
+    theirs = read(published) if published else None
     store = Store(folder, create=False)
     made = Made(store)
     summaries = summary.derive(store, made)

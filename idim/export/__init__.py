@@ -37,7 +37,7 @@ def export(
         base: a name as ``--model`` takes it. Default: where the adapter says its base model lies.
         merged_into: a folder for the model with plain weights, or None.
         lora_into: a folder for a LoRA adapter, where the other is None.
-        rank: LoRA's rank, for every layer; 0: what ``energy`` asks for.
+        rank: LoRA's rank, or all of a layer too small for it; 0: what ``energy`` asks for.
         energy: the fraction of each layer's move that LoRA keeps.
         task: scores the model before and after, on the task's measuring split.
         options: how to load the task.

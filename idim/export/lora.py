@@ -44,8 +44,8 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
     The model is used up. Cost: one singular value decomposition a matrix.
 
     Raises:
-        IdimError: for an energy outside (0, 1], a rank below 0, and a model whose moves LoRA
-            cannot hold.
+        IdimError: for an energy outside (0, 1], a rank below 0 or above what any layer's move can
+            have, and a model whose moves LoRA cannot hold.
     """
     if not 0 < energy <= 1:
         raise expected("energy", "a share above 0 and at most 1", energy)
@@ -62,13 +62,20 @@ def to_lora(model: PeftModel, rank: int = 0, energy: float = 1.0) -> tuple[PeftM
         for name, module in modules.items()
         if any(id(p) in moves for p in module.parameters(recurse=False))
     }
+    # The base model on disk lacks a fresh module: factors would be added to another start.
+    by_layer = {
+        name: moves[id(module.weight)]
+        for name, module in owners.items()
+        if _has_factors(module) and id(module.weight) in moves and not is_fresh(name, config)
+    }
+    largest = max((min(move.shape) for move in by_layer.values()), default=0)
+    if by_layer and rank > largest:
+        raise expected("rank", f"at most {largest}, the largest rank of a layer's move", rank)
     factors: dict[str, Factors] = {}
     layers: list[Layer] = []
-    for name, module in owners.items():
-        # The base model on disk lacks a fresh module: factors would be added to another start.
-        if _has_factors(module) and id(module.weight) in moves and not is_fresh(name, config):
-            factors[name], layer = _factored(name, module, moves[id(module.weight)], rank, energy)
-            layers.append(layer)
+    for name, move in by_layer.items():
+        factors[name], layer = _factored(name, modules[name], move, rank, energy)
+        layers.append(layer)
     fresh = [
         name
         for name, module in modules.items()

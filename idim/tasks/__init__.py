@@ -60,6 +60,8 @@ def load(name: str, reader: Any, options: Options, labels: Mapping[str, int] | N
     options = dataclasses.replace(options, labels=tuple((labels or {}).items()))
     # Before anything is fetched or read.
     own_task = _is_path(name)
+    if own_task:
+        pictures.check_layout(name)
     images = name in _IMAGES or (own_task and pictures.is_folder(name))
     if (name in CATALOGUE or own_task) and name != "toy":
         if images and not (reader is None or isinstance(reader, Pixels)):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-from idim.errors import expected
+from idim.errors import expected, listed
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,27 @@ def classes_of(names: Iterable[str], labels: Iterable[tuple[str, int]], where: s
     notes: tuple[str, ...] = ()
     if known:
         notes = (
-            f"{where}: the model calls its classes {_few(known)}, the data {_few(names)}; "
-            "the data's order was taken",
+            f"{where}: the model calls its classes {listed(known, 5)}, the data "
+            f"{listed(names, 5)}; the data's order was taken",
         )
     return Classes(tuple(names), {name: i for i, name in enumerate(names)}, notes)
 
 
+def classes_of_numbers(
+    numbers: Iterable[int], labels: Iterable[tuple[str, int]], where: str
+) -> Classes:
+    """Classes of labels that are whole numbers other than 0..C-1.
+
+    The numbers, in their order, are the names. A note says which class each of them is.
+    """
+    made = classes_of(map(str, sorted(numbers)), labels, where)
+    came, became = listed(made.number, 5), listed(made.number.values(), 5)
+    note = f"{where}: the labels {came} are the classes {became}"
+    return dataclasses.replace(made, notes=(*made.notes, note))
+
+
 def _folded(name: str) -> str:
     return name.strip().casefold()
-
-
-def _few(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 def check_labels(labels: torch.Tensor, classes: int, where: str) -> None:

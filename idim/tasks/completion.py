@@ -63,12 +63,6 @@ class Completion(Task):
                 "one whose tokenizer has an end-of-sequence token, as completions ask",
                 "none",
             )
-        if max_seq_length < 2:
-            raise expected(
-                "--max-seq-length",
-                "at least 2, a token of the prompt and one of the completion",
-                max_seq_length,
-            )
         # Larger must be better. d90 asks for 90 % of the way from the untouched model's loss to
         # full training's.
         self.name, self.metric = name, "-loss" if metric == "loss" else metric
@@ -79,6 +73,10 @@ class Completion(Task):
             max_seq_length,
         )
         self._before, self._after = _around(tokenizer)
+        least = len(self._before) + max(2, 1 + len(self._after))
+        if max_seq_length < least:
+            what = f"at least {least}, with room for a token of the prompt and of the completion"
+            raise expected("--max-seq-length", what, max_seq_length)
         # A vocabulary without new lines has its end-of-sequence token alone between two texts.
         line = tokenizer("\n", add_special_tokens=False).input_ids
         known = [token for token in line if token != tokenizer.unk_token_id]

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from idim.errors import expected
-from idim.tasks.classes import Classes, classes_of
+from idim.errors import expected, listed
+from idim.tasks.classes import Classes, classes_of, classes_of_numbers
 from idim.tasks.reading import column_names
 from idim.tasks.scores import COMPLETION, REGRESSION
 from idim.tasks.splits import capped, carve
 from idim.values.options import Options
 
-#: A label above this is no number of a class.
-_MOST_CLASSES = 1 << 31
+#: Above this two whole numbers may be one float.
+_EXACT = 1 << 53
+#: For who took a column of numbers for one of classes.
+_WAY_OUT = " (for numbers to predict use --metric pearson)"
 
 
 @dataclass(frozen=True)
@@ -77,22 +79,17 @@ def rows(
         strange = sorted({v for v in written if v not in classes})
         if strange:
             raise expected(
-                where,
-                "the classes of the training part: " + ", ".join(map(str, classes)),
-                ", ".join(strange[:5]),
+                where, f"the classes of the training part: {listed(classes)}", listed(strange, 5)
             )
         return Table(texts, [classes[v] for v in written])
     values = frame[label].tolist() if values is None else values
     wrong = [
         v
         for v in values
-        if isinstance(v, (str, bool))
-        or not math.isfinite(v)
-        or int(v) != v
-        or abs(v) > _MOST_CLASSES
+        if isinstance(v, (str, bool)) or not math.isfinite(v) or int(v) != v or abs(v) > _EXACT
     ]
     if wrong:
-        raise expected(where, "whole numbers 0..C-1", wrong[0])
+        raise expected(where, f"whole numbers or names as classes{_WAY_OUT}", wrong[0])
     return Table(texts, [int(v) for v in values])
 
 
@@ -138,6 +135,34 @@ def named(column: Any, options: Options, where: str) -> Classes | None:
     if not names or (plain and not names <= set(dict(options.labels))):
         return None
     return classes_of(names, options.labels, where)
+
+
+def counted(
+    parts: dict[str, Table], options: Options, where: str
+) -> tuple[dict[str, Table], Classes | None]:
+    """Tables whose labels are 0..C-1, of ones whose labels are whole numbers.
+
+    Numbers that are 0..C-1 stay as they are and name nothing. Of others each that the training part
+    has names a class, in the numbers' order.
+
+    Raises: IdimError for a number that the training part lacks, where numbers are names.
+    """
+    numbers = sorted(set(parts["train"].labels))
+    if numbers == list(range(len(numbers))):
+        return parts, None
+    for part, table in parts.items():
+        strange = sorted(set(table.labels) - set(numbers))
+        if strange:
+            raise expected(
+                f"{where}, {part}: labels",
+                f"the classes of the training part: {listed(numbers)}{_WAY_OUT}",
+                listed(strange, 5),
+            )
+    classes = classes_of_numbers(numbers, options.labels, where)
+    return {
+        part: dataclasses.replace(table, labels=[classes.number[str(v)] for v in table.labels])
+        for part, table in parts.items()
+    }, classes
 
 
 def renumbered(

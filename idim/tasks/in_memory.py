@@ -44,7 +44,8 @@ class InMemoryTask(Task):
 
     Of a mapping a transformers model gets the fields that it takes, as with Trainer. Texts are
     tokenised. Rows of unequal length are padded at their end. Labels may be names (numbered as the
-    model does where it knows them), truth values, or -1 and 1.
+    model does where it knows them), truth values, or whole numbers. Those that are no classes of
+    the model are numbered in their order.
 
     Args:
         name: what records call it.

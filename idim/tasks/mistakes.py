@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from idim.errors import expected
+from idim.errors import expected, listed
 
 #: The split that is measured on. All others come from the training part.
 MEASURE = "measure"
@@ -108,4 +108,4 @@ def _few(labels: Iterable[Any], shown: Callable[[Any], str]) -> str:
         found.sort()
     except TypeError:
         found.sort(key=repr)
-    return ", ".join(map(shown, found[:_SHOWN])) + (" …" if len(found) > _SHOWN else "")
+    return listed(map(shown, found), _SHOWN)

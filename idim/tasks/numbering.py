@@ -1,4 +1,4 @@
-"""Which class each of a program's labels means: names, truth values, -1 and 1, or numbers."""
+"""Which class each of a program's labels means: names, truth values, or whole numbers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from idim.errors import expected
-from idim.tasks.classes import classes_of
+from idim.errors import expected, listed
+from idim.tasks.batches import IGNORED
+from idim.tasks.classes import classes_of, classes_of_numbers
 from idim.tasks.takes import Takes
 
 #: The most classes of a model that does not say how many outputs it has. A label above this is
@@ -76,8 +77,8 @@ def numbered(
     number, called, notes = _classes(train, names, takes, most)
     unknown = sorted(map(repr, evaluation - set(number)))
     if unknown:
-        known = ", ".join(map(str, list(number)[:8]))
-        raise expected("evaluation: labels", "the classes of train: " + known, unknown[0])
+        what = f"the classes of train: {listed(number, 8)}"
+        raise expected("evaluation: labels", what, unknown[0])
     replaces = bool(names) or (
         ours and any(isinstance(v, (bool, float)) or number[v] != v for v in train)
     )
@@ -97,13 +98,21 @@ def _classes(
                 len(named.names),
             )
         return dict(named.number), named.names, named.notes
-    if train == {-1, 1}:
-        return {-1: 0, 1: 1}, (), ("train: the labels -1 and 1 are the classes 0 and 1",)
-    wrong = sorted(v for v in train if not 0 <= v < most or v != int(v))
-    if wrong:
-        last = most - 1 if takes.outputs else "C-1"
-        raise expected("train: labels", f"classes 0..{last}, names, or -1 and 1", wrong[0])
-    return {v: int(v) for v in train}, (), ()
+    broken = sorted(v for v in train if v != int(v))
+    wrong = broken or sorted(v for v in train if not 0 <= v < most)
+    if not wrong:
+        return {v: int(v) for v in train}, (), ()
+    # The loss passes over the label IGNORED, so that it is no class.
+    if not broken and IGNORED not in train and 2 <= len(train) <= most:
+        named = classes_of_numbers(map(int, train), takes.labels, "train")
+        if len(named.names) <= most:
+            return {v: named.number[str(int(v))] for v in train}, named.names, named.notes
+    what = "classes 0..C-1, names or other whole numbers"
+    if takes.outputs:
+        what = f"classes 0..{most - 1}, or at most {most} names or other whole numbers"
+    if broken:
+        what += ' (for numbers to predict use metric="pearson")'
+    raise expected("train: labels", what, wrong[0])
 
 
 def label_of(example: Any) -> Any:

@@ -14,7 +14,7 @@ from idim.errors import expected, one_of
 from idim.tasks.base import Task
 from idim.tasks.classes import Classes
 from idim.tasks.completion import Completion
-from idim.tasks.frames import Table, divide, named, rows
+from idim.tasks.frames import Table, counted, divide, named, rows
 from idim.tasks.reading import Part, beginning, part_of, read
 from idim.tasks.scores import COMPLETION, METRICS, REGRESSION
 from idim.tasks.splits import EVALUATION, carve
@@ -57,9 +57,10 @@ def files(path: str, tokenizer: Any, options: Options) -> Task:
     A folder with train.* and validation.*, one such file, or a TOML file that declares a task.
     In a folder a part is one file, or all shards of one. One file alone is split by a fixed seed: a
     fifth measures. Columns are ``text`` (and ``text2`` for pairs) and ``label``, or ``prompt`` and
-    ``completion``, unless the options say otherwise. Labels are whole numbers from 0, or names.
-    Names are numbered as the model's configuration numbers them, or alphabetically where it does
-    not know them. Rows with a missing value are left out, and counted.
+    ``completion``, unless the options say otherwise. Labels are whole numbers, or names. Names are
+    numbered as the model's configuration numbers them, or alphabetically where it does not know
+    them. So are numbers other than 0..C-1, but in the numbers' order. Rows with a missing value are
+    left out, and counted.
     """
     declared = _declared(Path(path), options)
     frames = {part: read(file) for part, file in declared.parts.items()}
@@ -81,7 +82,9 @@ def files(path: str, tokenizer: Any, options: Options) -> Task:
     }
     if not parts["train"].labels:
         raise expected(f"{path}, train", "at least one example", "none")
-    made = _made(declared, parts, classes, path, tokenizer, options)
+    if declared.metric in METRICS and classes is None:
+        parts, classes = counted(parts, options, path)
+    made = _made(declared, parts, classes, tokenizer, options)
     if declared.chance is not None:
         if made.metric == "-loss" and declared.chance > 0:
             raise expected(f"{path}: chance", "minus a loss, which is not above 0", declared.chance)
@@ -98,7 +101,6 @@ def _made(
     declared: Declared,
     parts: dict[str, Table],
     named: Classes | None,
-    path: str,
     tokenizer: Any,
     options: Options,
 ) -> Task:
@@ -112,32 +114,16 @@ def _made(
             tokenizer,
             options.max_seq_length,
         )
-    classes = (
-        1 if declared.metric in REGRESSION else len(named.names) if named else _classes(parts, path)
-    )
+    classes = len(named.names) if named else len(set(parts["train"].labels))
     return Text(
         declared.name,
         declared.metric,
         divide(parts, options),
-        max(1 if declared.metric in REGRESSION else 2, classes),
+        1 if declared.metric in REGRESSION else max(2, classes),
         tokenizer,
         options.max_seq_length,
         named,
     )
-
-
-def _classes(parts: dict[str, Table], path: str) -> int:
-    """The number of classes whose labels are numbers: those of the training part are 0..C-1, each
-    there."""
-    found = sorted(set(parts["train"].labels))
-    gap = next((i for i, label in enumerate(found) if i != label), None)
-    if found[0] < 0:
-        raise expected(f"{path}, train: labels", "whole numbers 0..C-1", found[0])
-    if gap is not None:
-        raise expected(
-            f"{path}, train: labels", f"every class of 0..{found[-1]}", f"none of [{gap}]"
-        )
-    return len(found)
 
 
 def _declared(path: Path, options: Options) -> Declared:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from idim.errors import expected
+from idim.errors import expected, listed
 from idim.pixels import Pixels
 from idim.tasks.classes import classes_of
+from idim.tasks.reading import beginning
 from idim.tasks.splits import EVALUATION, carve
 from idim.tasks.vision import Images, split
 from idim.values.options import Options
@@ -21,6 +22,18 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 def is_folder(path: str) -> bool:
     return (Path(path) / "train").is_dir()
+
+
+def check_layout(path: str) -> None:
+    """Raise IdimError for a folder of pictures without the folder ``train``."""
+    root = Path(path)
+    if is_folder(path) or beginning(root, ("train",)):
+        return
+    # A picture may lie beside the classes' folders, in them, or in folders of theirs.
+    for form in ("*", "*/*", "*/*/*"):
+        found = next((p for p in root.glob(form) if p.suffix.lower() in _PICTURES), None)
+        if found:
+            raise expected(path, "pictures in train/<class>/", str(found.relative_to(root)))
 
 
 def folder(path: str, pixels: Pixels | None, options: Options) -> Images:
@@ -67,7 +80,7 @@ def _pictures(
     if strange:
         raise expected(
             str(root),
-            "the classes of the training part: " + ", ".join(classes),
+            f"the classes of the training part: {listed(classes)}",
             ", ".join(strange[:5]),
         )
     rows, labels = [], []

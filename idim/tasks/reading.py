@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idim.errors import expected
+from idim.errors import expected, listed
 
 READERS = {
     ".csv": "read_csv",
@@ -131,4 +131,4 @@ def _read(path: Path) -> Any:
 
 def column_names(frame: Any) -> str:
     """The names of a frame's columns, for a message."""
-    return ", ".join(map(str, frame.columns))
+    return listed(frame.columns)

@@ -167,20 +167,20 @@ def tokenised(
     texts: list[tuple[str, ...]], tokenizer: Any, max_seq_length: int
 ) -> list[dict[str, list[int]]]:
     """Each text's, or pair's, inputs, cut to a length. Errors: a length that the tokenizer's own
-    tokens fill."""
+    tokens fill, so that a text keeps none."""
     if not texts:
         return []
     columns = [list(column) for column in zip(*texts, strict=True)]
     encoded = tokenizer(*columns, truncation=True, max_length=max_seq_length)
     rows = [{k: v[i] for k, v in encoded.items()} for i in range(len(texts))]
-    if any(
+    special = tokenizer.num_special_tokens_to_add(pair=len(columns) == 2)
+    # The tokenizer's own tokens are not cut.
+    if max_seq_length < special + len(columns) or any(
         len(row["input_ids"]) > max_seq_length for row in rows
-    ):  # the tokenizer's own tokens are not cut
-        raise expected(
-            "--max-seq-length",
-            "room for a text beside the tokenizer's special tokens",
-            max_seq_length,
-        )
+    ):
+        room = "a text" if len(columns) == 1 else "two texts"
+        what = f"room for {room} beside the tokenizer's {special} special tokens"
+        raise expected("--max-seq-length", what, max_seq_length)
     # Of a text without a token, as a decoder's tokenizer makes of an empty one, there would be
     # nothing to read.
     blank = {"input_ids": [tokenizer.pad_token_id], "token_type_ids": [0], "attention_mask": [1]}
