@@ -102,7 +102,9 @@ class Config:
     size: int = _flag(
         WHAT, "The size of an arm that has neither d nor rank; see `idim ls arms`.", 0, least=0
     )
-    sizes: tuple[int, ...] = _flag(WHAT, "Try exactly these sizes of such an arm.", ())
+    sizes: tuple[int, ...] = _flag(
+        WHAT, "Try exactly these sizes of an arm that has neither d nor rank.", ()
+    )
     rank: int = _flag(LORA, "The rank of LoRA and its kin.", 0, least=0)
     ranks: tuple[int, ...] = _flag(
         LORA, "Score exactly these ranks, with commas between. Default of sweep: 1,2,4,8,16.", ()
@@ -126,7 +128,7 @@ class Config:
     )
     arm_learning_rate: float = _flag(
         BUDGET,
-        "The learning rate of an arm that is neither a subspace nor of LoRA's kin.",
+        "The learning rate of an arm whose rate has no flag of its own, in place of tuning.",
         0.0,
         least=0,
     )
