@@ -11,12 +11,12 @@ import math
 import numbers
 import os
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from idim.arms import ARMS, DEFAULT, FULL
+from idim.arms import ARMS, DEFAULT, FULL, SIZE_FLAGS
 from idim.errors import expected, first_line, is_unicode, one_of
 from idim.protocols import ALPHA, PROTOCOLS
 from idim.values.protocol import Protocol
@@ -377,41 +377,42 @@ def read(path: str) -> dict[str, Any]:
     return values
 
 
-#: Fields whose 0 stands for "let the protocol, or the kind of model, decide".
+#: Fields whose 0 stands for "let the protocol, or the kind of model, decide". A size is held
+#: against the model, which says more.
 _UNSET = {
     f.name
     for f in dataclasses.fields(Config)
-    if f.metadata["least"] == 0 and f.default == 0 and f.name != "seed"
+    if f.metadata["least"] == 0 and f.default == 0 and f.name not in ("seed", *SIZE_FLAGS)
 }
 
 
-def check_read(arm: str, given: Iterable[str]) -> None:
+def check_read(arm: str, given: Mapping[str, Any]) -> None:
     """Check that an arm reads what was given for it alone.
 
     Args:
         arm: its name.
-        given: names of fields. What every arm reads is never refused.
+        given: values by the names of their fields. What every arm reads is never refused.
 
     Raises:
         IdimError: it would be ignored.
     """
-    own = {name: _own(name) for name in ARMS}
-    for field in given:
-        if field in set().union(*own.values()) - own[arm] - own[FULL]:
-            rate = f", whose rate is {_flag_name(ARMS[arm].rate_flag)}"
-            raise expected(
-                _flag_name(field),
-                f"none with --arm {arm}{rate if field.endswith('learning_rate') else ''}",
-                "a value",
-            )
+    found, others = ARMS[arm], set().union(*map(_own, ARMS)) - _own(arm) - _own(FULL)
+    for field in sorted(others & given.keys()):
+        instead = ""
+        if field in SIZE_FLAGS:
+            size = found.size
+            instead = f", whose size is --{size.flag}" if size else ", which has no size"
+        elif field.endswith("learning_rate"):
+            instead = f", whose rate is {_flag_name(found.rate_flag)}"
+        raise expected(_flag_name(field), f"none with {arm}{instead}", given[field])
 
 
 def _own(arm: str) -> set[str]:
-    """The fields that an arm reads, and not every arm does."""
+    """The fields that an arm reads, and not every arm does. Lists of sizes are looked at later."""
     found = ARMS[arm]
     told = {f.name for f in dataclasses.fields(found.Settings)}
     told |= {"alpha_twice_rank"} if "lora_alpha" in told else set()
-    sizes = {found.size.flag, found.size.several} if found.size else set()
+    sizes = {found.size.flag} if found.size else set()
     return {found.rate_flag} | sizes | told
 
 

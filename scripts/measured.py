@@ -353,7 +353,7 @@ def dylora(up: str) -> str:
     return f"{table}\n\nThe mean difference is {fmean(apart):+.3f}."
 
 
-def _three_tasks(up: str) -> str:
+def three_tasks(up: str) -> str:
     """DID, SAID and LoRA on three tasks: what each search answers."""
     found = _json("recommend/tasks.json")
     rows = []
@@ -378,7 +378,7 @@ def _three_tasks(up: str) -> str:
     return _table(head, rows)
 
 
-def _three_tasks_ranks(up: str) -> str:
+def three_tasks_ranks(up: str) -> str:
     """The share of the gain at every rank that has three runs or more."""
     found = _json("recommend/tasks.json")
     by = {r["task"]: places for r, places in compare_tasks.ranked(found) if r["arm"] == "lora"}
@@ -392,7 +392,7 @@ def _three_tasks_ranks(up: str) -> str:
     return _table("| task | " + " | ".join(f"r = {r}" for r in sizes) + " |", rows)
 
 
-def _recommended(up: str) -> str:
+def recommended(up: str) -> str:
     """How often runs at a recommended rank reach the threshold on other data."""
     found = _json("recommend/recommended.json")
     rows = [

@@ -82,9 +82,7 @@ def test_r90_is_found_by_the_posterior_and_a_sweep_shares_its_runs(tmp_path):
 
 
 QUESTION = dataclasses.replace(
-    resolve(Config("mlp:64-16-10", "digits", arm="lora", max_steps=60)).question(),
-    keys=tuple(f"{i}" for i in range(40)),
-    finished=True,
+    resolve(Config("mlp:64-16-10", "digits", arm="lora", max_steps=60)).question(), finished=True
 )
 
 
@@ -112,6 +110,11 @@ def records(scores: dict[int, float], head: str) -> list[Record]:
     return made
 
 
+def summary_of(made: list[Record]) -> SearchSummary:
+    """What a search says that made these runs."""
+    return search_summary(made, dataclasses.replace(QUESTION, keys=tuple(r.key for r in made)))
+
+
 @pytest.mark.parametrize(
     ("head", "remark"),
     [
@@ -120,7 +123,7 @@ def records(scores: dict[int, float], head: str) -> list[Record]:
     ],
 )
 def test_where_the_smallest_rank_passes_the_verdict_says_so(head, remark):
-    found = search_summary(records({1: 0.94, 2: 0.945, 4: 0.945}, head), QUESTION)
+    found = summary_of(records({1: 0.94, 2: 0.945, 4: 0.945}, head))
     assert found.verdict == "reached" and found.remark == remark
     assert summary_text(found).splitlines()[0].endswith(f"reached — {remark}")
     assert found.adapted == {"alpha_rule": "alpha = 2 r", "targets": ["1"], "head": head}
@@ -128,7 +131,7 @@ def test_where_the_smallest_rank_passes_the_verdict_says_so(head, remark):
 
 def test_elsewhere_it_says_nothing_of_the_head_and_tells_r90_in_whole_ranks():
     head = "trained freely, counted"
-    found = search_summary(records({1: 0.4, 2: 0.6, 4: 0.93, 8: 0.945}, head), QUESTION)
+    found = summary_of(records({1: 0.4, 2: 0.6, 4: 0.93, 8: 0.945}, head))
     assert not found.remark and 2 <= found.answer.low <= 4 <= found.answer.high < 8
     kept = SearchSummary.from_json(json.loads(json.dumps(found.to_json())))
     assert kept == dataclasses.replace(found, keys=frozenset())
