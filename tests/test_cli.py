@@ -629,14 +629,11 @@ def table(folder: Path, text: str, name: str = "reviews.csv") -> Path:
     [
         ("sentence,label\na,0\nb,1\n", "expected a column 'text'; got 'sentence, label'"),
         ("text,label\n", "expected at least one example"),
-        (
-            "text,label\n" + "good,1\nbad,2\n" * 20,
-            "expected every class of 0..2; got 'none of [0]'",
-        ),
-        ("text,label\n" + "good,1\nbad,-1\n" * 20, "labels: expected whole numbers 0..C-1; got -1"),
+        ("text,label\n" + "good,2\nbad,2\n" * 20, "at least two classes; got '2 alone'"),
         (
             "text,label\n" + "good,0.5\nbad,1\n" * 20,
-            "labels: expected whole numbers 0..C-1; got 0.5",
+            "labels: expected whole numbers or names as classes "
+            "(for numbers to predict use --metric pearson); got 0.5",
         ),
         ("text,label\ngood,1\n", "expected"),
     ],
