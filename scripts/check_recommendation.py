@@ -62,6 +62,12 @@ def dealt(found: list[tuple[str, str]], most: int, folder: Path) -> dict[str, Pa
     return places
 
 
+def interval(passed: int, runs: int) -> tuple[float, float]:
+    """The 90 % interval of a share, by a beta distribution with Jeffreys' prior."""
+    a, b = passed + 0.5, runs - passed + 0.5
+    return float(beta.ppf(_TAIL, a, b)), float(beta.ppf(1 - _TAIL, a, b))
+
+
 def text(rows: list[dict]) -> str:
     """A row for each task."""
     shown = pd.DataFrame(rows).drop(columns="scores", errors="ignore")
@@ -112,11 +118,9 @@ def main() -> None:
             runs = store.question(plan.id).of(store.all())
             scores = [r.score for r in runs if r.kind == Purpose.SEARCH]
             passed = sum(score is not None and score >= held.levels.tau for score in scores)
-            # Beta with Jeffreys' prior.
-            a, b = passed + 0.5, len(scores) - passed + 0.5
             row |= {"full": held.levels.full, "tau": held.levels.tau, "scores": scores}
             row |= {"passed": passed, "runs": len(scores)}
-            row |= {"low": beta.ppf(_TAIL, a, b), "high": beta.ppf(1 - _TAIL, a, b)}
+            row |= dict(zip(("low", "high"), interval(passed, len(scores)), strict=True))
             rows.append(row)
     kept.write(args.out / "recommended.json", rows, text)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import check_recommendation
 import compare_tasks
 from compare_dylora import error
 
@@ -411,7 +412,11 @@ def recommended(up: str) -> str:
     head = "| task | rank | to reach | mean of the fresh runs | reach it | share, 90 % interval |"
     made = [r for r in found if r["rank"] is not None]
     passed, runs = (sum(r[k] for r in made) for k in ("passed", "runs"))
-    return f"{_table(head, rows)}\n\nOf all {runs} fresh runs {passed} reach it."
+    low, high = check_recommendation.interval(passed, runs)
+    return (
+        f"{_table(head, rows)}\n\nOf all {runs} fresh runs {passed} reach it: a share of "
+        f"[{low:.2f}, {high:.2f}], with 90 %."
+    )
 
 
 # Single runs.
