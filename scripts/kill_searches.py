@@ -22,6 +22,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import counted
@@ -163,6 +166,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--at-once", type=int, default=1, help="searches side by side")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--drive", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0)
@@ -170,22 +174,31 @@ def main() -> None:
     if args.drive:
         drive(args.drive, args.seed)
         return
-    draw, kills, rows = random.Random(args.seed), Counter[str](), []
-    while sum(kills.values()) < args.kills:
-        with tempfile.TemporaryDirectory() as folder:
-            seed = args.seed + len(rows)
-            mine = disturbed(Path(folder), seed, draw, args.kills - sum(kills.values()))
-            kills += mine
-            plan = resolve(asked(Path(folder), seed))
-            rows.append({"kills": sum(mine.values()), **looked_at(Path(folder), plan)})
-            print(rows[-1], flush=True)
+    kills, rows = Counter[str](), []
+
+    def search(seed: int, folder: str) -> Counter[str]:
+        return disturbed(Path(folder), seed, random.Random(seed), args.kills)
+
+    with ThreadPoolExecutor(args.at_once) as pool, ExitStack() as stack:
+        seeds, busy = count(args.seed), {}
+        while busy or sum(kills.values()) < args.kills:
+            while len(busy) < args.at_once and sum(kills.values()) < args.kills:
+                seed, folder = next(seeds), stack.enter_context(tempfile.TemporaryDirectory())
+                busy[pool.submit(search, seed, folder)] = seed, Path(folder)
+            for done in wait(busy, return_when=FIRST_COMPLETED).done:
+                seed, place = busy.pop(done)
+                kills += (mine := done.result())
+                row = looked_at(place, resolve(asked(place, seed)))
+                rows.append({"seed": seed, "kills": sum(mine.values()), **row})
+                print(sum(kills.values()), rows[-1], flush=True)
+                shutil.rmtree(place / "o")
     found = {
         "kills": dict(kills) | {"all": sum(kills.values())},
         "searches": len(rows),
         **{
             name: sum(row[name] for row in rows)
             for name in rows[0]
-            if name not in ("kills", "same answer")
+            if name not in ("seed", "kills", "same answer")
         },
         "same answers": sum(row["same answer"] for row in rows),
         "rows": rows,
