@@ -11,7 +11,7 @@ where it has three runs or more. A d has mostly one run, because a search spread
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ from idim.report.words import answer_of, answer_text, interval_of
 from idim.store import Store
 from idim.values.findings import Crossing
 from idim.values.question import Question
+from idim.values.record import Record
 from idim.values.search_summary import SearchSummary
+from idim.values.summary import plain
 
 _RUNS = 3
 
@@ -62,23 +64,24 @@ def compared(asked: dict[str, Any], results: Path) -> dict[str, Any]:
         asked: names of stores, of tasks and of arms.
         results: the folder that holds the stores.
     """
+    stores = [Store(results / name, create=False) for name in asked["stores"]]
+    read = [(store.questions(), store.all()) for store in stores]
     rows = [
-        _row(store, question)
+        _row(records, question)
         for task in asked["tasks"]
         for arm in asked["arms"]
-        for store in (Store(results / name, create=False) for name in asked["stores"])
-        for question in store.questions()
+        for questions, records in read
+        for question in questions
         if (question.task, question.arm) == (task, arm)
     ]
     return {name: asked[name] for name in ("stores", "tasks", "arms")} | {"rows": rows}
 
 
-def _row(store: Store, question: Question) -> dict[str, Any]:
+def _row(records: Sequence[Record], question: Question) -> dict[str, Any]:
     """One search: its levels, its answer, and the share of the gain at every size."""
-    records = store.all()
     s = summarise(records, question)
     assert isinstance(s, SearchSummary) and s.levels
-    answer, floor = interval_of(s) or answer_of(s), s.checks.floor
+    floor = s.checks.floor
     return {
         "task": s.task,
         "arm": s.arm,
@@ -86,7 +89,7 @@ def _row(store: Store, question: Question) -> dict[str, Any]:
         "design": s.design,
         "name": s.asked,
         "verdict": str(s.verdict),
-        "answer": answer and {"low": answer.low, "middle": answer.estimate, "high": answer.high},
+        "answer": plain(interval_of(s) or answer_of(s)),
         "full": s.levels.full,
         "chance": s.levels.chance,
         "threshold": s.levels.tau,
@@ -107,11 +110,8 @@ def named(task: str) -> str:
 
 
 def interval(row: dict[str, Any]) -> str:
-    """What a search answers, with its 90 % interval."""
-    answer = row["answer"]
-    if answer is None:
-        return "–"
-    return answer_text(Crossing(answer["middle"], answer["low"], answer["high"], 0.9))
+    """What a search answers: its 90 % interval, or a bracket where it has none."""
+    return answer_text(Crossing(**row["answer"])) if row["answer"] else "–"
 
 
 def text(found: dict[str, Any]) -> str:
@@ -186,13 +186,11 @@ def _panel(axes: Axes, rows: list[dict[str, Any]]) -> list[float]:
         elif ARMS[row["arm"]].spans:
             label, answer = f"{name}, a run a d", row["answer"]
             axes.plot(trained, shares, marker, color=colour, ms=3, alpha=0.6, label=label)
-            if answer and answer["low"] and answer["high"]:
+            if answer and answer["level"] and answer["low"] and answer["high"]:
                 # Below the runs, a line for each search, where nothing hides it.
                 below -= 0.07
-                label, ends = (
-                    f"{name}: {row['name']}, 90 % interval",
-                    (answer["low"], answer["high"]),
-                )
+                label = f"{name}: {row['name']}, 90 % interval"
+                ends = answer["low"], answer["high"]
                 axes.plot(ends, [below, below], color=colour, lw=2.4, label=label)
         else:
             continue  # a search over ranks, with a run or two at each

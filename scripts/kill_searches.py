@@ -23,7 +23,6 @@ import tempfile
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -176,22 +175,23 @@ def main() -> None:
         return
     kills, rows = Counter[str](), []
 
-    def search(seed: int, folder: str) -> Counter[str]:
-        return disturbed(Path(folder), seed, random.Random(seed), args.kills)
+    def search(seed: int, place: Path) -> Counter[str]:
+        return disturbed(place, seed, random.Random(seed), args.kills)
 
-    with ThreadPoolExecutor(args.at_once) as pool, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(args.at_once) as pool:
         seeds, busy = count(args.seed), {}
         while busy or sum(kills.values()) < args.kills:
             while len(busy) < args.at_once and sum(kills.values()) < args.kills:
-                seed, folder = next(seeds), stack.enter_context(tempfile.TemporaryDirectory())
-                busy[pool.submit(search, seed, folder)] = seed, Path(folder)
+                place = Path(scratch, str(seed := next(seeds)))
+                place.mkdir()
+                busy[pool.submit(search, seed, place)] = seed, place
             for done in wait(busy, return_when=FIRST_COMPLETED).done:
                 seed, place = busy.pop(done)
                 kills += (mine := done.result())
                 row = looked_at(place, resolve(asked(place, seed)))
                 rows.append({"seed": seed, "kills": sum(mine.values()), **row})
                 print(sum(kills.values()), rows[-1], flush=True)
-                shutil.rmtree(place / "o")
+                shutil.rmtree(place)
     found = {
         "kills": dict(kills) | {"all": sum(kills.values())},
         "searches": len(rows),

@@ -70,15 +70,15 @@ def moved(batch: Any, device: torch.device | str, dtype: torch.dtype) -> Any:
 def where(module: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Where and how finely a module computes: a model in bf16 takes its inputs so."""
     # A subspace trains numbers in fp32, whatever the weights of its model are in.
-    inner = getattr(module, "model", None)
-    found = [
+    parts = (getattr(module, "model", None), module)
+    p = next(
         p
-        for part in (inner, module)
+        for part in parts
         if isinstance(part, nn.Module)
         for p in part.parameters()
         if p.is_floating_point()
-    ]
-    return found[0].device, found[0].dtype
+    )
+    return p.device, p.dtype
 
 
 def outputs_of(module: nn.Module, batch: Any) -> torch.Tensor:
