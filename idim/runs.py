@@ -143,6 +143,7 @@ class Runs:
         for claim in self._claims.values():
             self._store.claims.release(claim)
         self._claims.clear()
+        self._store.claims.clear(lambda key: self._store.get(key) is not None)
         self._open.clear()
         self._others.clear()
 

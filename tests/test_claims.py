@@ -64,6 +64,21 @@ def test_a_claim_of_a_dead_process_is_taken_over_at_once(tmp_path, sign):
     assert set(tmp_path.iterdir()) == {claim.path, claim.room}
 
 
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("alive", [True, False])
+def test_only_a_dead_claim_of_a_run_that_is_kept_is_cleared(tmp_path, kept, alive):
+    """Its process died between keeping the run and giving up the claim: nobody takes it over."""
+    process = held_by_another(tmp_path)
+    before = set(tmp_path.iterdir())
+    if not alive:
+        process.kill()
+        process.wait()
+    Claims(tmp_path).clear(lambda key: kept and key == KEY)
+    assert set(tmp_path.iterdir()) == (before if alive or not kept else set())
+    process.kill()
+    process.wait()
+
+
 def test_a_claim_from_another_machine_lives_as_long_as_it_is_touched(tmp_path, monkeypatch):
     there = Claims(tmp_path)
     with monkeypatch.context() as patch:

@@ -19,7 +19,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -169,6 +169,15 @@ class Claims:
         self._thread = None
         self._ended = threading.Event()
         weakref.finalize(self, _let_go, self._held, self._ended)
+
+    def clear(self, kept: Callable[[str], bool]) -> None:
+        """Remove the claims of processes that died between keeping a run and giving up its claim.
+
+        ``kept``: whether the store has the run of this key.
+        """
+        for key, (path, _, lives) in self.all().items():
+            if not lives and kept(key):
+                _clear(path)
 
     def holder(self, key: str) -> Holder | None:
         """Who makes this run now; None where nobody does."""
