@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from projections.contract import Accumulator, GradientPart, Image, ScaledGradient, Shift
+from projections.engines import chunk_floats
 from projections.engines.contract import Engine, Fold
 from projections.engines.plan import Plan
 from projections.grouped import coalesce_parts
+from projections.pieces import LONG, Pieces
 
 
 class EngineImage(Image):
@@ -24,13 +28,19 @@ class EngineImage(Image):
         self._engine = engine
         #: What the engine forms P theta from.
         self.values = engine.values(theta)
+        #: Where blocks are long, those of P theta.
+        make = partial(_piece, engine, self.values)
+        self.pieces = Pieces(engine.plan.D, grain, make) if grain > LONG else None
 
     def __del__(self) -> None:
         if hasattr(self, "values"):  # not where theta was refused
             self._engine.recycle(self.values)
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
-        self._engine.form(self.values, start, out[None])
+        if self.pieces is not None and out.numel() < self.grain:
+            self.pieces.write(out, start)
+        else:
+            self._engine.form(self.values, start, out[None])
 
     def shift_all(self, jobs: list[Shift]) -> None:
         fused: list[Shift] = []
@@ -47,6 +57,10 @@ class EngineImage(Image):
 
     def rows(self, starts: torch.Tensor, length: int) -> torch.Tensor:
         out = self._empty(len(starts), length)
+        if self.pieces is not None:
+            for i in torch.argsort(starts).tolist():
+                self.pieces.write(out[i], int(starts[i]))
+            return out
         self._engine.form(self.values, starts, out)
         return out
 
@@ -66,6 +80,7 @@ class EngineImage(Image):
     def _fuses(self, out: torch.Tensor, origin: torch.Tensor) -> bool:
         return (
             self._engine.shifts
+            and self.pieces is None
             and out.dtype == origin.dtype == self.dtype
             and out.is_contiguous()
             and origin.is_contiguous()
@@ -103,6 +118,8 @@ class EngineScaledGradient(ScaledGradient):
         # The image, not its values alone: they may be overwritten once nobody holds the image.
         self._engine, self._image, self._sums = engine, image, engine.zeros()
         self._inner = None if scales is None else torch.zeros_like(scales, dtype=torch.float64)
+        #: Where blocks are long: the block that gathers gradients, and where it begins.
+        self._gathered, self._start = torch.empty(0), -1
 
     def add_all(self, parts: list[GradientPart]) -> None:
         if self._engine.call_floats:
@@ -113,12 +130,60 @@ class EngineScaledGradient(ScaledGradient):
         self._fold([Fold(starts, g.contiguous(), group)])
 
     def _fold(self, jobs: list[Fold]) -> None:
+        if (pieces := self._image.pieces) is not None:
+            for starts, v, group in jobs:
+                if isinstance(starts, int):
+                    self._gather(pieces, starts, v.reshape(-1), group)
+                else:
+                    for i in torch.argsort(starts, stable=True).tolist():
+                        self._gather(pieces, int(starts[i]), v[i], group)
+            return
         inner = self._engine.fold_all(self._sums, jobs, self._image.values, self._scales)
         if self._inner is not None and inner is not None:
             self._inner += inner
 
+    def _gather(self, pieces: Pieces, start: int, v: torch.Tensor, group: int) -> None:
+        """Add v, on the range from ``start`` on, to the block that it lies in.
+
+        P^T is linear. So a block's transform is taken once for all gradients in it.
+        """
+        v = v.to(self._engine.plan.dtype)
+        cover = list(pieces.cover(start, v.numel()))
+        # Gradients come from the last weight to the first. So the block at hand may lie last.
+        at_last = bool(cover) and cover[-1][0] == self._start
+        for first, inside, at in reversed(cover) if at_last else cover:
+            if self._start != first:
+                self._flush()
+                self._gathered, self._start = v.new_zeros(pieces.length(first)), first
+            if self._scales is None or self._inner is None:
+                self._gathered[inside] += v[at]
+                continue
+            self._gathered[inside].addcmul_(v[at], self._scales[group].to(v.dtype))
+            self._inner[group] += _inner(v[at], pieces.piece(first)[inside])
+
+    def _flush(self) -> None:
+        """Fold the block that gathers."""
+        if self._start >= 0:
+            self._engine.fold_all(self._sums, [Fold(self._start, self._gathered, 0)])
+            self._gathered, self._start = torch.empty(0), -1
+
     def finish(self, theta: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        self._flush()
         sums = self._sums
         del self._sums  # the engine may reuse them
         inner = None if self._inner is None else self._inner.to(theta.dtype)
         return self._engine.unfold(sums), inner
+
+
+def _piece(engine: Engine[Plan], values: torch.Tensor, start: int, n: int) -> torch.Tensor:
+    """P theta on ``[start, start + n)``."""
+    made = torch.empty(n, dtype=engine.plan.dtype, device=engine.plan.device)
+    engine.form(values, start, made[None])
+    return made
+
+
+def _inner(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """``<x, y>`` in double: the parts' products are short sums."""
+    step = chunk_floats(x.device)
+    parts = zip(torch.split(x, step), torch.split(y, step), strict=True)
+    return torch.stack([torch.dot(a, b) for a, b in parts]).double().sum()

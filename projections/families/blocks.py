@@ -11,6 +11,7 @@ from projections import random
 from projections.engines.plan import BlockPlan
 from projections.engines.table import block_engine
 from projections.families.engine_projection import EngineProjection
+from projections.pieces import LONG
 
 _HALVES_FLOATS = 1 << 20  # numbers in the first halves that blocks share
 _FEWEST_HALVES = 64
@@ -102,7 +103,8 @@ class HadamardBlocks(EngineProjection):
 
     @property
     def row_wise(self) -> bool:
-        return self.blocks > 1
+        # Of a long block a table's rows cost as much as the table.
+        return self.blocks > 1 and self.block <= LONG
 
     def ingredients(self) -> Iterator[torch.Tensor]:
         yield self.plan.signs

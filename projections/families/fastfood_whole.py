@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -11,6 +12,7 @@ from projections.base import Projection
 from projections.contract import Accumulator, Image
 from projections.engines import chunk_floats
 from projections.hadamard import transform_long
+from projections.pieces import Pieces
 from projections.staged import Staged
 
 _SIGNS, _PERMUTATION, _GAUSSIAN = 0, 1, 2
@@ -28,8 +30,8 @@ class FastfoodWhole(Projection):
     Law: as ``fastfood`` with a single block; columns have mean square 1.
 
     Cost: O(D log D + D n / 2^23) time. Stored: 8 bytes for each of n entries, hence 8 to 16 a
-    weight. It works in pieces of n, at most 2^23 floats each, and a range of D costs as much as the
-    pieces that it touches.
+    weight. It works in pieces of n, at most 2^23 floats each. A range of D costs as much as the
+    pieces that it touches; an image keeps the last one for the next range.
 
     Raises:
         ProjectionError: as of ``Projection``.
@@ -147,28 +149,24 @@ class _Tiled(Image):
 
     def __init__(self, p: FastfoodWhole, short: torch.Tensor) -> None:
         super().__init__(p.dtype, p.device, p.grain)
-        self._p, self._short = p, short
-        self._spare = self._empty(min(p.n, chunk_floats(p.device)))
+        spare = self._empty(min(p.n, chunk_floats(p.device)))
+        self._pieces = Pieces(p.D, p.grain, partial(_piece, p, short, spare))
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
-        for at, piece in self._pieces(start, out.numel()):
-            out[at] = piece
+        self._pieces.write(out, start)
 
-    def _shift(
-        self, out: torch.Tensor, origin: torch.Tensor, scale: torch.Tensor | float, start: int
-    ) -> None:
-        for at, piece in self._pieces(start, out.numel()):
-            out[at] = piece.mul_(scale).add_(origin[at])
 
-    def _pieces(self, start: int, n: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """The range in pieces: where each lies in the range, and its values."""
-        c = self.grain
-        for place, y in self._p.pieces(start // c, -(-(start + n) // c), self._read):
-            lo, hi = max(start, place), min(start + n, place + c)
-            yield slice(lo - start, hi - start), y[lo - place : hi - place]
+def _piece(
+    p: FastfoodWhole, short: torch.Tensor, spare: torch.Tensor, start: int, n: int
+) -> torch.Tensor:
+    """P theta on one of p's pieces."""
 
-    def _read(self, out: torch.Tensor, start: int, factor: float) -> None:
-        self._p.middle(self._short, out, start, factor, self._spare)
+    def read(out: torch.Tensor, start: int, factor: float) -> None:
+        p.middle(short, out, start, factor, spare)
+
+    number = start // p.grain
+    ((_, y),) = p.pieces(number, number + 1, read)
+    return y[:n]
 
 
 def _spans(n: int, device: torch.device) -> Iterator[tuple[int, int]]:
