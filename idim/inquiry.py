@@ -123,8 +123,8 @@ class Inquiry:
 
     @property
     def made(self) -> list[Record]:
-        """All runs that were made for the question."""
-        return self._store.some(self.question.keys)
+        """The runs that were made for the question, or found made, since it was taken up."""
+        return self._store.some(self.asked.asked)
 
     @property
     def can_cross(self) -> bool:
@@ -157,4 +157,4 @@ class Inquiry:
             self.asked.end(finished)
         except IdimError as error:  # a full disk: the answer is known all the same
             self.say(f"warning: the question was not kept; {error}")
-        return summarise(self.made, self.question)
+        return summarise(self._store.some(self.question.keys), self.question)

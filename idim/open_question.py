@@ -17,6 +17,8 @@ class OpenQuestion:
 
     Attributes:
         value: the question with what is known of its end so far.
+        asked: the keys of the runs that were asked for this time, in that order. Decisions follow
+            from these alone: what an earlier time made besides would change them.
     """
 
     def __init__(self, question: Question, store: Store):
@@ -24,10 +26,13 @@ class OpenQuestion:
         # What an earlier time found out of rates is found out again, so that the same runs are
         # asked for.
         self.value = dataclasses.replace(store.ask(question), loss=0.0, handicaps={})
+        self.asked: dict[str, None] = {}
 
     def made(self, specs: Iterable[Spec]) -> None:
         """Keep that these runs were made for it."""
-        keys = tuple(dict.fromkeys([*self.value.keys, *(s.key for s in specs)]))
+        new = dict.fromkeys(s.key for s in specs)
+        self.asked |= new
+        keys = tuple(dict.fromkeys([*self.value.keys, *new]))
         if keys != self.value.keys:
             self._keep(dataclasses.replace(self.value, keys=keys))
 

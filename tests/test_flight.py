@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
-from imagined import Crash, Imagined, planned
+import imagined
+from imagined import Crash, Imagined, planned, score_of
 
 from idim import conductor, runs
 from idim.store import Store
 from idim.values.plan import Plan
+from idim.values.purpose import Purpose
+from idim.values.spec import Spec
 from idim.values.summary import Summary
 
 
@@ -138,3 +141,19 @@ def test_searches_that_share_a_folder_train_nothing_twice(
     for i, asked in enumerate(plans):
         assert told(conductor.measure(asked, Store(tmp_path))) == found[i]
     assert set(made.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 6, 9, 11])
+def test_a_search_that_is_done_makes_no_more_checks(tmp_path, monkeypatch, seed):
+    """Whether more pairs are wanted follows from the pairs that were asked for until then."""
+
+    def better_at_twice_the_rate(spec: Spec) -> float:
+        score = score_of(spec) + random.Random(spec.key).gauss(0, 0.03)
+        twice = spec.kind == Purpose.RATE and spec.recipe.learning_rate > 0.01
+        return round(min(max(score + 0.04 * twice, 0.0), 1.0), 4)
+
+    monkeypatch.setattr(imagined, "score_of", better_at_twice_the_rate)
+    plan, store, made = planned(tune=False, seed=seed), Store(tmp_path), Counter()
+    first = searched(monkeypatch, plan, store, Imagined(1, 1, made))
+    again = searched(monkeypatch, plan, Store(tmp_path), Imagined(1, 1, made))
+    assert told(again) == told(first) and set(made.values()) == {1}
