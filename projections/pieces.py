@@ -40,6 +40,10 @@ class Pieces:
             lo, hi = max(first, start), min(first + self._grain, start + n)
             yield first, slice(lo - first, hi - first), slice(lo - start, hi - start)
 
+    def whole(self, start: int, n: int) -> bool:
+        """Whether ``[start, start + n)`` cuts no piece."""
+        return all(at % self._grain == 0 or at == self._D for at in (start, start + n))
+
     def length(self, first: int) -> int:
         """How long the piece is that begins here."""
         return min(self._grain, self._D - first)

@@ -526,6 +526,20 @@ def products(up: str) -> str:
     return _table("| | " + " | ".join(shown.values()) + " |", rows)
 
 
+def layers(up: str) -> str:
+    """What a step's products cost, formed weight by weight, at every d."""
+    rows = [
+        [
+            f"{row['d']:,}",
+            f"{row['block']:,}",
+            f"{row['kept_ms'] / 1e3:.2g}",
+            f"{row['again_ms'] / 1e3:.2g}" if "again_ms" in row else "–",
+        ]
+        for row in _json("projections/layers.json")["rows"]
+    ]
+    return _table("| d | numbers in a block | seconds | no block kept, seconds |", rows)
+
+
 def extra_memory(up: str) -> str:
     """What a product takes beside the buffer that it is given."""
     found = [r for r in _json("projections/benchmark.json")["rows"] if "extra_mib" in r]

@@ -37,10 +37,10 @@ class EngineImage(Image):
             self._engine.recycle(self.values)
 
     def write(self, out: torch.Tensor, start: int = 0) -> None:
-        if self.pieces is not None and out.numel() < self.grain:
-            self.pieces.write(out, start)
-        else:
+        if self.pieces is None or self.pieces.whole(start, out.numel()):
             self._engine.form(self.values, start, out[None])
+        else:
+            self.pieces.write(out, start)
 
     def shift_all(self, jobs: list[Shift]) -> None:
         fused: list[Shift] = []
