@@ -416,9 +416,11 @@ def _own(arm: str) -> set[str]:
     return {found.rate_flag} | sizes | told
 
 
-def make(given: dict[str, Any], config_file: str | None = None) -> Config:
-    """Flags over the file's keys over the defaults."""
-    values = {**(read(config_file) if config_file else {}), **given}
+def make(
+    given: dict[str, Any], config_file: str | None = None, default: Mapping[str, Any] | None = None
+) -> Config:
+    """Flags over the file's keys over ``default`` over Config's defaults."""
+    values = {**(default or {}), **(read(config_file) if config_file else {}), **given}
     for name, value in values.items():
         # In a Config a 0 is what nobody gave. Whoever writes 0 means 0.
         if name in _UNSET and not isinstance(value, bool) and value == 0:

@@ -21,6 +21,7 @@ from idim import specs
 from idim.answers.evidence import points_of
 from idim.cli import app
 from idim.config import Config
+from idim.errors import IdimError
 from idim.protocols import PROTOCOLS
 from idim.resolve import resolve
 from idim.runs import Runs
@@ -223,6 +224,26 @@ def test_every_protocol_runs(tmp_path, protocol, arm):
     assert summary["m"] == (
         0 if arm == "did" else 4 if PROTOCOLS[protocol].structure == "tensor" else 2
     )
+
+
+@pytest.mark.parametrize(
+    ("in_file", "words", "arm"),
+    [("", [], "lora"), ("said", [], "said"), ("said", ["--arm", "did"], "did")],
+)
+def test_a_sweep_takes_its_arm_from_the_flag_or_the_file(
+    tmp_path, monkeypatch, in_file, words, arm
+):
+    asked = []
+
+    def measured(config):
+        asked.append(config)
+        raise IdimError("enough")
+
+    monkeypatch.setattr("idim.cli.sweep.measured", measured)
+    file = tmp_path / "f.toml"
+    file.write_text(f'arm = "{in_file}"\n' if in_file else "")
+    assert idim("sweep", *FAST, "--config", file, *words)[0] == 2
+    assert [(c.arm, c.design) for c in asked] == [(arm, "grid")]
 
 
 def test_sweep_report_and_compare_share_a_store(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -43,16 +43,20 @@ class Asked:
     file: str | None
     as_json: bool
 
-    def config(self, **more: object) -> Config:
-        """The flags over the file's keys over the defaults. ``more`` goes over all of them."""
-        return make({**self.given, **more}, self.file)
+    def config(self, default: Mapping[str, Any] | None = None, /, **more: object) -> Config:
+        """The flags over the file's keys over the defaults. ``more`` goes over all of them.
 
-    def of_one_arm(self, **more: object) -> Config:
+        Args:
+            default: the command's own, before Config's.
+        """
+        return make({**self.given, **more}, self.file, default)
+
+    def of_one_arm(self, default: Mapping[str, Any] | None = None, /, **more: object) -> Config:
         """As ``config``, where one arm is measured: a flag that it would ignore is refused.
 
         A file may serve several arms, so its keys may be for others.
         """
-        config = self.config(**more)
+        config = self.config(default, **more)
         check_read(config.arm, self.given)
         return config
 

@@ -22,17 +22,15 @@ _HELP = f"What is swept. Default: {SWEPT}."
 
 @takes(all_but("arm", "absolute", "design", "max_runs", "early", "save", *SIZE_FLAGS), MEASURING)
 def command(
-    asked: Asked,
-    arm: Annotated[
-        str, typer.Option(help=f"What is swept. Default: {SWEPT}.", rich_help_panel=WHAT)
-    ] = SWEPT,
+    asked: Asked, arm: Annotated[str | None, typer.Option(help=_HELP, rich_help_panel=WHAT)] = None
 ) -> int:
     """Measure the score at several ranks of LoRA, or sizes of another arm.
 
     This is `idim search` at sizes that you choose, with the same budget, splits and rule. The
     figure shows the store's curves over d beside the ranks.
     """
-    if arm not in _SIZED:
-        raise one_of("--arm", _SIZED, arm)
-    config = asked.of_one_arm(arm=arm, design="grid")
+    given = {} if arm is None else {"arm": arm}
+    config = asked.of_one_arm({"arm": SWEPT}, design="grid", **given)
+    if config.arm not in _SIZED:
+        raise one_of("--arm", _SIZED, config.arm)
     return finish(measured(config), asked.as_json, Path(config.out))
