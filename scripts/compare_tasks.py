@@ -186,12 +186,16 @@ def _panel(axes: Axes, rows: list[dict[str, Any]]) -> list[float]:
         elif ARMS[row["arm"]].spans:
             label, answer = f"{name}, a run a d", row["answer"]
             axes.plot(trained, shares, marker, color=colour, ms=3, alpha=0.6, label=label)
-            if answer and answer["level"] and answer["low"] and answer["high"]:
-                # Below the runs, a line for each search, where nothing hides it.
+            if answer and answer["level"] and (answer["low"] or answer["high"]):
+                # Below the runs, a line for each search, where nothing hides it. Where an end is
+                # open, the line goes to the last size tried, with an arrow.
                 below -= 0.07
                 label = f"{name}: {row['name']}, 90 % interval"
-                ends = answer["low"], answer["high"]
-                axes.plot(ends, [below, below], color=colour, lw=2.4, label=label)
+                low, high = answer["low"] or min(trained), answer["high"] or max(trained)
+                axes.plot([low, high], [below, below], color=colour, lw=2.4, label=label)
+                for end, open_end, tip in ((low, "low", "<"), (high, "high", ">")):
+                    if not answer[open_end]:
+                        axes.plot(end, below, tip, color=colour, ms=6, clip_on=False)
         else:
             continue  # a search over ranks, with a run or two at each
         sizes += trained
