@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 DIGITS = ("--model", "mlp:64-32-10", "--task", "digits", "--arm", "did", "--max-steps", "800")
 MNIST = ("--model", "mnist-fc", "--task", "idx", "--arm", "did")
@@ -64,16 +65,21 @@ def main() -> None:
     )
     parser.add_argument("--mnist", help="the folder with MNIST's files")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--mnist-repeats", type=int, help="rather than --repeats")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     load = os.getloadavg()[0]
-    found = {"load before": load, "cores": os.cpu_count(), "digits": compared(DIGITS, args.repeats)}
+    searches = {"digits": (DIGITS, args.repeats)}
     if args.mnist:
-        found["mnist-fc"] = compared((*MNIST, "--data-dir", args.mnist), args.repeats)
-    print({k: v for k, v in found.items() if k not in ("digits", "mnist-fc")})
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "workers.json").write_text(json.dumps(found, indent=1) + "\n")
+        repeats = args.mnist_repeats or args.repeats
+        searches["mnist-fc"] = ((*MNIST, "--data-dir", args.mnist), repeats)
+    found: dict[str, Any] = {"load before": load, "cores": os.cpu_count()}
+    for name, asked in searches.items():
+        found[name] = compared(*asked)
+        print(name, {k: v for k, v in found[name].items() if k != "rows"}, flush=True)
+        if args.out:
+            args.out.mkdir(parents=True, exist_ok=True)
+            (args.out / "workers.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
