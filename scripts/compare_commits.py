@@ -23,6 +23,7 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
+import kept
 import pandas as pd
 import torch
 
@@ -194,8 +195,8 @@ def main() -> None:
         before = json.loads(path.read_text())
         asked = {(r["case"], r["arm"]) for r in rows}
         if (before["this"], before["other"]) == (record["this"], record["other"]):
-            kept = [r for r in before["rows"] if (r["case"], r["arm"]) not in asked]
-            record["rows"] = [*kept, *rows]
+            others = [r for r in before["rows"] if (r["case"], r["arm"]) not in asked]
+            record["rows"] = [*others, *rows]
     kept.write(path, record, text)
 
 
