@@ -551,6 +551,50 @@ def extra_memory(up: str) -> str:
     )
 
 
+def workers(up: str) -> str:
+    """Two workers on two cores against one, over whole searches."""
+    rows = []
+    for name, found in _json("robustness/workers.json").items():
+        one, two = ([r for r in found["rows"] if r["workers"] == n] for n in (1, 2))
+        shown = [
+            ", ".join(f"{r['seconds']:.0f} ({r['runs']})" for r in side) for side in (one, two)
+        ]
+        pace, took = found["runs a minute, two over one"], found["time, two over one"]
+        rows.append([name, *shown, f"{pace:.2f}", f"{took:.2f}"])
+    return _table(
+        "| search | one worker: seconds (runs) | two workers | runs a minute, two over one "
+        "| time, two over one |",
+        rows,
+    )
+
+
+def kills(up: str) -> str:
+    """What was lost where searches were killed at random."""
+    found = _json("robustness/kills.json")
+    each = found["kills"]
+    names = {
+        "runs": "runs in the stores afterwards",
+        "begun again": "runs that were under way at a kill, and begun again",
+        "ended but not kept": "runs that ended and were not kept",
+        "trained though kept": "runs that were trained although they were kept",
+        "files that do not fit": "files that do not fit",
+        "claims left": "claims left",
+    }
+    rows = [[text, f"{found[name]:,}"] for name, text in names.items()]
+    rows.append(
+        [
+            "answers equal to an undisturbed search's, given the same runs",
+            f"{found['same answers']} of {found['searches']}",
+        ]
+    )
+    head = (
+        f"{found['searches']} searches of two workers, killed {each['all']} times at random: the "
+        f"driver {each['driver']} times, a\nworker {each['worker']} times, all of them at once "
+        f"{each['both']} times."
+    )
+    return f"{head}\n\n{_table('| | |', rows)}"
+
+
 def optimizers(up: str) -> str:
     """d90 by optimiser and schedule, at the best rate and around it."""
     cells: dict[str, list[list[str]]] = {}
