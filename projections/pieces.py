@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 #: Blocks of more floats than this are kept. A model's weights seldom share a shorter one.
-LONG = 1 << 20
+LONG = 1 << 19
 
 
 class Pieces:
