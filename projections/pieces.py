@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-#: Blocks of more floats than this are kept. A model's weights seldom share a shorter one.
+#: Blocks of more floats than this are kept (`scripts/benchmark_layers.py`).
 LONG = 1 << 19
 
 

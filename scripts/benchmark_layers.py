@@ -6,7 +6,7 @@ A training step forms the weights layer by layer, from the first to the last, an
 gradients from the last to the first. The weights are of MiniLM's shapes: D = 22.7 million in some
 hundred tensors. d runs up to D: then one block holds all weights. Where blocks are long, a block is
 kept from one weight to the next; for comparison it is made again for each weight, too. These and a
-copy of D floats are timed in turn. Some five minutes on two cores; run it on an idle machine.
+copy of D floats are timed in turn. Some three minutes on two cores; run it on an idle machine.
 """
 
 from __future__ import annotations
