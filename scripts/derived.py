@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import benchmark_layers
 import benchmark_projections
 import benchmark_steps
 import check_recommendation
@@ -49,6 +50,7 @@ TEXTS: dict[str, Callable[[Any], str]] = {
     "li2018/mnist-*": reproduce_li2018.text,
     "optimizers/study": study_optimizers.text,
     "projections/benchmark*": benchmark_projections.text,
+    "projections/layers": benchmark_layers.text,
     "projections/spectra": plot_spectra.text,
     "ranks/ranks-*": study_ranks.text,
     "search/changes": remake_summaries.text,

@@ -592,7 +592,7 @@ def kills(up: str) -> str:
         f"driver {each['driver']} times, a\nworker {each['worker']} times, all of them at once "
         f"{each['both']} times."
     )
-    return f"{head}\n\n{_table('| | |', rows)}"
+    return f"{head}\n\n{_table('| what | how many |', rows)}"
 
 
 def optimizers(up: str) -> str:
