@@ -51,7 +51,7 @@ class Pieces:
     def piece(self, first: int) -> torch.Tensor:
         """P theta on the piece that begins here. Read it only; the next call may overwrite it."""
         if self._start != first:
-            self._kept = torch.empty(0)  # the next one may use its memory
+            self._kept, self._start = torch.empty(0), -1  # the next one may use its memory
             self._kept, self._start = self._make(first, self.length(first)), first
         return self._kept
 
