@@ -14,6 +14,7 @@ from idim.rates.trials import scorer
 from idim.rates.tuning import full_rate, rates_over_sizes, refined
 from idim.runs import Runs
 from idim.search.design import ADAPTIVE, DESIGNS, NEAR, Stop, wants_baseline
+from idim.search.surface import Trial
 from idim.search.threshold import signal
 from idim.source import CATALOGUES, Source
 from idim.store import Store
@@ -82,8 +83,12 @@ class _Measurement:
         self.rates = Rates(lambda size: 0.0)
 
     def measured(self) -> Summary:
-        inquiry, protocol, letter = self.inquiry, self.plan.protocol, self.plan.letter
+        inquiry, protocol = self.inquiry, self.plan.protocol
         self.full, trials = full_rate(self.plan, self.score, inquiry.say)
+        # Alone, a check is made when it is asked for: the time limit counts it.
+        fill = inquiry.several
+        if fill:
+            pair_checks.name_full(inquiry, self.full)
         inquiry.train_full(self.full, protocol.baselines)
         if too_few(inquiry.base, inquiry.question):
             return inquiry.answer(True)
@@ -93,16 +98,35 @@ class _Measurement:
             inquiry.say(f"{known}: nothing to search for")
             return inquiry.answer(True)
         inquiry.say(f"{known}: a run passes from {target.tau:.4f} ({protocol.rule} rule)")
-        if protocol.budget_check:
+        if not fill:
             pair_checks.check_full(inquiry, self.full)
+        finished, at = self.found(trials)
+        if fill:
+            if at:
+                pair_checks.name_answer(inquiry, at)
+            pair_checks.check_full(inquiry, self.full)
+        if at:
+            pair_checks.check_answer(inquiry, at)
+        return inquiry.answer(finished)
+
+    def found(self, trials: list[Trial]) -> tuple[bool, int | None]:
+        """Make the runs that the answer follows from.
+
+        Args:
+            trials: the runs that the rate of full fine-tuning was chosen by.
+
+        Returns:
+            Whether there is an answer, and the size that checks are made at; None for no checks.
+        """
+        inquiry, protocol, letter = self.inquiry, self.plan.protocol, self.plan.letter
         if not letter:
             pair_checks.measure_point(inquiry, self.full)
-            return inquiry.answer(True)
+            return True, None
         alone = protocol.witness and self.plan.floor and pair_checks.check_floor(inquiry, self.full)
         # A grid shows the whole curve in any case.
         if alone and protocol.design in ADAPTIVE:
             inquiry.say(f"{self.plan.floor}: it passes by itself, so no {letter} is searched for")
-            return inquiry.answer(True)
+            return True, None
         self.use(rates_over_sizes(self.plan, self.score, inquiry.say, self.full, trials))
         stop = self.tried()
         if protocol.rate_check and self.may_lose() > _LOSES and (at := inquiry.estimate):
@@ -116,10 +140,8 @@ class _Measurement:
         # A resumed search may know its checks already.
         trains = not arms.ARMS[self.plan.arm].trainless
         assert isinstance(found, SearchSummary)
-        at = found.answer.estimate if found.answer else None
-        if trains and at and found.verdict in (Verdict.REACHED, Verdict.BUDGET_LIMITED):
-            pair_checks.check_answer(inquiry, at)
-        return inquiry.answer(stop.finished)
+        checked = trains and found.verdict in (Verdict.REACHED, Verdict.BUDGET_LIMITED)
+        return stop.finished, found.answer.estimate if checked and found.answer else None
 
     def use(self, found: Rates) -> None:
         """Take these rates from here on, and note what the runs so far may have lost to theirs."""

@@ -46,24 +46,33 @@ class Inquiry:
         self._runs = Runs(plan, store, watcher, source)
         self.flight = Flight(plan, store, self._runs)
         self.asked = OpenQuestion(plan.question(), store)
+        self._later: list[Spec] = []
         self.full: list[Record] = []
         self.history: list[Record] = []
 
     def execute(self, wanted: Sequence[Spec]) -> list[Record]:
         """The records for these specifications of one arm, noted as made for the question."""
-        arm = wanted[0].arm if wanted else self.plan.arm
-        records = self._runs.of(wanted, self.plan.arm_key if arm == self.plan.arm else arm)
+        records = self._runs.of(wanted, self._curve(wanted[0])) if wanted else []
         self.asked.made(wanted)
         return records
 
+    @property
+    def several(self) -> bool:
+        """Whether several runs are made at once."""
+        return self._runs.at_once > 1
+
     def ahead(self, wanted: Sequence[Spec]) -> None:
-        """Begin runs that are sure to be wanted soon, where there is room beside those before them.
+        """Name runs that are sure to be wanted later. They begin where others leave room.
 
         It changes no decision: a run counts once it is asked for.
         """
-        if self._runs.at_once > 1:
-            for spec in wanted:
-                self._runs.begin(spec, self.plan.arm_key if spec.arm == self.plan.arm else spec.arm)
+        self._later += wanted
+        for spec in wanted:
+            self._runs.name(spec, self._curve(spec))
+
+    def _curve(self, spec: Spec) -> str:
+        """What a run has in common with the others of its curve."""
+        return self.plan.arm_key if spec.arm == self.plan.arm else spec.arm
 
     def decide(self, together: bool) -> tuple[int, ...]:
         """Set ``history`` to what is known at the next decision.
@@ -145,7 +154,13 @@ class Inquiry:
         """Tell the watcher what a stop now would answer, and what the rest will take."""
         if self._watcher.knows and self.history:
             protocol = self.plan.protocol
+            later = sum(
+                (s.recipe.max_steps or self.plan.steps) / self.plan.steps
+                for s in self._later
+                if self._runs.done(s) is None
+            )
             checks = BUDGET_CHECK * protocol.budget_check + RATE_CHECK * protocol.rate_check
+            checks += round(later)
             asked = self.question, self.plan.limits, self.plan.letter
             found = outlook_of(*asked, self.full, self.history, checks, self._runs.at_once)
             if found:

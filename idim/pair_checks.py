@@ -13,6 +13,7 @@ from idim.rates import trials
 from idim.rates.tuning import one_rate
 from idim.search import pairs
 from idim.search.design import SURE
+from idim.values.plan import Plan
 from idim.values.purpose import Purpose
 from idim.values.record import Record
 from idim.values.spec import Spec
@@ -22,15 +23,24 @@ from idim.values.training import Status
 _AFFORDABLE = 10**8
 
 
+def name_full(inquiry: Inquiry, rate: float) -> None:
+    """Name the first runs of ``check_full``: they depend on the rate of full alone."""
+    protocol = inquiry.plan.protocol
+    if protocol.budget_check:
+        first = range(min(pairs.FIRST, protocol.baselines))
+        inquiry.ahead([_longer(inquiry.plan, rate, i) for i in first])
+
+
 def check_full(inquiry: Inquiry, rate: float) -> None:
     """Does full fine-tuning gain from twice the budget?"""
+    plan = inquiry.plan
+    if plan.protocol.budget_check:
+        _pair(inquiry, lambda i: _longer(plan, rate, i), plan.protocol.baselines)
 
-    def longer(i: int) -> Spec:
-        return specs.make(
-            inquiry.plan, Purpose.CHECK, None, i, rate, budget=2.0, drawn=Purpose.BASELINE
-        )
 
-    _pair(inquiry, longer, len(inquiry.full))
+def _longer(plan: Plan, rate: float, i: int) -> Spec:
+    """A baseline at twice the budget."""
+    return specs.make(plan, Purpose.CHECK, None, i, rate, budget=2.0, drawn=Purpose.BASELINE)
 
 
 def check_floor(inquiry: Inquiry, full: float) -> bool:
@@ -83,15 +93,20 @@ def _until_sure(inquiry: Inquiry, spec: Callable[[int], Spec], n: int) -> float:
     return odds
 
 
+def name_answer(inquiry: Inquiry, answer: int) -> None:
+    """Name the first runs of ``check_answer``."""
+    near, protocol = _nearest(inquiry, inquiry.estimate or answer), inquiry.plan.protocol
+    changes = [(Purpose.CHECK, 1.0, 2.0)] if protocol.budget_check else []
+    changes += [(Purpose.RATE, f, 1.0) for f in (0.5, 2.0) if protocol.rate_check]
+    inquiry.ahead([_again(inquiry, r, *c) for c in changes for r in near[: pairs.FIRST]])
+
+
 def check_answer(inquiry: Inquiry, answer: int) -> None:
     """Would the answer be smaller with twice the budget, or at another rate?
 
     ``answer``: the size that passes, for a bracket that the model of the curve does not follow.
     """
     near, protocol = _nearest(inquiry, inquiry.estimate or answer), inquiry.plan.protocol
-    changes = [(Purpose.CHECK, 1.0, 2.0)] if protocol.budget_check else []
-    changes += [(Purpose.RATE, f, 1.0) for f in (0.5, 2.0) if protocol.rate_check]
-    inquiry.ahead([_again(inquiry, r, *c) for c in changes for r in near[: pairs.FIRST]])
     if protocol.budget_check:
         _pair(inquiry, lambda i: _again(inquiry, near[i], Purpose.CHECK, 1.0, 2.0), len(near))
     for factor in (0.5, 2.0) if protocol.rate_check else ():

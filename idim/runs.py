@@ -52,6 +52,8 @@ class Runs:
         )
         #: By key, in the order in which they were asked for: what has no record yet.
         self._open: dict[str, _Wanted] = {}
+        #: Of these, what nobody waits for yet.
+        self._spare: set[str] = set()
         #: Of these, what is made here.
         self._claims: dict[str, Claim] = {}
         #: Of these, what others make.
@@ -94,6 +96,7 @@ class Runs:
             Whether the store has it already.
         """
         key = spec.key
+        self._spare.discard(key)
         if key in self._open and not save:
             return False
         if not save and (record := self._done.get(key) or self._store.get(key)):
@@ -104,6 +107,17 @@ class Runs:
         self.look()
         return False
 
+    def name(self, spec: Spec, arm_key: str) -> None:
+        """Name a run that will be asked for. It begins where all that was asked for leaves room."""
+        key = spec.key
+        if key in self._open or key in self._done:
+            return
+        if record := self._store.get(key):
+            self._done[key] = record
+        else:
+            self._spare.add(key)
+            self._open[key] = _Wanted(spec, arm_key)
+
     def done(self, spec: Spec) -> Record | None:
         """The record of a run that was asked for; None while it has none."""
         return self._done.get(spec.key)
@@ -113,18 +127,22 @@ class Runs:
         before = len(self._done)
         try:
             while len(self._done) == before and self._open:
-                self.look()
+                self.look(spare=True)
                 if len(self._done) == before:
                     self._take()
         except BaseException:
             self.close()
             raise
 
-    def look(self) -> None:
-        """Begin what there is room for, and take what others have made."""
+    def look(self, spare: bool = False) -> None:
+        """Begin what there is room for, and take what others have made.
+
+        ``spare``: what nobody waits for yet, too.
+        """
         try:
-            for key, wanted in list(self._open.items()):
-                if key in self._claims:
+            # A stable sort: what was asked for in its order, then what is spare.
+            for key, wanted in sorted(self._open.items(), key=lambda item: item[0] in self._spare):
+                if key in self._claims or (key in self._spare and not spare):
                     continue
                 if not wanted.save and (key in self._others or self.free):
                     record = self._store.get(key)
@@ -145,6 +163,7 @@ class Runs:
         self._claims.clear()
         self._store.claims.clear(lambda key: self._store.get(key) is not None)
         self._open.clear()
+        self._spare.clear()
         self._others.clear()
 
     def _try(self, key: str, wanted: _Wanted) -> None:
@@ -201,6 +220,7 @@ class Runs:
 
     def _finish(self, key: str, record: Record) -> None:
         wanted = self._open.pop(key)
+        self._spare.discard(key)
         self._others.discard(key)
         self._done[key] = record
         say, info = self._watcher.say, record.training

@@ -18,10 +18,12 @@ from imagined import Crash, Imagined, planned, score_of
 
 from idim import conductor, runs
 from idim.store import Store
+from idim.values.outlook import Outlook
 from idim.values.plan import Plan
 from idim.values.purpose import Purpose
 from idim.values.spec import Spec
 from idim.values.summary import Summary
+from idim.watcher import Watcher
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,89 @@ def test_a_search_that_crashes_often_trains_nothing_twice_but_what_flew(
     shutil.copytree(store.root / "decisions", fresh.root / "decisions")
     again = searched(monkeypatch, plan, fresh, Imagined(1, 0, made))
     assert told(again) == told(found) and set(made.values()) == {1}
+
+
+class Noted(Imagined):
+    """Notes what begins, and at each wait how many workers rest."""
+
+    def __init__(self, slots, seed):
+        super().__init__(slots, seed, Counter())
+        self.begun, self.rests = [], []
+
+    def submit(self, spec, progress=None, save=""):
+        self.begun.append(spec)
+        super().submit(spec)
+
+    def wait(self, seconds=None):
+        self.rests.append((len(self.begun), self.free))
+        return super().wait(seconds)
+
+
+def longer(spec: Spec) -> bool:
+    return spec.kind == Purpose.CHECK and spec.arm == "full"
+
+
+@pytest.mark.parametrize("design", ["posterior", "quantiles", "bisect"])
+@pytest.mark.parametrize("workers", [2, 3, 5])
+@pytest.mark.parametrize("tune", [True, False])
+def test_no_worker_rests_while_a_check_of_full_can_be_made(
+    tmp_path, monkeypatch, design, workers, tune
+):
+    executor = Noted(workers, 1)
+    searched(monkeypatch, planned(tune=tune, design=design), Store(tmp_path), executor)
+    begun = executor.begun
+    kinds = [s.kind for s in begun]
+    named, first = kinds.index(Purpose.BASELINE), [i for i, s in enumerate(begun) if longer(s)][:2]
+    assert len(first) == 2
+    for done, free in executor.rests:
+        assert not free or not named < done <= first[1], (done, free, kinds)
+    # What is asked for goes first.
+    assert kinds[named : named + 3] == [Purpose.BASELINE] * 3
+
+
+def test_one_worker_makes_each_run_as_it_is_asked_for(tmp_path, monkeypatch):
+    """So that a limit of minutes counts the check of full, too."""
+    executor = Noted(1, 1)
+    searched(monkeypatch, planned(tune=True), Store(tmp_path), executor)
+    kinds = [s.kind for s in executor.begun]
+    full = [i for i, s in enumerate(executor.begun) if longer(s)]
+    assert kinds.index(Purpose.BASELINE) < full[0] < full[-1] < kinds.index(Purpose.SEARCH)
+
+
+def test_a_check_that_is_not_needed_counts_nowhere(tmp_path, monkeypatch):
+    """Full fine-tuning learns nothing, so the check that began beside it is ended."""
+    monkeypatch.setattr(imagined, "score_of", lambda spec: 0.1)
+    plan, store, executor = planned(tune=False), Store(tmp_path), Noted(2, 1)
+    found = searched(monkeypatch, plan, store, executor)
+    assert found.verdict == "no_signal" and any(longer(s) for s in executor.begun)
+    kinds = {r.kind for r in store.some(store.question(plan.id).keys)}
+    assert kinds == {Purpose.BASELINE} and not list((store.root / "claims").iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_whole_search_repeats_its_answer_with_any_number_of_workers(
+    tmp_path, monkeypatch, workers
+):
+    plan, store, made = planned(tune=True), Store(tmp_path), Counter()
+    first = searched(monkeypatch, plan, store, Imagined(workers, 1, made))
+    assert first.checks.converged and first.checks.budget and set(made.values()) == {1}
+    for other in (1, 2, 5):
+        again = searched(monkeypatch, plan, Store(tmp_path), Imagined(other, 2, made))
+        assert told(again) == told(first) and set(made.values()) == {1}
+
+
+def test_what_is_left_of_a_search_counts_the_checks_of_full(tmp_path, monkeypatch):
+    plan, tasks = planned(tune=True), {}
+    for workers in (1, 2):
+        knows: list[Outlook] = []
+        watcher = Watcher(lambda line: None, lambda name: None, knows.append, lambda record: None)
+        executor = Noted(workers, 1)
+        monkeypatch.setitem(runs.EXECUTORS, "local", lambda *_, made=executor: made)
+        conductor.measure(plan, Store(tmp_path / str(workers)), watcher)
+        tasks[workers] = knows[0].more
+        begun = sum(longer(s) for s in executor.begun)
+        assert begun >= 2
+    assert tasks[1] <= tasks[2] <= tasks[1] + 4
 
 
 def test_a_record_that_is_gone_is_made_again_in_its_place(tmp_path, monkeypatch, plan):
