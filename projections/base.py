@@ -134,8 +134,15 @@ class Projection(ABC):
                 "out: expected tensors without requires_grad, or torch.no_grad(); got a gradient "
                 "to follow, which p(theta) without out does"
             )
-        self.image(theta).write(out)
+        self.write(theta, out)
         return out
+
+    def write(self, theta: torch.Tensor, out: torch.Tensor) -> None:
+        """Write P theta into ``out`` ``(D,)``: what ``image(theta).write(out)`` does.
+
+        Neither is checked. A family may need less memory for this than for an image.
+        """
+        self.image(theta).write(out)
 
     def adjoint(self, v: torch.Tensor) -> torch.Tensor:
         """P^T v: ``(D,) -> (d,)``, differentiable in v.
@@ -227,7 +234,7 @@ class _Apply(torch.autograd.Function):
     def forward(ctx: Any, theta: torch.Tensor, p: Projection) -> torch.Tensor:
         ctx.p = p
         out = torch.empty(p.D, dtype=p.dtype, device=p.device)
-        p.image(theta).write(out)
+        p.write(theta, out)
         return out
 
     @staticmethod

@@ -46,6 +46,9 @@ def everything(family: str, D: int, d: int) -> list[torch.Tensor]:
         ("orthonormal", 60_000, 9_000),
         ("fastfood", 50_003, 9),
         ("fastfood", 50_003, 30),
+        # Blocks above NEAR are taken in pairs, and here one is left.
+        ("fastfood", 40_000, 5_000),
+        ("orthonormal", 40_000, 5_000),
         ("onehot", 50_003, 300),
         ("onehot", 50_003, 20_000),
     ],
@@ -58,6 +61,44 @@ def test_every_generation_of_processor_gives_the_same_bits(family, D, d, monkeyp
         results.append(everything(family, D, d))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("d", [30, 3_000, 6_000, 70_000])
+@pytest.mark.parametrize("family", ["orthonormal", "fastfood", "onehot"])
+def test_a_result_larger_than_the_caches_has_the_bits_of_its_ranges(
+    family, d, generation, monkeypatch
+):
+    """It is written past them, whole blocks straight away, wherever it lies in memory."""
+    if GENERATIONS.index(generation) > GENERATIONS.index(native._SUFFIXES[torch.float32]):
+        pytest.skip("this processor has no such form")
+    monkeypatch.setitem(native._SUFFIXES, torch.float32, generation)
+    D = (1 << 23) + 5  # a little above FAR
+    p, theta = projections.make(family, D, d, seed=4, engine="native"), torch.linspace(-1, 1, d)
+    room, ranges = torch.full((2, D + 40), 7.0), torch.empty(D)
+    image = p.image(theta)
+    for start in range(0, D, D // 5 + 1):
+        image.write(ranges[start : start + D // 5 + 1], start)
+    for at in (0, 3, 16):
+        whole = room[:, at : at + D]
+        p(theta, out=whole[0])
+        image.write(whole[1])
+        outs = [torch.equal(whole[k], ranges) for k in range(2)]
+        assert all(outs), (at, outs)
+        assert (room[:, :at] == 7).all() and (room[:, at + D :] == 7).all()
+        room.fill_(7.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("D", "d"), [(3_000, 7), (40_000, 5_000), (41_000, 20_000), (50_003, 300)])
+@pytest.mark.parametrize("family", ["orthonormal", "fastfood", "onehot"])
+def test_a_whole_product_has_the_bits_of_an_image(family, D, d, dtype):
+    p = projections.make(family, D, d, seed=4, engine="native", dtype=dtype)
+    theta, out = torch.linspace(-1, 1, d, dtype=dtype), torch.empty(D, dtype=dtype)
+    p.image(theta).write(out)
+    assert torch.equal(p(theta), out)
+    strided = torch.zeros(D, 2, dtype=dtype)
+    assert torch.equal(p(theta, out=strided[:, 1]), out) and not strided[:, 0].any()
 
 
 @pytest.mark.parametrize("family", ["orthonormal", "onehot"])

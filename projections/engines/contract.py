@@ -65,6 +65,12 @@ class Engine(ABC, Generic[AnyPlan]):
         ``starts`` is one place, and then k is 1, or it is ``(k,)`` places, which may repeat.
         """
 
+    def form_whole(self, theta: torch.Tensor, out: torch.Tensor) -> None:
+        """Write P theta on all of D into ``out`` ``(D,)``."""
+        values = self.values(theta)
+        self.form(values, 0, out[None])
+        self.recycle(values)
+
     def shift_all(self, values: torch.Tensor, jobs: list[Shift]) -> None:
         """Do the shifts. Each ``out`` and ``origin`` is contiguous and of the plan's dtype."""
         raise NotImplementedError
@@ -125,10 +131,14 @@ class BlockEngine(Engine[BlockPlan]):
         self._place = torch.argsort(plan.gather).to(torch.int32)  # Pi^T as a gather
 
     def values(self, theta: torch.Tensor) -> torch.Tensor:
+        return self.halves(self.padded(theta))
+
+    def padded(self, theta: torch.Tensor) -> torch.Tensor:
+        """Theta times the scale, with zeros up to a block: ``(d,) -> (block,)``."""
         plan = self.plan
         padded = torch.zeros(plan.block, dtype=plan.dtype, device=plan.device)
         torch.mul(theta, plan.scale, out=padded[: plan.d])
-        return self.halves(padded)
+        return padded
 
     def unfold(self, sums: torch.Tensor) -> torch.Tensor:
         return self.unhalve(sums)[: self.plan.d].mul_(self.plan.scale)

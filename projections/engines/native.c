@@ -18,12 +18,13 @@ enum {
     PARTS = 64,       /* that a call's work is cut into */
     LANES = 16,       /* sums of a dot product, whatever the machine's vectors hold */
     A_TURN = 1 << 14, /* weights of one-hot that a part does before the next part's turn */
-    NEAR = 4096       /* numbers that go before the wider strides: half of a first-level cache */
+    NEAR = 4096,      /* numbers that go before the wider strides: half of a first-level cache */
+    FAR = 1 << 25     /* bytes of a result that would push all else out of the caches */
 };
 
 const int64_t idim_parts = PARTS;
 /* Goes up when a loop takes or leaves something else: native.py asks for its own. */
-const int64_t idim_contract = 1;
+const int64_t idim_contract = 2;
 
 INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -199,10 +200,35 @@ void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, i
 #define JOIN2(x, y) JOIN3(x, y)
 #define NAME(x) JOIN2(x, KIND)
 
+/* Four floats, and two pairs of them. */
+typedef float FOUR __attribute__((vector_size(16)));
+typedef FOUR FOUR_LOOSE __attribute__((aligned(4), may_alias));
+typedef double PAIR __attribute__((aligned(4), may_alias));
+typedef double TWO_PAIRS __attribute__((vector_size(16)));
+#ifdef __clang__
+#define FOUR_OF(p, q, ...) __builtin_shufflevector(p, q, __VA_ARGS__)
+#else
+typedef int32_t FOUR_PLACES __attribute__((vector_size(16)));
+#define FOUR_OF(p, q, ...) __builtin_shuffle(p, q, (FOUR_PLACES){__VA_ARGS__})
+#endif
+
+/* Writes past the caches, and waits until others see them. STREAM wants whole vectors in place. */
+#ifdef __x86_64__
+#include <immintrin.h>
+#define STREAM_2_DOUBLES(to, v) _mm_stream_pd(to, (__m128d)(v))
+#define STREAM_4_FLOATS(to, v) _mm_stream_ps(to, (__m128)(v))
+#define FENCE() _mm_sfence()
+#else
+#define STREAM_2_DOUBLES(to, v) *(LOOSE *)(to) = (v)
+#define STREAM_4_FLOATS(to, v) *(LOOSE *)(to) = (v)
+#define FENCE()
+#endif
+
 #define KIND f64
 #define REAL double
 #define BITS uint64_t
 #define W 2
+#define STREAM STREAM_2_DOUBLES
 #define REGISTERS 8
 #include "native_sums.h"
 
@@ -210,6 +236,7 @@ void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, i
 #define REAL float
 #define BITS uint32_t
 #define W 4
+#define STREAM STREAM_4_FLOATS
 #define REGISTERS 8
 #include "native_sums.h"
 
@@ -220,6 +247,7 @@ void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, i
 #define REAL float
 #define BITS uint32_t
 #define W 8
+#define STREAM(to, v) _mm256_stream_ps(to, (__m256)(v))
 #define REGISTERS 8
 #include "native_sums.h"
 #pragma GCC pop_options
@@ -229,6 +257,7 @@ void idim_permute(const int64_t *position, int64_t rows, int64_t k, int64_t n, i
 #define REAL float
 #define BITS uint32_t
 #define W 16
+#define STREAM(to, v) _mm512_stream_ps(to, (__m512)(v))
 #define REGISTERS 16
 #include "native_sums.h"
 #pragma GCC pop_options

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 #: What the loops take and leave, as native.c numbers it.
-_CONTRACT = 1
+_CONTRACT = 2
 #: Below this many floats a second thread costs more than it does.
 _THREAD_FLOATS = 1 << 15
 #: The suffix of a precision's loops. For torch.float32: the best that the processor has.

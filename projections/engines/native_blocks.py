@@ -16,7 +16,7 @@ from projections.engines.plan import BlockPlan, Plan
 
 
 class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
-    """Keeps two blocks of scratch memory for each thread."""
+    """Keeps four blocks of scratch memory for each thread."""
 
     def __init__(self, plan: BlockPlan) -> None:
         super().__init__(plan)
@@ -55,8 +55,36 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
             self._zero[self.plan.halves, self.plan.block] = buckets
         return out
 
+    def form_whole(self, theta: torch.Tensor, out: torch.Tensor) -> None:
+        if not out.is_contiguous():
+            super().form_whole(theta, out)
+            return
+        whole = Ranges(0, 1, self.plan.D, memory=out.data_ptr())
+        first = self.padded(theta), self.plan.signs, self.plan.gather
+        self._form(self.plan.D, None, first, [whole])
+
     def _read(self, values: torch.Tensor, work: int, ranges: list[Ranges]) -> None:
-        self._call("form", work, values, *self._middle, as_array(tuple(ranges)), len(ranges))
+        self._form(work, values, (None, None, None), ranges)
+
+    def _form(
+        self,
+        work: int,
+        values: torch.Tensor | None,
+        first: tuple[torch.Tensor | None, ...],
+        ranges: list[Ranges],
+    ) -> None:
+        """Form P theta on the ranges.
+
+        Args:
+            work: numbers to form.
+            values: the first halves; None to make each where it is needed. A whole product then
+                needs no memory for all of them.
+            first: what they are made of: theta ``(block,)``, its signs and the order.
+            ranges: of D.
+        """
+        self._call(
+            "form", work, values, *first, *self._middle, as_array(tuple(ranges)), len(ranges)
+        )
 
     def _add(
         self,
@@ -74,7 +102,7 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
         # Taken while in use, so that another thread's call makes its own.
         scratch, self._scratch = self._scratch, None
         if scratch is None or scratch.size(0) < threads:
-            scratch = torch.empty(threads, 2, plan.block, dtype=plan.dtype)
+            scratch = torch.empty(threads, 4, plan.block, dtype=plan.dtype)
         call(loop, plan.dtype, work, plan.block, plan.halves, *arguments, scratch)
         self._scratch = scratch
 

@@ -1,5 +1,6 @@
 /* Hadamard blocks and one-hot runs in one precision, for one generation of processor. The includer
-   gives KIND, REAL and BITS, an unsigned integer of REAL's size. */
+   gives KIND; REAL; BITS, an unsigned integer of its size; W, the numbers of a vector; REGISTERS,
+   how many vectors are worked on at once; and STREAM, which writes one past the caches. */
 
 typedef REAL NAME(vec) __attribute__((vector_size(W * sizeof(REAL))));
 typedef BITS NAME(bits) __attribute__((vector_size(W * sizeof(REAL))));
@@ -10,7 +11,8 @@ typedef REAL NAME(loose) __attribute__((vector_size(W * sizeof(REAL)), aligned(s
 #define LOOSE NAME(loose)
 #define TOP ((BITS)1 << (8 * sizeof(BITS) - 1))
 #define T(lane) ((lane) ? TOP : 0)
-#define ROOM(block) (2 * (block) * (int64_t)sizeof(REAL))
+#define ROOM(block) (4 * (block) * (int64_t)sizeof(REAL))
+#define PARTS_OF(block) (NAME(in_pairs)(block) ? PARTS / 2 : PARTS)
 #ifdef __clang__
 #define SHUFFLE(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
 #else
@@ -44,19 +46,33 @@ INLINE uint32_t NAME(word)(const uint8_t *signs, int64_t i)
 /* x where bit l of the word is 0, -x where it is 1, lane by lane. */
 INLINE VEC NAME(signed_by)(VEC x, uint32_t word)
 {
+#if W >= 8
+#define AWAY(lane) 31 - (lane)
+    const UINTS away = {EACH(AWAY)};
+#undef AWAY
+    return (VEC)((UINTS)x ^ ((((UINTS){0} + (BITS)word) << away) & TOP));
+#else
 #define BIT(lane) (BITS)1 << (lane)
     const UINTS bit = {EACH(BIT)};
 #undef BIT
     return (VEC)((UINTS)x ^ ((UINTS)((((UINTS){0} + (BITS)word) & bit) == bit) & TOP));
+#endif
 }
 
 /* The levels of strides below W, within a vector. */
 INLINE VEC NAME(narrow)(VEC v)
 {
+/* s x + y with signs s: a product with 1 or -1 is exact, so one instruction rounds as two do. */
+#if W == 16
+#define SUM(x, minus, y)                                                                           \
+    (VEC) _mm512_fmadd_ps((__m512)(x), (__m512)((UINTS)((VEC){0} + 1) ^ (minus)), (__m512)(y))
+#else
+#define SUM(x, minus, y) (y) + (VEC)((UINTS)(x) ^ (minus))
+#endif
 #define LEVEL(stride)                                                                              \
     {                                                                                              \
         const UINTS minus = {EACH(MINUS)};                                                         \
-        v = SHUFFLE(v, EACH(OTHER)) + (VEC)((UINTS)v ^ minus);                                     \
+        v = SUM(v, minus, SHUFFLE(v, EACH(OTHER)));                                                \
     }
 #define OTHER(lane) (lane) ^ 1
 #define MINUS(lane) T((lane) & 1)
@@ -85,6 +101,7 @@ INLINE VEC NAME(narrow)(VEC v)
 #undef MINUS
 #endif
 #undef LEVEL
+#undef SUM
     return v;
 }
 
@@ -102,6 +119,8 @@ INLINE void NAME(butterflies)(VEC *v, int count)
     }
 }
 
+#define LINE (64 / (int64_t)sizeof(REAL))
+
 /* y = H (diagonal x) for count * W numbers, all levels in registers. The diagonal is packed signs,
    or numbers, or neither. */
 INLINE void NAME(chunk)(const REAL *x, const uint8_t *signs, const REAL *weights, int64_t at,
@@ -113,8 +132,11 @@ INLINE void NAME(chunk)(const REAL *x, const uint8_t *signs, const REAL *weights
         v[i] = *(const LOOSE *)(x + at + W * i);
         if (signs)
             v[i] = NAME(signed_by)(v[i], NAME(word)(signs, at + W * i));
-        if (weights)
+        if (weights) {
+            if (W * i % (2 * LINE) == 0) /* `near` asks for the lines between */
+                __builtin_prefetch(weights + at + W * i + NEAR, 0, 2);
             v[i] *= *(const LOOSE *)(weights + at + W * i);
+        }
         v[i] = NAME(narrow)(v[i]);
     }
     NAME(butterflies)(v, count);
@@ -123,12 +145,15 @@ INLINE void NAME(chunk)(const REAL *x, const uint8_t *signs, const REAL *weights
         *(LOOSE *)(y + at + W * i) = v[i];
 }
 
-/* The levels of strides h to h * count / 2 of y, in place. */
-INLINE void NAME(pass)(REAL *y, int64_t n, int64_t h, int count)
+/* The levels of strides h to h * count / 2 of y, in place. Meanwhile memory is asked for every
+   second line from `soon` on, where there is one. */
+INLINE void NAME(pass)(REAL *y, int64_t n, int64_t h, int count, const REAL *soon)
 {
     for (int64_t i = 0; i < n; i += count * h)
         for (int64_t j = i; j < i + h; j += W) {
             VEC v[8];
+            if (soon)
+                __builtin_prefetch(soon, 0, 2), soon += 2 * LINE;
 #pragma GCC unroll 8
             for (int k = 0; k < count; k++)
                 v[k] = *(const LOOSE *)(y + j + k * h);
@@ -139,21 +164,74 @@ INLINE void NAME(pass)(REAL *y, int64_t n, int64_t h, int count)
         }
 }
 
-/* The levels of strides h to n / 2 of y, in place, in as few passes as there can be. */
-static __attribute__((noinline)) void NAME(wide)(REAL *y, int64_t n, int64_t h)
+/* The last pass, into `to`, past the caches: several vectors of each stride in turn, because memory
+   takes neighbours faster. */
+INLINE void NAME(last_pass)(const REAL *y, int64_t n, int64_t h, int count, REAL *to)
 {
-    for (; 8 * h <= n && 16 * h != n; h *= 8)
-        NAME(pass)(y, n, h, 8);
-    for (; 4 * h <= n; h *= 4)
-        NAME(pass)(y, n, h, 4);
+    enum { IN_TURN = 4 };
+    for (int64_t i = 0; i < n; i += count * h)
+        for (int64_t j = i; j < i + h; j += W * IN_TURN) {
+            VEC v[IN_TURN][8];
+#pragma GCC unroll 4
+            for (int m = 0; m < IN_TURN; m++) {
+#pragma GCC unroll 8
+                for (int k = 0; k < count; k++)
+                    v[m][k] = *(const LOOSE *)(y + j + m * W + k * h);
+                NAME(butterflies)(v[m], count);
+            }
+#pragma GCC unroll 8
+            for (int k = 0; k < count; k++)
+#pragma GCC unroll 4
+                for (int m = 0; m < IN_TURN; m++)
+                    STREAM(to + j + m * W + k * h, v[m][k]);
+        }
+}
+
+/* The levels of strides h to n / 2 of y, in place, in as few passes as there can be.
+
+   to: where the last pass writes, or NULL.
+   soon: what is asked for up to `end`, or NULL. */
+INLINE void NAME(levels)(REAL *y, int64_t n, int64_t h, REAL *to, const REAL *soon, const REAL *end)
+{
+#define PASS(count)                                                                                \
+    {                                                                                              \
+        if (to && h * count == n)                                                                  \
+            NAME(last_pass)(y, n, h, count, to);                                                   \
+        else if (soon && soon < end) {                                                             \
+            NAME(pass)(y, n, h, count, soon);                                                      \
+            soon += 2 * LINE * (n / count / W);                                                    \
+        } else                                                                                     \
+            NAME(pass)(y, n, h, count, NULL);                                                      \
+        h *= count;                                                                                \
+    }
+    while (8 * h <= n && 16 * h != n)
+        PASS(8)
+    while (4 * h <= n)
+        PASS(4)
     if (2 * h <= n)
-        NAME(pass)(y, n, h, 2);
+        PASS(2)
+#undef PASS
+}
+
+static __attribute__((noinline)) void NAME(near)(REAL *y, int64_t n, int64_t h, const REAL *weights)
+{
+    /* Every second line of the weights that come NEAR numbers later: `chunk` asks for the rest. */
+    if (weights)
+        NAME(levels)(y, n, h, NULL, weights + NEAR + LINE, weights + 2 * NEAR);
+    else
+        NAME(levels)(y, n, h, NULL, NULL, NULL);
+}
+
+static __attribute__((noinline)) void NAME(far)(REAL *y, int64_t n, int64_t h, REAL *to)
+{
+    NAME(levels)(y, n, h, to, NULL, NULL);
 }
 
 /* y = H (diagonal x) of `block` numbers, a power of two of at least 8. The levels go in the order
-   of their stride, so that no machine rounds another way. */
+   of their stride, so that no machine rounds another way. With `to`, for blocks above NEAR alone,
+   the result goes there past the caches, and y is scratch. */
 INLINE void NAME(transform)(const REAL *x, const uint8_t *signs, const REAL *weights, REAL *y,
-                            int64_t block)
+                            int64_t block, REAL *to)
 {
     if (block < W) {
         for (int i = 0; i < block; i++)
@@ -170,22 +248,96 @@ INLINE void NAME(transform)(const REAL *x, const uint8_t *signs, const REAL *wei
         /* In memory, because so short a transform is not worth an unrolled form of its own. */
         for (int64_t i = 0; i < block; i += W)
             NAME(chunk)(x, signs, weights, i, y, 1);
-        NAME(wide)(y, block, W);
+        NAME(near)(y, block, W, NULL);
         return;
     }
     for (int64_t near = 0; near < block; near += NEAR) {
         int64_t n = least(NEAR, block - near);
         for (int64_t i = near; i < near + n; i += W * REGISTERS)
             NAME(chunk)(x, signs, weights, i, y, REGISTERS);
-        NAME(wide)(y + near, n, W * REGISTERS);
+        NAME(near)(y + near, n, W * REGISTERS, weights ? weights + near : NULL);
     }
     if (block > NEAR)
-        NAME(wide)(y, block, NEAR);
+        NAME(far)(y, block, NEAR, to);
+}
+
+/* Loops that read at random are unrolled. As short loops, some builds laid them out so that they
+   took half as long again. */
+INLINE void NAME(gather)(const REAL *restrict x, const int32_t *restrict order, REAL *restrict row,
+                         int64_t n)
+{
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < n; i++)
+        row[i] = x[order[i]];
+}
+
+/* Two rows that are gathered in one order lie number by number beside each other meanwhile: where a
+   row is larger than a first-level cache, what takes time is the lines that are read. */
+INLINE int NAME(in_pairs)(int64_t block) { return block > NEAR; }
+
+/* x[2 i] = a[i], x[2 i + 1] = b[i] */
+INLINE void NAME(interleave)(const REAL *a, const REAL *b, REAL *x, int64_t n)
+{
+#if W == 2
+    for (int64_t i = 0; i < n; i++)
+        x[2 * i] = a[i], x[2 * i + 1] = b[i];
+#else
+    for (int64_t i = 0; i < n; i += 4) {
+        const FOUR p = *(const FOUR_LOOSE *)(a + i), q = *(const FOUR_LOOSE *)(b + i);
+        *(FOUR_LOOSE *)(x + 2 * i) = FOUR_OF(p, q, 0, 4, 1, 5);
+        *(FOUR_LOOSE *)(x + 2 * i + 4) = FOUR_OF(p, q, 2, 6, 3, 7);
+    }
+#endif
+}
+
+/* a[i] = x[2 order[i]], b[i] = x[2 order[i] + 1] */
+INLINE void NAME(gather_pairs)(const REAL *restrict x, const int32_t *restrict order,
+                               REAL *restrict a, REAL *restrict b, int64_t n)
+{
+#if W == 2
+    for (int64_t i = 0; i < n; i++)
+        a[i] = x[2 * order[i]], b[i] = x[2 * order[i] + 1];
+#else
+    const PAIR *pairs = (const PAIR *)x;
+#pragma GCC unroll 2
+    for (int64_t i = 0; i < n; i += 4) {
+        const FOUR p = (FOUR)(TWO_PAIRS){pairs[order[i]], pairs[order[i + 1]]},
+                   q = (FOUR)(TWO_PAIRS){pairs[order[i + 2]], pairs[order[i + 3]]};
+        *(FOUR_LOOSE *)(a + i) = FOUR_OF(p, q, 0, 2, 4, 6);
+        *(FOUR_LOOSE *)(b + i) = FOUR_OF(p, q, 1, 3, 5, 7);
+    }
+#endif
+}
+
+/* What first halves are made of. */
+typedef struct {
+    const REAL *theta;
+    const uint8_t *signs;
+    const int32_t *order;
+} NAME(First);
+
+/* rows[k] = Pi H B_(j + k) theta for one k, or for two. The rows may be the first of the four
+   blocks of scratch if there are two. */
+static void NAME(halve)(const NAME(First) * f, int64_t block, int64_t j, int two, REAL *scratch,
+                        REAL *rows)
+{
+    const uint8_t *signs = f->signs + j * most(block / 8, 1);
+    REAL *x = scratch + 2 * block;
+    if (two) {
+        NAME(transform)(f->theta, signs, NULL, scratch, block, NULL);
+        NAME(transform)(f->theta, signs + block / 8, NULL, scratch + block, block, NULL);
+        NAME(interleave)(scratch, scratch + block, x, block);
+        NAME(gather_pairs)(x, f->order, rows, rows + block, block);
+    } else {
+        NAME(transform)(f->theta, signs, NULL, x, block, NULL);
+        NAME(gather)(x, f->order, rows, block);
+    }
 }
 
 typedef struct {
     int64_t block, halves;
-    const REAL *half;
+    const REAL *half; /* all first halves; NULL where each is made on the way, of `first` */
+    NAME(First) first;
     const uint8_t *signs;
     const REAL *weights;
     REAL *buckets;
@@ -194,52 +346,88 @@ typedef struct {
     double *inner; /* (groups, parts): of <v, P theta> */
 } NAME(Blocks);
 
-/* P theta, or origin + factor * P theta, on the ranges. Neighbours in one block share its
-   transform. */
+/* to = v, past the caches: a result that is larger than they are would push all else out. */
+INLINE void NAME(stream)(REAL *to, const REAL *v, int64_t n)
+{
+    int64_t i = 0;
+    for (; i < n && (uintptr_t)(to + i) % sizeof(VEC); i++)
+        to[i] = v[i];
+    for (; i + W <= n; i += W)
+        STREAM(to + i, *(const LOOSE *)(v + i));
+    for (; i < n; i++)
+        to[i] = v[i];
+}
+
+/* P theta, or origin + factor * P theta, on one range, in the blocks whose first halves are lo to
+   hi - 1.
+
+   first: the first half lo, and the others after it.
+   made: a block of scratch. `have` is the number of the block that lies in it, or -1. */
+static void NAME(form_range)(const NAME(Blocks) * p, const Ranges *x, int64_t r, int64_t lo,
+                             int64_t hi, const REAL *first, REAL *made, int64_t *have)
+{
+    int64_t block = p->block, J = p->halves, bits = __builtin_ctzll(block), start = place(x, r),
+            stop = start + x->length, last = (stop + block - 1) >> bits;
+    int far = !x->origin && x->length * (int64_t)sizeof(REAL) >= FAR;
+    REAL factor = (REAL)x->factor;
+    for (int64_t b = next_in_turn(start >> bits, J, lo, hi); b < last;
+         b = next_in_turn(b + 1, J, lo, hi)) {
+        int64_t from = most(start, b * block), n = least(stop, b * block + block) - from, i = 0;
+        const REAL *move = made + from - b * block, *origin = x->origin;
+        REAL *out = (REAL *)x->memory + offset(x, r) + from - start;
+        if (b != *have) {
+            /* A whole block may go to its place straight away. */
+            int straight = far && block > NEAR && n == block && (uintptr_t)out % sizeof(VEC) == 0;
+            const REAL *half = first + (modulo(b, J) - lo) * block;
+            REAL *to = straight ? out : NULL;
+            if (p->signs)
+                NAME(transform)(half, p->signs + b * (block / 8), NULL, made, block, to);
+            else
+                NAME(transform)(half, NULL, p->weights + b * block, made, block, to);
+            *have = straight ? -1 : b;
+            if (straight)
+                continue;
+        }
+        if (origin) {
+            origin += offset(x, r) + from - start;
+            for (; i + W <= n; i += W)
+                *(LOOSE *)(out + i) =
+                    *(const LOOSE *)(origin + i) + factor * *(const LOOSE *)(move + i);
+            for (; i < n; i++)
+                out[i] = origin[i] + factor * move[i];
+        } else if (far)
+            NAME(stream)(out, move, n);
+        else
+            memcpy(out, move, n * sizeof(REAL));
+    }
+}
+
+/* The same on all ranges. Neighbours in one block share its transform. */
 static void NAME(form_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Blocks) *p = task->call;
-    int64_t block = p->block, J = p->halves, have = -1, bits = __builtin_ctzll(block);
-    REAL *made = scratch;
+    int64_t block = p->block, J = p->halves, have = -1;
+    REAL *own = scratch, *made = own + 2 * block;
     for (const Ranges *x = p->ranges; x < p->ranges + p->count; x++) {
-        REAL factor = (REAL)x->factor;
         /* A part takes some of many ranges, or some blocks of one range. */
         int many = x->count > 1;
         int64_t first = many ? x->count * part / task->parts : 0,
                 end = many ? x->count * (part + 1) / task->parts : x->count;
         int64_t lo = many ? 0 : J * part / task->parts,
                 hi = many ? J : J * (part + 1) / task->parts;
-        for (int64_t r = first; r < end && lo < hi; r++) {
-            int64_t start = place(x, r), stop = start + x->length,
-                    last = (stop + block - 1) >> bits;
-            for (int64_t b = next_in_turn(start >> bits, J, lo, hi); b < last;
-                 b = next_in_turn(b + 1, J, lo, hi)) {
-                int64_t j = modulo(b, J);
-                if (b != have) {
-                    if (p->signs)
-                        NAME(transform)(p->half + j * block, p->signs + b * (block / 8), NULL, made,
-                                        block);
-                    else
-                        NAME(transform)(p->half + j * block, NULL, p->weights + b * block, made,
-                                        block);
-                    have = b;
-                }
-                int64_t from = most(start, b * block), n = least(stop, b * block + block) - from,
-                        i = 0;
-                const REAL *move = made + from - b * block, *origin = x->origin;
-                REAL *out = (REAL *)x->memory + offset(x, r) + from - start;
-                if (origin) {
-                    origin += offset(x, r) + from - start;
-                    for (; i + W <= n; i += W)
-                        *(LOOSE *)(out + i) =
-                            *(const LOOSE *)(origin + i) + factor * *(const LOOSE *)(move + i);
-                    for (; i < n; i++)
-                        out[i] = origin[i] + factor * move[i];
-                } else
-                    memcpy(out, move, n * sizeof(REAL));
-            }
+        if (p->half) {
+            for (int64_t r = first; r < end && lo < hi; r++)
+                NAME(form_range)(p, x, r, lo, hi, p->half + lo * block, made, &have);
+            continue;
+        }
+        for (int64_t j = lo, next; j < hi; j = next) {
+            next = j + 1 + (NAME(in_pairs)(block) && j + 1 < hi);
+            NAME(halve)(&p->first, block, j, next - j == 2, scratch, own);
+            for (int64_t r = first; r < end; r++)
+                NAME(form_range)(p, x, r, j, next, own, made, &have);
         }
     }
+    FENCE();
 }
 
 /* bucket += factor * M H v. Returns <M H v, half>, or 0 without a half. y is a block of scratch. */
@@ -253,7 +441,7 @@ static __attribute__((noinline)) double NAME(pour)(const NAME(Blocks) * p, int64
     const uint8_t *signs = p->signs ? p->signs + b * (block / 8) : NULL;
     VEC inner[LANES / W] = {{0}};
     REAL rest = 0;
-    NAME(transform)(v, NULL, NULL, y, block);
+    NAME(transform)(v, NULL, NULL, y, block, NULL);
     for (; i + LANES <= block; i += LANES)
 #pragma GCC unroll 8
         for (int k = 0; k < LANES / W; k++) {
@@ -331,9 +519,10 @@ static void NAME(fold_part)(const Task *task, int64_t part, void *scratch)
     }
 }
 
-/* Each of these four takes scratch of (threads, 2, block). */
+/* Each of these four takes scratch of (threads, 4, block). */
 
-void NAME(idim_form)(int64_t block, int64_t halves, const REAL *half, const uint8_t *signs,
+void NAME(idim_form)(int64_t block, int64_t halves, const REAL *half, const REAL *theta,
+                     const uint8_t *theta_signs, const int32_t *order, const uint8_t *signs,
                      const REAL *weights, const Ranges *ranges, int64_t count, REAL *scratch,
                      int64_t threads)
 {
@@ -341,11 +530,12 @@ void NAME(idim_form)(int64_t block, int64_t halves, const REAL *half, const uint
     p = {.block = block,
          .halves = halves,
          .half = half,
+         .first = {theta, theta_signs, order},
          .signs = signs,
          .weights = weights,
          .ranges = ranges,
          .count = count};
-    Task task = {NAME(form_part), PARTS, &p, (char *)scratch, ROOM(block)};
+    Task task = {NAME(form_part), half ? PARTS : PARTS_OF(block), &p, (char *)scratch, ROOM(block)};
     run(&task, threads);
 }
 
@@ -370,28 +560,18 @@ void NAME(idim_fold)(int64_t block, int64_t halves, const REAL *half, const uint
 
 typedef struct {
     int64_t block, halves;
-    const REAL *theta;
-    const uint8_t *signs;
-    const int32_t *order;
+    NAME(First) first;
     REAL *rows, *out;
     int64_t parts; /* of the rows, each with a total in its first */
 } NAME(Halves);
 
-/* Loops that read at random are unrolled. As short loops, some builds laid them out so that they
-   took half as long again. */
 static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
 {
     const NAME(Halves) *p = task->call;
-    int64_t block = p->block, bytes = most(block / 8, 1);
-    const int32_t *restrict order = p->order;
-    REAL *restrict x = scratch;
-    for (int64_t j = p->halves * part / task->parts; j < p->halves * (part + 1) / task->parts;
-         j++) {
-        REAL *restrict row = p->rows + j * block;
-        NAME(transform)(p->theta, p->signs + j * bytes, NULL, x, block);
-#pragma GCC unroll 8
-        for (int64_t i = 0; i < block; i++)
-            row[i] = x[order[i]];
+    int64_t block = p->block, last = p->halves * (part + 1) / task->parts;
+    for (int64_t j = p->halves * part / task->parts, next; j < last; j = next) {
+        next = j + 1 + (NAME(in_pairs)(block) && j + 1 < last);
+        NAME(halve)(&p->first, block, j, next - j == 2, scratch, p->rows + j * block);
     }
 }
 
@@ -399,9 +579,23 @@ static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
 void NAME(idim_halves)(int64_t block, int64_t halves, const REAL *theta, const uint8_t *signs,
                        const int32_t *gather, REAL *rows, REAL *scratch, int64_t threads)
 {
-    NAME(Halves) p = {block, halves, theta, signs, gather, rows, NULL, 0};
-    Task task = {NAME(halves_part), PARTS, &p, (char *)scratch, ROOM(block)};
+    NAME(Halves) p = {block, halves, {theta, signs, gather}, rows, NULL, 0};
+    Task task = {NAME(halves_part), PARTS_OF(block), &p, (char *)scratch, ROOM(block)};
     run(&task, threads);
+}
+
+/* to = B v, or to += B v. */
+INLINE void NAME(add_signed)(REAL *to, const REAL *v, const uint8_t *signs, int64_t n, int fresh)
+{
+    int64_t i = 0;
+    for (; i + W <= n; i += W) {
+        VEC x = NAME(signed_by)(*(const LOOSE *)(v + i), NAME(word)(signs, i));
+        *(LOOSE *)(to + i) = fresh ? x : x + *(const LOOSE *)(to + i);
+    }
+    for (; i < n; i++) {
+        REAL x = signs[0] >> i & 1 ? -v[i] : v[i];
+        to[i] = fresh ? x : x + to[i];
+    }
 }
 
 static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
@@ -409,27 +603,26 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
     const NAME(Halves) *p = task->call;
     int64_t block = p->block, bytes = most(block / 8, 1), first = p->halves * part / task->parts,
             last = p->halves * (part + 1) / task->parts;
-    const int32_t *restrict order = p->order;
-    REAL *restrict x = scratch, *restrict near = x + block, *total = p->rows + first * block;
-    for (int64_t j = first; j < last; j++) {
+    REAL *x = scratch, *near = x + 2 * block, *total = p->rows + first * block;
+    for (int64_t j = first, next; j < last; j = next) {
         REAL *row = p->rows + j * block;
-        const uint8_t *signs = p->signs + j * bytes;
-        int64_t i = 0, fresh = j == first;
+        int two = NAME(in_pairs)(block) && j + 1 < last;
+        next = j + 1 + two;
         /* In order, because the row need not lie in cache. To read at random takes half as long as
            to write at random. */
-        memcpy(near, row, block * sizeof(REAL));
-        memset(row, 0, block * sizeof(REAL));
-#pragma GCC unroll 8
-        for (int64_t k = 0; k < block; k++)
-            x[k] = near[order[k]];
-        NAME(transform)(x, NULL, NULL, x, block);
-        for (; i + W <= block; i += W) {
-            VEC v = NAME(signed_by)(*(const LOOSE *)(x + i), NAME(word)(signs, i));
-            *(LOOSE *)(total + i) = fresh ? v : v + *(const LOOSE *)(total + i);
-        }
-        for (; i < block; i++) {
-            REAL v = signs[0] >> i & 1 ? -x[i] : x[i];
-            total[i] = fresh ? v : v + total[i];
+        if (two)
+            NAME(interleave)(row, row + block, near, block);
+        else
+            memcpy(near, row, block * sizeof(REAL));
+        memset(row, 0, (next - j) * block * sizeof(REAL));
+        if (two)
+            NAME(gather_pairs)(near, p->first.order, x, x + block, block);
+        else
+            NAME(gather)(near, p->first.order, x, block);
+        for (int64_t k = j; k < next; k++) {
+            REAL *y = x + (k - j) * block;
+            NAME(transform)(y, NULL, NULL, y, block, NULL);
+            NAME(add_signed)(total, y, p->first.signs + k * bytes, block, k == first);
         }
     }
 }
@@ -456,8 +649,12 @@ void NAME(idim_unhalve)(int64_t block, int64_t halves, REAL *rows, const uint8_t
 {
     /* Where rows are long, to add up the parts' totals takes as long as a part does. */
     NAME(Halves)
-    p = {block, halves, NULL, signs,
-         place, rows,   out,  least(block > NEAR ? PARTS / 4 : PARTS, halves)};
+    p = {.block = block,
+         .halves = halves,
+         .first = {NULL, signs, place},
+         .rows = rows,
+         .out = out,
+         .parts = least(block > NEAR ? PARTS / 4 : PARTS, halves)};
     Task task = {NAME(unhalve_part), p.parts, &p, (char *)scratch, ROOM(block)},
          total = {NAME(total_part), least(PARTS, most(1, block / LANES)), &p};
     run(&task, threads);
@@ -676,10 +873,13 @@ void NAME(idim_collect)(int64_t d, int64_t rounds, REAL *sums, const REAL *norm,
 #undef TOP
 #undef T
 #undef ROOM
+#undef LINE
+#undef PARTS_OF
 #undef KIND
 #undef REAL
 #undef BITS
 #undef W
 #undef REGISTERS
+#undef STREAM
 #undef EACH
 #undef SHUFFLE

@@ -24,6 +24,10 @@ class EngineProjection(Projection):
         self._fits(theta, self.d, "theta")
         return EngineImage(self.work, theta, self.grain)
 
+    def write(self, theta: torch.Tensor, out: torch.Tensor) -> None:
+        self._fits(theta, self.d, "theta")
+        self.work.form_whole(theta, out)
+
     def accumulator(self) -> Accumulator:
         return EngineAccumulator(self.work)
 
