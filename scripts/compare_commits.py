@@ -4,10 +4,12 @@
     python scripts/compare_commits.py ../before
 
 Each arm of ``benchmark_steps.py`` lives in two processes, one with the packages of either checkout.
-They take their steps in turn, and which goes first is drawn anew each round. A ratio, this checkout
-over the other, is the median of the rounds' ratios, with the 95 % interval that its order
-statistics give. The quick search is a whole command, and each time it starts with an empty store;
-of its few ratios the smallest and the largest are given. Run it on an idle machine.
+They take their steps in turn, and which goes first is drawn anew each round. Two processes of one
+checkout differ by some per cent, because their memory lies elsewhere. So there are several pairs of
+processes. The ratio of a pair, this checkout over the other, is the median of its rounds' ratios;
+the ratio given is the median of the pairs', with the smallest and the largest of them. The quick
+search is a whole command, and each time it starts with an empty store; a pair is one command of
+each. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ import torch
 
 HERE = Path(__file__).resolve().parents[1]
 _SAID = ("orthonormal+said", "fastfood+said", "onehot+said", "orthonormal+said+lean")
-#: The arms that are compared, and the rounds.
+#: The arms that are compared, the pairs of processes, and the rounds of each.
 CASES = {
-    "minilm-16x32": (("full", *_SAID), 81),
-    "mnist-fc-128": (("full", "orthonormal", "fastfood", "onehot", "sparse"), 601),
+    "minilm-16x32": (("full", *_SAID), 5, 9),
+    "mnist-fc-128": (("full", "orthonormal", "fastfood", "onehot", "sparse"), 11, 61),
 }
 #: Whole commands, and how often each is run.
 SEARCHES = {
@@ -42,11 +44,13 @@ SEARCHES = {
     ),
     "digits": (["search", "--model", "mlp:64-32-10", "--task", "digits", "--quick"], 5),
 }
-#: A process with one arm of a case. It takes a step for each line it reads, and prints the seconds.
+#: A process with one arm of a case. For each line it reads it takes a step that wakes it up, and
+#: one whose seconds it prints, as in a loop.
 _ONE_ARM = """
 import sys, torch, benchmark_steps as b
 arm = b.Arm(b.CASES[sys.argv[1]], sys.argv[2], torch.device("cpu"))
 for _ in sys.stdin:
+    arm.step()
     print("seconds", arm.step(), flush=True)
 """
 
@@ -86,28 +90,33 @@ class Process:
         self.running.wait()
 
 
-def compare(other: Path, case: str, arm: str, rounds: int) -> dict:
-    both = {"this": Process(HERE, case, arm), "other": Process(other, case, arm)}
-    seconds: dict[str, list[float]] = {name: [] for name in both}
-    order = Random(0)
-    for process in both.values():
-        for _ in range(3):
-            process.step()
-    for _ in range(rounds):
-        for name in order.sample(list(both), 2):
-            seconds[name].append(both[name].step())
-    for process in both.values():
-        process.stop()
-    return row(case, arm, seconds)
+def compare(other: Path, case: str, arm: str, pairs: int, rounds: int) -> dict:
+    """Training steps, with the packages of either checkout."""
+    found = []
+    for pair in range(pairs):
+        both = {"this": Process(HERE, case, arm), "other": Process(other, case, arm)}
+        seconds: dict[str, list[float]] = {name: [] for name in both}
+        order = Random(pair)
+        for process in both.values():
+            for _ in range(3):
+                process.step()
+        for _ in range(rounds):
+            for name in order.sample(list(both), 2):
+                seconds[name].append(both[name].step())
+        for process in both.values():
+            process.stop()
+        found.append(seconds)
+    return row(case, arm, found)
 
 
 def searched(other: Path, name: str) -> dict:
     """The wall time of a whole command, with the packages of either checkout."""
-    command, rounds = SEARCHES[name]
-    seconds: dict[str, list[float]] = {"this": [], "other": []}
+    command, pairs = SEARCHES[name]
+    found: list[dict[str, list[float]]] = []
     order = Random(0)
-    for _ in range(rounds):
-        for which in order.sample(list(seconds), 2):
+    for _ in range(pairs):
+        found.append({"this": [], "other": []})
+        for which in order.sample(list(found[-1]), 2):
             checkout = HERE if which == "this" else other
             with tempfile.TemporaryDirectory() as out:
                 began = time.perf_counter()
@@ -118,27 +127,25 @@ def searched(other: Path, name: str) -> dict:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                 )
-                seconds[which].append(time.perf_counter() - began)
-    return row("search", name, seconds)
+                found[-1][which].append(time.perf_counter() - began)
+    return row("search", name, found)
 
 
-def row(case: str, arm: str, seconds: dict[str, list[float]]) -> dict:
-    """Medians, and the ratio with its 95 % interval; of a few rounds, with both extremes."""
-    from scipy.stats import quantile_test
-
-    ratios = [a / b for a, b in zip(seconds["this"], seconds["other"], strict=True)]
-    low, high = min(ratios), max(ratios)
-    if len(ratios) > 10:
-        low, high = quantile_test(ratios, q=median(ratios), p=0.5).confidence_interval(0.95)
+def row(case: str, arm: str, found: list[dict[str, list[float]]]) -> dict:
+    """Medians over the pairs, and the ratio with both extremes."""
+    ratios = [
+        median(a / b for a, b in zip(pair["this"], pair["other"], strict=True)) for pair in found
+    ]
     return {
         "case": case,
         "arm": arm,
-        "rounds": len(ratios),
-        "ms": 1e3 * median(seconds["this"]),
-        "other ms": 1e3 * median(seconds["other"]),
+        "pairs": len(found),
+        "rounds": len(found[0]["this"]),
+        "ms": 1e3 * median(median(pair["this"]) for pair in found),
+        "other ms": 1e3 * median(median(pair["other"]) for pair in found),
         "ratio": median(ratios),
-        "low": float(low),
-        "high": float(high),
+        "low": min(ratios),
+        "high": max(ratios),
     }
 
 
@@ -167,7 +174,7 @@ def main() -> None:
     )
     parser.add_argument("other", type=Path, help="the other checkout")
     parser.add_argument("--cases", default=",".join([*CASES, "search"]))
-    parser.add_argument("--rounds", type=int, help="rather than the case's own")
+    parser.add_argument("--arms", help="rather than the case's own")
     parser.add_argument("--out", default="results/steps")
     args = parser.parse_args()
     other = args.other.resolve()
@@ -178,9 +185,9 @@ def main() -> None:
                 rows.append(searched(other, name))
                 print(rows[-1], flush=True)
             continue
-        arms, rounds = CASES[case]
-        for arm in arms:
-            rows.append(compare(other, case, arm, args.rounds or rounds))
+        arms, pairs, rounds = CASES[case]
+        for arm in args.arms.split(",") if args.arms else arms:
+            rows.append(compare(other, case, arm, pairs, rounds))
             print(rows[-1], flush=True)
     record = {
         "rows": rows,

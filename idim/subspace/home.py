@@ -51,7 +51,7 @@ class Bookmark:
         # Weakly, because a model may keep its output.
         self._home, self._point = ref(home), home.formed
 
-    def __call__(self, _: torch.Tensor) -> None:
+    def __call__(self, *_: object) -> None:
         home = self._home()
         if home is not None and self._point is not None:
             home.go_back_to(self._point)
