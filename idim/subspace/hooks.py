@@ -70,8 +70,10 @@ class Hooks:
         if torch.is_grad_enabled() and not in_backward():
             bookmark = Bookmark(weights)
             for tensor in entries(out):
+                node = tensor.grad_fn
+                assert node is not None
                 # A hook of the tensor itself would take three times as long.
-                tensor.grad_fn.register_prehook(bookmark)
+                node.register_prehook(bookmark)
 
     def _on_state_dict(self, *_: object) -> None:
         self._weights.sync()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from projections.engines.contract import BlockEngine, Engine
-from projections.engines.native import PARTS, Argument, Ranges, as_array, call
+from projections.engines.native import PARTS, Argument, Ranges, call, packed
 from projections.engines.native_engine import NativeEngine
 from projections.engines.plan import BlockPlan, Plan
 
@@ -82,9 +82,7 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
             first: what they are made of: theta ``(block,)``, its signs and the order.
             ranges: of D.
         """
-        self._call(
-            "form", work, values, *first, *self._middle, as_array(tuple(ranges)), len(ranges)
-        )
+        self._call("form", work, values, *first, *self._middle, packed(ranges), len(ranges))
 
     def _add(
         self,
@@ -94,7 +92,7 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
         values: torch.Tensor | None,
         inner: torch.Tensor | None,
     ) -> None:
-        given = values, *self._middle, as_array(tuple(ranges)), len(ranges), sums, inner
+        given = values, *self._middle, packed(ranges), len(ranges), sums, inner
         self._call("fold", work, *given)
 
     def _call(self, loop: str, work: int, *arguments: Argument) -> None:

@@ -90,7 +90,7 @@ class NativeEngine(Engine[AnyPlan]):
             work += n
             # By place: names cost a tenth of a small job.
             memory, theta_0 = out.data_ptr(), origin.data_ptr()
-            ranges.append(Ranges(start, 1, n, 0, None, None, memory, theta_0, float(scale)))
+            ranges.append(Ranges(start, 1, n, 0, 0, 0, memory, theta_0, float(scale)))
         self._read(values, work, ranges)
 
     def shift_rows(
@@ -145,7 +145,7 @@ class NativeEngine(Engine[AnyPlan]):
             work += v.numel()
             group, factor = (0, 1.0) if factors is None else (group, factors[group])
             at = address(places), address(order)
-            ranges.append(Ranges(start, count, length, group, *at, v.data_ptr(), None, factor))
+            ranges.append(Ranges(start, count, length, group, *at, v.data_ptr(), 0, factor))
         self._add(sums, work, ranges, None if factors is None else values, inner)
         return None if inner is None else inner.sum(1)
 

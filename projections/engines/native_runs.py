@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from projections.engines.contract import RunEngine
-from projections.engines.native import Argument, Ranges, as_array, call
+from projections.engines.native import Argument, Ranges, call, packed
 from projections.engines.native_engine import NativeEngine
 from projections.engines.plan import RunPlan
 
@@ -43,7 +43,7 @@ class NativeRuns(NativeEngine[RunPlan], RunEngine):
         return self._empty(parts, self.plan.run + self.plan.d).zero_()
 
     def _read(self, values: torch.Tensor, work: int, ranges: list[Ranges]) -> None:
-        given = *self._runs(values), as_array(tuple(ranges)), len(ranges)
+        given = *self._runs(values), packed(ranges), len(ranges)
         call("read", self.plan.dtype, work, *given)
 
     def _add(
@@ -54,7 +54,7 @@ class NativeRuns(NativeEngine[RunPlan], RunEngine):
         values: torch.Tensor | None,
         inner: torch.Tensor | None,
     ) -> None:
-        given = *self._runs(values), as_array(tuple(ranges)), len(ranges), sums, *sums.shape, inner
+        given = *self._runs(values), packed(ranges), len(ranges), sums, *sums.shape, inner
         call("add", self.plan.dtype, work, *given)
 
     def _runs(self, values: torch.Tensor | None) -> tuple[Argument, ...]:
