@@ -5,8 +5,10 @@
 
 Wants an idle machine. Each search is a process of its own with a fresh store. The digits search is
 the trust protocol with a budget that makes it last more than a minute. With --mnist, MNIST FC is
-searched instead. Each way is measured several times, in turn. The record keeps what it had of the
-other search.
+searched instead. A shared machine is fast and slow by turns, for longer than a search lasts. So the
+two searches of a pair go on in turn, a few seconds each: while one runs, all processes of the other
+are stopped. The seconds of a search are those in which it ran. A ratio is the median of the pairs'.
+The record keeps what it had of the other search.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,41 +25,77 @@ import time
 from pathlib import Path
 from typing import Any
 
-DIGITS = ("--model", "mlp:64-32-10", "--task", "digits", "--arm", "did", "--max-steps", "1400")
+#: Seconds that a search runs before it is the other's turn.
+TURN = 3.0
+DIGITS = ("--model", "mlp:64-32-10", "--task", "digits", "--arm", "did", "--max-steps", "2000")
 MNIST = ("--model", "mnist-fc", "--task", "idx", "--arm", "did")
 
 
-def searched(words: tuple[str, ...], workers: int, seed: int) -> dict[str, float]:
-    """One search: how long it took, and how many runs it made."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "idim", "search", *words, "--out", f"{folder}/o"]
-        command += ["--workers", str(workers), "--seed", str(seed), "--json"]
+class Search:
+    """A whole search, which runs only in its turns."""
+
+    def __init__(self, words: tuple[str, ...], workers: int, seed: int, folder: str):
+        self.workers, self.seed, self._out = workers, seed, Path(folder, str(workers))
+        command = [sys.executable, "-m", "idim", "search", *words, "--out", str(self._out)]
+        self._command = [*command, "--workers", str(workers), "--seed", str(seed), "--json"]
+        self._running: subprocess.Popen[str] | None = None
+        self.seconds = 0.0
+
+    def turn(self) -> bool:
+        """Let it run for a while. Whether it goes on after that."""
         began = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True)
-        seconds = time.perf_counter() - began
-        if done.returncode not in (0, 3):
-            raise SystemExit(done.stderr)
-        runs = len(list(Path(folder, "o", "runs").glob("*.json")))
-    return {"workers": workers, "seed": seed, "seconds": round(seconds, 1), "runs": runs}
+        if self._running is None:
+            # In a group of its own, which holds its workers, too.
+            self._running = subprocess.Popen(
+                self._command,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            os.killpg(self._running.pid, signal.SIGCONT)
+        try:
+            self._running.wait(TURN)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._running.pid, signal.SIGSTOP)
+        self.seconds += time.perf_counter() - began
+        if self._running.returncode is None:
+            return True
+        if self._running.returncode not in (0, 3):
+            assert self._running.stderr
+            raise SystemExit(self._running.stderr.read())
+        return False
+
+    @property
+    def row(self) -> dict[str, float]:
+        """How long it took, and how many runs it made."""
+        runs = len(list((self._out / "runs").glob("*.json")))
+        seconds = round(self.seconds, 1)
+        return {"workers": self.workers, "seed": self.seed, "seconds": seconds, "runs": runs}
+
+
+def pair(words: tuple[str, ...], seed: int) -> list[dict[str, float]]:
+    """The same search with one worker and with two, in turn."""
+    with tempfile.TemporaryDirectory() as folder:
+        searches = [Search(words, workers, seed, folder) for workers in (1, 2)]
+        left = list(searches)
+        while left:
+            left = [search for search in left if search.turn()]
+        rows = [search.row for search in searches]
+    print(*rows, flush=True)
+    return rows
 
 
 def compared(words: tuple[str, ...], repeats: int) -> dict[str, object]:
-    """One worker and two, in turn."""
-    rows = [searched(words, workers, seed) for seed in range(repeats) for workers in (1, 2)]
-    for row in rows:
-        print(row, flush=True)
-    one, two = ([r for r in rows if r["workers"] == n] for n in (1, 2))
-
-    def pace(found: list[dict[str, float]]) -> float:
-        return statistics.median(60 * r["runs"] / r["seconds"] for r in found)
-
-    def took(found: list[dict[str, float]]) -> float:
-        return statistics.median(r["seconds"] for r in found)
-
+    """Pairs of searches, and the medians of their ratios."""
+    pairs = [pair(words, seed) for seed in range(repeats)]
+    times = [two["seconds"] / one["seconds"] for one, two in pairs]
+    paces = [two["runs"] / two["seconds"] / (one["runs"] / one["seconds"]) for one, two in pairs]
     return {
-        "runs a minute, two over one": round(pace(two) / pace(one), 2),
-        "time, two over one": round(took(two) / took(one), 2),
-        "rows": rows,
+        "runs a minute, two over one": round(statistics.median(paces), 2),
+        "time, two over one": round(statistics.median(times), 2),
+        "rows": [row for both in pairs for row in both],
     }
 
 

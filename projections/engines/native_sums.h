@@ -119,6 +119,7 @@ INLINE void NAME(butterflies)(VEC *v, int count)
     }
 }
 
+/* Numbers in a line of the caches. */
 #define LINE (64 / (int64_t)sizeof(REAL))
 
 /* y = H (diagonal x) for count * W numbers, all levels in registers. The diagonal is packed signs,
@@ -271,8 +272,8 @@ INLINE void NAME(gather)(const REAL *restrict x, const int32_t *restrict order, 
         row[i] = x[order[i]];
 }
 
-/* Two rows that are gathered in one order lie number by number beside each other meanwhile: where a
-   row is larger than a first-level cache, what takes time is the lines that are read. */
+/* Whether two rows are gathered together, number beside number. Where a row is larger than a
+   first-level cache, the lines that are read take the time, and a line then serves both. */
 INLINE int NAME(in_pairs)(int64_t block) { return block > NEAR; }
 
 /* x[2 i] = a[i], x[2 i + 1] = b[i] */
