@@ -100,7 +100,7 @@ class _Measurement:
         inquiry.say(f"{known}: a run passes from {target.tau:.4f} ({protocol.rule} rule)")
         if not fill:
             pair_checks.check_full(inquiry, self.full)
-        finished, at = self.found(trials)
+        finished, at = self.searched(trials)
         if fill:
             if at:
                 pair_checks.name_answer(inquiry, at)
@@ -109,7 +109,7 @@ class _Measurement:
             pair_checks.check_answer(inquiry, at)
         return inquiry.answer(finished)
 
-    def found(self, trials: list[Trial]) -> tuple[bool, int | None]:
+    def searched(self, trials: list[Trial]) -> tuple[bool, int | None]:
         """Make the runs that the answer follows from.
 
         Args:

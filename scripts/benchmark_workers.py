@@ -2,13 +2,16 @@
 
     python scripts/benchmark_workers.py --out results/robustness
     python scripts/benchmark_workers.py --mnist path/to/mnist --out results/robustness
+    python scripts/benchmark_workers.py --steps --out results/robustness
 
 Wants an idle machine. Each search is a process of its own with a fresh store. The digits search is
 the trust protocol with a budget that makes it last more than a minute. With --mnist, MNIST FC is
 searched instead. A shared machine is fast and slow by turns, for longer than a search lasts. So the
 two searches of a pair go on in turn, a few seconds each: while one runs, all processes of the other
 are stopped. The seconds of a search are those in which it ran. A ratio is the median of the pairs'.
-The record keeps what it had of the other search.
+With --steps it measures what bounds the second search: a training step of MNIST FC by one process
+on all cores, and by two processes at once with half of them each, in turn. The record keeps what it
+had of the others.
 """
 
 from __future__ import annotations
@@ -29,6 +32,56 @@ from typing import Any
 TURN = 3.0
 DIGITS = ("--model", "mlp:64-32-10", "--task", "digits", "--arm", "did", "--max-steps", "2000")
 MNIST = ("--model", "mnist-fc", "--task", "idx", "--arm", "did")
+
+
+#: A process that makes 100 steps for each line that it reads, and prints the seconds of one.
+STEPS = """
+import sys, time, torch, benchmark_steps as b
+torch.set_num_threads(int(sys.argv[1]))
+arm = b.Arm(b.CASES["mnist-fc-128"], "orthonormal", torch.device("cpu"))
+for _ in sys.stdin:
+    print(sum(arm.step() for _ in range(100)) / 100, flush=True)
+"""
+
+
+def stepped(repeats: int) -> dict[str, object]:
+    """Milliseconds of a step on all cores, and of one on half of them with another beside it."""
+    cores = os.cpu_count() or 1
+    home = Path(__file__).resolve().parents[1]
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home), str(home / "scripts")])}
+    alone, *both = [
+        subprocess.Popen(
+            [sys.executable, "-c", STEPS, str(threads)],
+            env=places,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for threads in (cores, max(1, cores // 2), max(1, cores // 2))
+    ]
+
+    def turn(processes: list[subprocess.Popen[str]]) -> float:
+        for process in processes:
+            assert process.stdin
+            process.stdin.write("\n")
+            process.stdin.flush()
+        return statistics.fmean(
+            1e3 * float(process.stdout.readline()) for process in processes if process.stdout
+        )
+
+    rows = [(turn([alone]), turn(both)) for _ in range(repeats + 1)][1:]  # the first one wakes up
+    for process in (alone, *both):
+        process.communicate()
+    one, two = (statistics.median(row[k] for row in rows) for k in range(2))
+    ratios = [row[1] / 2 / row[0] for row in rows]
+    return {
+        "repeats": repeats,
+        "ms, one on all cores": round(one, 2),
+        "ms, two at once": round(two, 2),
+        "time, two over one": round(statistics.median(ratios), 2),
+        "low": round(min(ratios), 2),
+        "high": round(max(ratios), 2),
+    }
 
 
 class Search:
@@ -104,6 +157,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mnist", help="the folder with MNIST's files")
+    parser.add_argument("--steps", action="store_true", help="steps of MNIST FC alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
@@ -111,7 +165,9 @@ def main() -> None:
     if args.mnist:
         name, words = "mnist-fc", (*MNIST, "--data-dir", args.mnist)
     found: dict[str, Any] = {"load before": os.getloadavg()[0], "cores": os.cpu_count()}
-    found |= compared(words, args.repeats)
+    if args.steps:
+        name = "a step of mnist-fc"
+    found |= stepped(30) if args.steps else compared(words, args.repeats)
     print(name, {k: v for k, v in found.items() if k != "rows"})
     if args.out:
         path = args.out / "workers.json"

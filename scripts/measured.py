@@ -553,18 +553,26 @@ def extra_memory(up: str) -> str:
 
 def workers(up: str) -> str:
     """Two workers on two cores against one, over whole searches."""
-    rows = []
-    for name, found in _json("robustness/workers.json").items():
+    rows, record = [], _json("robustness/workers.json")
+    step = record.pop("a step of mnist-fc")
+    for name, found in record.items():
         one, two = ([r for r in found["rows"] if r["workers"] == n] for n in (1, 2))
         shown = [
             ", ".join(f"{r['seconds']:.0f} ({r['runs']})" for r in side) for side in (one, two)
         ]
         pace, took = found["runs a minute, two over one"], found["time, two over one"]
         rows.append([name, *shown, f"{pace:.2f}", f"{took:.2f}"])
-    return _table(
+    table = _table(
         "| search | one worker: seconds (runs) | two workers | runs a minute, two over one "
         "| time, two over one |",
         rows,
+    )
+    low, high = step["low"], step["high"]
+    return (
+        f"{table}\n\nOne run of MNIST FC keeps both cores at work: a step takes "
+        f"{step['ms, one on all cores']:.1f} ms on two\nthreads, and "
+        f"{step['ms, two at once']:.1f} ms on one with another run beside it. So runs that never "
+        f"rest need {step['time, two over one']:.2f}\n[{low:.2f}, {high:.2f}] of the time."
     )
 
 

@@ -131,7 +131,8 @@ def test_a_killed_search_resumes_without_repeating(tmp_path, words, many):
     code, stdout, _ = idim(*command[3:], "--json")
     assert code in (0, 3)
     assert {name: (runs / name).read_bytes() for name in kept} == kept
-    assert not list((out / "claims").iterdir())
+    # A kill may leave a file half written, under a name that nobody reads: `idim gc` removes it.
+    assert not [path for path in (out / "claims").iterdir() if path.suffix != ".part"]
     # With several workers, decisions depend on which runs end first. What was kept of that is
     # followed, and so a search that begins with the same runs decides alike.
     fresh = tmp_path / "fresh"
