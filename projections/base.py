@@ -138,9 +138,9 @@ class Projection(ABC):
         return out
 
     def write(self, theta: torch.Tensor, out: torch.Tensor) -> None:
-        """Write P theta into ``out`` ``(D,)``: what ``image(theta).write(out)`` does.
+        """Write P theta into ``out`` ``(D,)``, as ``image(theta).write(out)`` does.
 
-        Neither is checked. A family may need less memory for this than for an image.
+        Some families need less memory for it than for an image. ``p(theta, out=)`` checks more.
         """
         self.image(theta).write(out)
 

@@ -99,6 +99,15 @@ def test_a_whole_product_has_the_bits_of_an_image(family, D, d, dtype):
     assert torch.equal(p(theta), out)
     strided = torch.zeros(D, 2, dtype=dtype)
     assert torch.equal(p(theta, out=strided[:, 1]), out) and not strided[:, 0].any()
+    # What the loops could not see: another type, and memory that is too short or too long.
+    other = torch.empty(D, dtype=torch.float64 if dtype == torch.float32 else torch.float32)
+    p.write(theta, other)
+    assert torch.equal(other, out.to(other.dtype))
+    room = torch.full((D + 9,), 7.0, dtype=dtype)
+    p.write(theta, room[: D - 9])
+    assert torch.equal(room[: D - 9], out[: D - 9]) and (room[D - 9 :] == 7).all()
+    with pytest.raises(IndexError):
+        p.write(theta, room)
 
 
 @pytest.mark.parametrize("family", ["orthonormal", "onehot"])

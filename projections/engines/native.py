@@ -79,7 +79,7 @@ PARTS = _number(_LIBRARY, "idim_parts")
 
 def packed(ranges: list[Ranges]) -> bytes:
     """The ranges in a row in memory, as the loops read them."""
-    # A step makes such rows often. Arrays of ctypes' structures take four times as long.
+    # A step makes such rows often. Arrays of ctypes' structures take three times as long.
     return b"".join([_PACK(*r) for r in ranges])
 
 

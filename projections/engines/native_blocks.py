@@ -56,12 +56,13 @@ class NativeBlocks(NativeEngine[BlockPlan], BlockEngine):
         return out
 
     def form_whole(self, theta: torch.Tensor, out: torch.Tensor) -> None:
-        if not out.is_contiguous():
+        plan = self.plan
+        # The loops see an address alone: what does not fit it goes the way that looks.
+        if not out.is_contiguous() or out.dtype != plan.dtype or out.numel() != plan.D:
             super().form_whole(theta, out)
             return
-        whole = Ranges(0, 1, self.plan.D, memory=out.data_ptr())
-        first = self.padded(theta), self.plan.signs, self.plan.gather
-        self._form(self.plan.D, None, first, [whole])
+        whole = Ranges(0, 1, plan.D, memory=out.data_ptr())
+        self._form(plan.D, None, (self.padded(theta), plan.signs, plan.gather), [whole])
 
     def _read(self, values: torch.Tensor, work: int, ranges: list[Ranges]) -> None:
         self._form(work, values, (None, None, None), ranges)
