@@ -46,7 +46,10 @@ INLINE uint32_t NAME(word)(const uint8_t *signs, int64_t i)
 /* x where bit l of the word is 0, -x where it is 1, lane by lane. */
 INLINE VEC NAME(signed_by)(VEC x, uint32_t word)
 {
-#if W >= 8
+#if W == 16
+    return (VEC)_mm512_mask_xor_ps((__m512)x, (__mmask16)word, (__m512)x,
+                                   (__m512)((UINTS){0} + TOP));
+#elif W == 8
 #define AWAY(lane) 31 - (lane)
     const UINTS away = {EACH(AWAY)};
 #undef AWAY
@@ -229,10 +232,10 @@ static __attribute__((noinline)) void NAME(far)(REAL *y, int64_t n, int64_t h, R
 }
 
 /* y = H (diagonal x) of `block` numbers, a power of two of at least 8. The levels go in the order
-   of their stride, so that no machine rounds another way. With `to`, for blocks above NEAR alone,
-   the result goes there past the caches, and y is scratch. */
-INLINE void NAME(transform)(const REAL *x, const uint8_t *signs, const REAL *weights, REAL *y,
-                            int64_t block, REAL *to)
+   of their stride, so that no machine rounds another way. x is 0 from `used` on. With `to`, for
+   blocks above NEAR alone, the result goes there past the caches, and y is scratch. */
+INLINE void NAME(transform)(const REAL *x, int64_t used, const uint8_t *signs, const REAL *weights,
+                            REAL *y, int64_t block, REAL *to)
 {
     if (block < W) {
         for (int i = 0; i < block; i++)
@@ -254,6 +257,10 @@ INLINE void NAME(transform)(const REAL *x, const uint8_t *signs, const REAL *wei
     }
     for (int64_t near = 0; near < block; near += NEAR) {
         int64_t n = least(NEAR, block - near);
+        if (near >= used) {
+            memset(y + near, 0, n * sizeof(REAL));
+            continue;
+        }
         for (int64_t i = near; i < near + n; i += W * REGISTERS)
             NAME(chunk)(x, signs, weights, i, y, REGISTERS);
         NAME(near)(y + near, n, W * REGISTERS, weights ? weights + near : NULL);
@@ -315,9 +322,18 @@ typedef struct {
     const REAL *theta;
     const uint8_t *signs;
     const int32_t *order;
+    int64_t used; /* numbers of theta up to its last that is not 0 */
 } NAME(First);
 
-/* rows[k] = Pi H B_(j + k) theta for one k, or for two. The rows may be the first of the four
+static NAME(First) NAME(first)(const REAL *theta, const uint8_t *signs, const int32_t *order,
+                               int64_t block)
+{
+    while (theta && block && !theta[block - 1])
+        block--;
+    return (NAME(First)){theta, signs, order, block};
+}
+
+/* rows[k] = Pi H B_(j + k) theta, for one k, or for two. The rows may be the first of the four
    blocks of scratch if there are two. */
 static void NAME(halve)(const NAME(First) * f, int64_t block, int64_t j, int two, REAL *scratch,
                         REAL *rows)
@@ -325,12 +341,12 @@ static void NAME(halve)(const NAME(First) * f, int64_t block, int64_t j, int two
     const uint8_t *signs = f->signs + j * most(block / 8, 1);
     REAL *x = scratch + 2 * block;
     if (two) {
-        NAME(transform)(f->theta, signs, NULL, scratch, block, NULL);
-        NAME(transform)(f->theta, signs + block / 8, NULL, scratch + block, block, NULL);
+        NAME(transform)(f->theta, f->used, signs, NULL, scratch, block, NULL);
+        NAME(transform)(f->theta, f->used, signs + block / 8, NULL, scratch + block, block, NULL);
         NAME(interleave)(scratch, scratch + block, x, block);
         NAME(gather_pairs)(x, f->order, rows, rows + block, block);
     } else {
-        NAME(transform)(f->theta, signs, NULL, x, block, NULL);
+        NAME(transform)(f->theta, f->used, signs, NULL, x, block, NULL);
         NAME(gather)(x, f->order, rows, block);
     }
 }
@@ -382,9 +398,9 @@ static void NAME(form_range)(const NAME(Blocks) * p, const Ranges *x, int64_t r,
             const REAL *half = first + (modulo(b, J) - lo) * block;
             REAL *to = straight ? out : NULL;
             if (p->signs)
-                NAME(transform)(half, p->signs + b * (block / 8), NULL, made, block, to);
+                NAME(transform)(half, block, p->signs + b * (block / 8), NULL, made, block, to);
             else
-                NAME(transform)(half, NULL, p->weights + b * block, made, block, to);
+                NAME(transform)(half, block, NULL, p->weights + b * block, made, block, to);
             *have = straight ? -1 : b;
             if (straight)
                 continue;
@@ -442,7 +458,7 @@ static __attribute__((noinline)) double NAME(pour)(const NAME(Blocks) * p, int64
     const uint8_t *signs = p->signs ? p->signs + b * (block / 8) : NULL;
     VEC inner[LANES / W] = {{0}};
     REAL rest = 0;
-    NAME(transform)(v, NULL, NULL, y, block, NULL);
+    NAME(transform)(v, block, NULL, NULL, y, block, NULL);
     for (; i + LANES <= block; i += LANES)
 #pragma GCC unroll 8
         for (int k = 0; k < LANES / W; k++) {
@@ -531,7 +547,7 @@ void NAME(idim_form)(int64_t block, int64_t halves, const REAL *half, const REAL
     p = {.block = block,
          .halves = halves,
          .half = half,
-         .first = {theta, theta_signs, order},
+         .first = NAME(first)(theta, theta_signs, order, block),
          .signs = signs,
          .weights = weights,
          .ranges = ranges,
@@ -580,7 +596,7 @@ static void NAME(halves_part)(const Task *task, int64_t part, void *scratch)
 void NAME(idim_halves)(int64_t block, int64_t halves, const REAL *theta, const uint8_t *signs,
                        const int32_t *gather, REAL *rows, REAL *scratch, int64_t threads)
 {
-    NAME(Halves) p = {block, halves, {theta, signs, gather}, rows, NULL, 0};
+    NAME(Halves) p = {block, halves, NAME(first)(theta, signs, gather, block), rows, NULL, 0};
     Task task = {NAME(halves_part), PARTS_OF(block), &p, (char *)scratch, ROOM(block)};
     run(&task, threads);
 }
@@ -622,7 +638,7 @@ static void NAME(unhalve_part)(const Task *task, int64_t part, void *scratch)
             NAME(gather)(near, p->first.order, x, block);
         for (int64_t k = j; k < next; k++) {
             REAL *y = x + (k - j) * block;
-            NAME(transform)(y, NULL, NULL, y, block, NULL);
+            NAME(transform)(y, block, NULL, NULL, y, block, NULL);
             NAME(add_signed)(total, y, p->first.signs + k * bytes, block, k == first);
         }
     }
