@@ -42,9 +42,8 @@ class Former:
             scales = scales.detach()
             self._scales = scales.unbind() if scales.is_cuda else scales.tolist()
 
-    @torch.no_grad()
     def form(self, indices: Sequence[int]) -> None:
-        """Form these weights in their place."""
+        """Form these weights in their place. By our hand."""
         made = {i: self._params[i].data for i in indices}
         # Of a weight that lies in another order (channels last) a copy is formed.
         reordered = {i: p for i, p in made.items() if not p.is_contiguous()}

@@ -65,11 +65,11 @@ class Gradients:
         else:
             if i in self._waiting:
                 # Reentrant checkpointing gives a shared weight one gradient a call.
-                self._fold_waiting(gathered)
+                self._fold_early(gathered)
             self._waiting[i] = grad
             self._floats += grad.numel()
             if self._floats >= _WAITING:
-                self._fold_waiting(gathered)
+                self._fold_early(gathered)
         if i in weights.block_of:
             weights.block_of[i].done(i)
 
@@ -99,8 +99,11 @@ class Gradients:
         )
 
     @torch.no_grad()
+    def _fold_early(self, gathered: projections.ScaledGradient) -> None:
+        self._fold_waiting(gathered)
+
     def _fold_waiting(self, gathered: projections.ScaledGradient) -> None:
-        """Fold the gradients that came since the last time."""
+        """Fold the gradients that came since the last time. In ``no_grad``."""
         slices = self._weights.layout.slices
         parts = [
             projections.GradientPart(grad, slices[i].start, slices[i].group)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
@@ -19,8 +19,7 @@ def tensors(out: object) -> Iterator[torch.Tensor]:
             yield from tensors(part)
 
 
-def entries(out: object) -> Iterator[torch.Tensor]:
+def entries(out: object) -> Iterable[torch.Tensor]:
     """The tensors by which a backward pass may enter the module that made them."""
-    for tensor in tensors(out):
-        if tensor.grad_fn is not None:
-            yield tensor
+    found = (out,) if isinstance(out, torch.Tensor) else tensors(out)
+    return [tensor for tensor in found if tensor.grad_fn is not None]
