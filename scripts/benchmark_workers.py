@@ -2,15 +2,17 @@
 
     python scripts/benchmark_workers.py --out results/robustness
     python scripts/benchmark_workers.py --mnist path/to/mnist --out results/robustness
+    python scripts/benchmark_workers.py --mnist path/to/mnist --deterministic --out results/robustness
     python scripts/benchmark_workers.py --steps --out results/robustness
 
 Wants an idle machine. Each search is a process of its own with a fresh store. The digits search is
 the trust protocol with a budget that makes it last more than a minute. With --mnist, MNIST FC is
-searched instead. A shared machine is fast and slow by turns, for longer than a search lasts. So the
-two searches of a pair go on in turn, a few seconds each: while one runs, all processes of the other
-are stopped. The seconds of a search are those in which it ran. A ratio is the median of the pairs'.
-With --steps it measures what bounds the second search: a training step of MNIST FC by one process
-on all cores, and by two processes at once with half of them each, in turn. The record keeps what it
+searched instead. With --deterministic every run has one thread, also that of one worker. A shared
+is fast and slow by turns, for longer than a search lasts. So the two searches of a pair go on
+in turn, a few seconds each: while one runs, all processes of the other are stopped. The seconds of
+a search are those in which it ran. A ratio is the median of the pairs'. With --steps it measures
+what bounds the second search: a training step of MNIST FC by one process on all cores, by one on
+half of them, and by two processes at once with half of them each, in turn. The record keeps what it
 had of the others.
 """
 
@@ -45,10 +47,11 @@ for _ in sys.stdin:
 
 
 def stepped(repeats: int) -> dict[str, object]:
-    """Milliseconds of a step on all cores, and of one on half of them with another beside it."""
+    """Milliseconds of a step on all cores, on half of them, and there with another beside it."""
     cores = os.cpu_count() or 1
     home = Path(__file__).resolve().parents[1]
     places = {**os.environ, "PYTHONPATH": os.pathsep.join([str(home), str(home / "scripts")])}
+    half = max(1, cores // 2)
     alone, *both = [
         subprocess.Popen(
             [sys.executable, "-c", STEPS, str(threads)],
@@ -57,7 +60,7 @@ def stepped(repeats: int) -> dict[str, object]:
             stdout=subprocess.PIPE,
             text=True,
         )
-        for threads in (cores, max(1, cores // 2), max(1, cores // 2))
+        for threads in (cores, half, half)
     ]
 
     def turn(processes: list[subprocess.Popen[str]]) -> float:
@@ -69,15 +72,19 @@ def stepped(repeats: int) -> dict[str, object]:
             1e3 * float(process.stdout.readline()) for process in processes if process.stdout
         )
 
-    rows = [(turn([alone]), turn(both)) for _ in range(repeats + 1)][1:]  # the first one wakes up
+    turns = [(turn([alone]), turn(both[:1]), turn(both)) for _ in range(repeats + 1)]
+    rows = turns[1:]  # the first one wakes up
     for process in (alone, *both):
         process.communicate()
-    one, two = (statistics.median(row[k] for row in rows) for k in range(2))
-    ratios = [row[1] / 2 / row[0] for row in rows]
+    one, undisturbed, two = (statistics.median(row[k] for row in rows) for k in range(3))
+    ratios = [row[2] / 2 / row[0] for row in rows]
+    least = statistics.median(row[1] / 2 / row[0] for row in rows)
     return {
         "repeats": repeats,
         "ms, one on all cores": round(one, 2),
+        "ms, one on half of them": round(undisturbed, 2),
         "ms, two at once": round(two, 2),
+        "time, two over one, if they did not slow each other": round(least, 2),
         "time, two over one": round(statistics.median(ratios), 2),
         "low": round(min(ratios), 2),
         "high": round(max(ratios), 2),
@@ -157,6 +164,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--mnist", help="the folder with MNIST's files")
+    parser.add_argument("--deterministic", action="store_true", help="one thread for every run")
     parser.add_argument("--steps", action="store_true", help="steps of MNIST FC alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
@@ -164,6 +172,8 @@ def main() -> None:
     name, words = "digits", DIGITS
     if args.mnist:
         name, words = "mnist-fc", (*MNIST, "--data-dir", args.mnist)
+    if args.deterministic:
+        name, words = f"{name}, deterministic", (*words, "--deterministic")
     found: dict[str, Any] = {"load before": os.getloadavg()[0], "cores": os.cpu_count()}
     if args.steps:
         name = "a step of mnist-fc"

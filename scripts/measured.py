@@ -509,11 +509,9 @@ def steps_unfused(up: str) -> str:
 
 def products(up: str) -> str:
     """A product with P and with its transpose, in copies of D numbers."""
-    found = [
-        r
-        for r in _json("projections/benchmark.json")["rows"]
-        if (r["D"], r["d"]) == (22_713_986, 1000)
-    ]
+    everything = [r for r in _json("projections/benchmark.json")["rows"] if r["D"] == 22_713_986]
+    found = [r for r in everything if r["d"] == 1000]
+    found += [r for r in everything if r["d"] == 100_000 and r.get("engine") == "native"]
     columns = {
         "forward_ratio": "into a given buffer, in parts",
         "adjoint_ratio": "adjoint, in parts",
@@ -521,9 +519,15 @@ def products(up: str) -> str:
         "call_ratio": "`p(theta)`",
         "call_adjoint_ratio": "`p.adjoint(v)`",
     }
-    shown = {k: v for k, v in columns.items() if all(k in r for r in found)}
-    rows = [[f"`{r['family']}`", *(f"{r[k]:.1f}" for k in shown)] for r in found]
-    return _table("| | " + " | ".join(shown.values()) + " |", rows)
+    rows = [
+        [f"`{r['family']}`", f"{r['d']:,}", *(_copies(r[k]) if k in r else "–" for k in columns)]
+        for r in found
+    ]
+    return _table("| | d | " + " | ".join(columns.values()) + " |", rows)
+
+
+def _copies(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio < 100 else f"{ratio:,.0f}"
 
 
 def layers(up: str) -> str:
@@ -572,7 +576,10 @@ def workers(up: str) -> str:
         f"{table}\n\nOne run of MNIST FC keeps both cores at work: a step takes "
         f"{step['ms, one on all cores']:.1f} ms on two\nthreads, and "
         f"{step['ms, two at once']:.1f} ms on one with another run beside it. So runs that never "
-        f"rest need {step['time, two over one']:.2f}\n[{low:.2f}, {high:.2f}] of the time."
+        f"rest need {step['time, two over one']:.2f}\n[{low:.2f}, {high:.2f}] of the time. Without "
+        f"the other run beside it, a step on one thread takes "
+        f"{step['ms, one on half of them']:.1f} ms:\nno way to share out the runs could need less "
+        f"than {step['time, two over one, if they did not slow each other']:.2f}."
     )
 
 
