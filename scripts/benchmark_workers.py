@@ -2,7 +2,7 @@
 
     python scripts/benchmark_workers.py --out results/robustness
     python scripts/benchmark_workers.py --mnist path/to/mnist --out results/robustness
-    python scripts/benchmark_workers.py --mnist path/to/mnist --deterministic --out results/robustness
+    python scripts/benchmark_workers.py --mnist path/to/mnist --deterministic --out …
     python scripts/benchmark_workers.py --steps --out results/robustness
 
 Wants an idle machine. Each search is a process of its own with a fresh store. The digits search is
