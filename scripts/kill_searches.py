@@ -32,7 +32,7 @@ from idim import conductor
 from idim.config import Config
 from idim.executors import EXECUTORS
 from idim.resolve import resolve
-from idim.store import Store
+from idim.store import Store, files
 from idim.values.plan import Plan
 
 KINDS = ("driver", "worker", "both")
@@ -138,6 +138,7 @@ def looked_at(folder: Path, plan: Plan) -> dict[str, int | bool]:
         same = False
     finally:
         EXECUTORS["local"] = made
+    left = [path.suffix for path in (folder / "o" / "claims").iterdir()]
     return {
         "runs": len(records),
         "failed": sum(r.status == "failed" for r in records),
@@ -145,7 +146,8 @@ def looked_at(folder: Path, plan: Plan) -> dict[str, int | bool]:
         "ended but not kept": len(set(log.ended) - keys),
         "trained though kept": log.needless.total(),
         "begun again": sum(n - 1 for n in log.begun.values()),
-        "claims left": len(list((folder / "o" / "claims").iterdir())),
+        "claims left": sum(suffix != files.PARTIAL for suffix in left),
+        "half-written files left": left.count(files.PARTIAL),
         "same answer": same,
     }
 

@@ -594,8 +594,9 @@ def kills(up: str) -> str:
         "trained though kept": "runs that were trained although they were kept",
         "files that do not fit": "files that do not fit",
         "claims left": "claims left",
+        "half-written files left": "half-written files left, which nobody reads",
     }
-    rows = [[text, f"{found[name]:,}"] for name, text in names.items()]
+    rows = [[text, f"{found[name]:,}"] for name, text in names.items() if name in found]
     rows.append(
         [
             "answers equal to an undisturbed search's, given the same runs",
