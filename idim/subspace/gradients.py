@@ -100,6 +100,7 @@ class Gradients:
 
     @torch.no_grad()
     def _fold_early(self, gathered: projections.ScaledGradient) -> None:
+        """Fold before the backward pass has ended, when it may still record gradients."""
         self._fold_waiting(gathered)
 
     def _fold_waiting(self, gathered: projections.ScaledGradient) -> None:
